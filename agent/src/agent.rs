@@ -1,0 +1,432 @@
+//! The agent proper: one loop in which the brain (`pcluster_core::agent`) hears of frames, keepers
+//! and time, and its actions are carried out.
+//!
+//! Invariant: the loop itself waits for nothing but news; what the brain says is done in its order.
+//! A signal to end only restarts the agent: keepers go on, and the next agent finds them.
+use crate::blobs::Blobs;
+use crate::bootlog::BootLog;
+use crate::cage::{Cage, System};
+use crate::clock::{self, Steady};
+use crate::link::{self, LinkEvent};
+use crate::node_dir::NodeDir;
+use crate::order::NodePart;
+use crate::run::{self, LinkNow, RunCommand, RunEvent, Shared, Stage};
+use crate::tls::Dialer;
+use crate::{EXIT_LEAVE, facts, identity};
+use anyhow::{Context as _, Result, ensure};
+use pcluster_core::agent::env::NodeNames;
+use pcluster_core::agent::{
+    AgentAction, AgentInput, AgentMemory, AgentSetup, AgentState, ExitWhy, KeeperSaid,
+};
+use pcluster_keeper::proc;
+use pcluster_model::RunId;
+use pcluster_wire::{AgentFrame, HeadFrame, JoinOrder, OnOrphan, ShareProof};
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, interval, timeout};
+
+/// How often time passes for the brain.
+const TICK: Duration = Duration::from_millis(250);
+/// News of runs and of the connection that may wait for the loop.
+const QUEUED: usize = 64;
+/// Frames that wait for the connection before output is held back.
+const PENDING: usize = 64;
+/// A head that has not welcomed this agent by then is tried again.
+const GREETING: Duration = Duration::from_secs(30);
+/// Runs that are ended on the way out get this long.
+const LAST_RUNS: Duration = Duration::from_secs(5);
+
+/// `pcluster-agent run DIR`.
+pub fn run(dir: NodeDir) -> Result<ExitCode> {
+    let _alone = alone(&dir)?;
+    let mut log = BootLog::default();
+    let join = dir.join_order()?;
+    log.phase("agent", &format!("agent {} of {}", env!("CARGO_PKG_VERSION"), join.node_name));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ended = runtime.block_on(async { Agent::new(dir, join, log)?.live().await });
+    // Tasks of runs are dropped where they wait; their keepers do not notice.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
+}
+
+/// One agent per directory. The one before may be on its way out.
+fn alone(dir: &NodeDir) -> Result<File> {
+    let lock = File::create(dir.file("agent.lock"))?;
+    let until = std::time::Instant::now() + Duration::from_secs(5);
+    while lock.try_lock().is_err() {
+        ensure!(std::time::Instant::now() < until, "another agent holds {}", dir.path().display());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(lock)
+}
+
+struct Agent {
+    brain: AgentState,
+    clock: Steady,
+    log: BootLog,
+    shared: Arc<Shared>,
+    runs: BTreeMap<RunId, mpsc::UnboundedSender<RunCommand>>,
+    run_events: mpsc::Receiver<RunEvent>,
+    run_sender: mpsc::Sender<RunEvent>,
+    link_events: mpsc::Receiver<LinkEvent>,
+    link_now: watch::Sender<LinkNow>,
+    connections: u64,
+    outgoing: Option<mpsc::Sender<AgentFrame>>,
+    pending: VecDeque<AgentFrame>,
+    address: String,
+    up_since: Instant,
+    /// Shared paths being looked at, apart: a stale one may not answer for hours.
+    proofs: Option<JoinHandle<Vec<ShareProof>>>,
+    exit: Option<(ExitWhy, Instant)>,
+}
+
+/// For what all of this machine can see. Copied state directories have one cluster id: the path of
+/// the node's own directory tells them apart.
+fn unique_name(join: &JoinOrder, dir: &NodeDir) -> String {
+    let path = Sha256::digest(dir.path().as_os_str().as_encoded_bytes());
+    format!("pcluster-{}-{}-{:02x}{:02x}", join.cluster, join.node, path[0], path[1])
+}
+
+fn setup(join: &JoinOrder, boot_id: &str, facts: pcluster_wire::Facts) -> AgentSetup {
+    AgentSetup {
+        cluster: join.cluster.clone(),
+        node: join.node,
+        instance: join.instance.clone(),
+        token: Some(join.token.clone()).filter(|token| !token.is_empty()),
+        boot_id: boot_id.to_owned(),
+        facts,
+        orphan_after: join.orphan_after_ms,
+        report_hold: join.report_hold_ms,
+        on_orphan: join.on_orphan,
+    }
+}
+
+/// The keeper lies beside the agent.
+fn keeper_path() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("cannot find the agent's own path")?;
+    let keeper = own.with_file_name("pcluster-keeper");
+    ensure!(keeper.is_file(), "there is no {} beside the agent", keeper.display());
+    Ok(keeper)
+}
+
+impl Agent {
+    fn new(dir: NodeDir, join: JoinOrder, mut log: BootLog) -> Result<Self> {
+        let name = unique_name(&join, &dir);
+        let identity = identity::load(&dir, &name)?;
+        log.line(if identity.is_new { "keys made" } else { "keys read" });
+        let cage = Cage::find(&dir, &System::read(), &name)?;
+        let facts = facts::find(dir.path(), join.limit, &cage);
+        log.phase(
+            "facts",
+            &format!(
+                "{} CPUs, {} MB, {}{}",
+                facts.usable.cpus,
+                facts.usable.memory_bytes >> 20,
+                facts.cage,
+                if facts.switches_users { "" } else { "; jobs of this user only" },
+            ),
+        );
+        let boot_id = proc::boot_id()?;
+        let dialer = Dialer::new(&join.head_key_sha256, &identity)?;
+        let shared = Shared {
+            node: NodePart {
+                names: NodeNames {
+                    cluster: join.cluster_name.clone(),
+                    node: join.node_name.clone(),
+                },
+                image_dir: join.image_dir.clone().map(PathBuf::from),
+                scratch: dir.scratch(facts.switches_users, &name)?,
+                boot_id: boot_id.clone(),
+                uid: rustix::process::geteuid().as_raw(),
+            },
+            keeper: keeper_path()?,
+            cage,
+            blobs: Blobs::new(&dir, dialer.clone(), join.head_addresses.clone())?,
+            dir,
+        };
+        let clock = Steady::new();
+        let memory: AgentMemory = shared.dir.read("memory.json")?.unwrap_or_default();
+        let brain = AgentState::new(setup(&join, &boot_id, facts), memory, clock.now());
+        let (run_sender, run_events) = mpsc::channel(QUEUED);
+        let (link_sender, link_events) = mpsc::channel(QUEUED);
+        tokio::spawn(link::keep(dialer, join.head_addresses.clone(), link_sender));
+        let mut agent = Self {
+            brain,
+            clock,
+            log,
+            shared: Arc::new(shared),
+            runs: BTreeMap::new(),
+            run_events,
+            run_sender,
+            link_events,
+            link_now: watch::Sender::new(LinkNow::Down),
+            connections: 0,
+            outgoing: None,
+            pending: VecDeque::new(),
+            address: String::new(),
+            up_since: Instant::now(),
+            proofs: None,
+            exit: None,
+        };
+        agent.adopt();
+        Ok(agent)
+    }
+
+    /// Finds the runs of the agent before this one, before anybody is spoken to.
+    fn adopt(&mut self) {
+        for run in self.shared.dir.runs() {
+            let dir = self.shared.dir.run(run);
+            let order = match run::accepted(&dir) {
+                Ok(order) => order,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    // Cut off before it was accepted: nothing was started.
+                    drop(std::fs::remove_dir_all(dir.path()));
+                    continue;
+                }
+                Err(error) => {
+                    self.log.line(&format!("run {run} cannot be read and is left alone: {error}"));
+                    continue;
+                }
+            };
+            let now = self.clock.now();
+            self.step(AgentInput::Adopted { run, order: order.order, since: now });
+            let stage = run::find(&dir, order);
+            self.log.line(&format!("found run {run}"));
+            // The brain knows before the first `Hello`; the task will say it again.
+            let said = run::said(run, &stage);
+            self.start_task(run, stage);
+            if let Some(said) = said {
+                self.step(AgentInput::Keeper(said));
+            }
+        }
+    }
+
+    async fn live(mut self) -> Result<ExitCode> {
+        let mut ticks = interval(TICK);
+        let mut term = signal(SignalKind::terminate())?;
+        let mut int = signal(SignalKind::interrupt())?;
+        loop {
+            let sender = self.outgoing.clone();
+            let room = async {
+                match &sender {
+                    Some(sender) => sender.reserve().await.ok(),
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = term.recv() => return self.restart(),
+                _ = int.recv() => return self.restart(),
+                event = self.link_events.recv() => self.link_event(event.context("the link ended")?),
+                permit = room, if !self.pending.is_empty() => match permit {
+                    Some(permit) => permit.send(self.pending.pop_front().expect("checked above")),
+                    // The connection is gone; `Down` is on its way.
+                    None => self.outgoing = None,
+                },
+                Some(event) = self.run_events.recv(), if self.pending.len() < PENDING => {
+                    self.run_event(event);
+                }
+                _ = ticks.tick() => {
+                    let input = AgentInput::Tick { clock: clock::wall(), load_milli: facts::load_milli() };
+                    self.step(input);
+                    self.take_proofs().await;
+                    self.hang_up_if_not_welcomed();
+                }
+            }
+            if self.outgoing.is_some() {
+                self.pending.extend(self.log.frames());
+            }
+            if let Some((_, until)) = &self.exit
+                && (self.brain.live_runs() == 0 || Instant::now() >= *until)
+            {
+                return Ok(self.leave().await);
+            }
+        }
+    }
+
+    fn restart(mut self) -> Result<ExitCode> {
+        self.log.line("told to end; jobs go on");
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The last frames, and the exit code that ends the machine.
+    async fn leave(mut self) -> ExitCode {
+        let Some((why, _)) = self.exit.take() else { return ExitCode::FAILURE };
+        self.log.line(&match &why {
+            ExitWhy::Left(why) => format!("leaving: {why}"),
+            ExitWhy::Orphaned(_) => "leaving: no head for too long".to_owned(),
+            ExitWhy::Refused(why) => format!("leaving: the head refused this node: {why}"),
+        });
+        if let Some(sender) = self.outgoing.take() {
+            let frames = std::mem::take(&mut self.pending);
+            let flush = async {
+                for frame in frames {
+                    drop(sender.send(frame).await);
+                }
+                drop(sender);
+                // The link says `Down` once all is written and the connection is closed.
+                while let Some(event) = self.link_events.recv().await {
+                    if matches!(event, LinkEvent::Down { .. }) {
+                        break;
+                    }
+                }
+            };
+            drop(timeout(Duration::from_secs(2), flush).await);
+        }
+        if why == ExitWhy::Orphaned(OnOrphan::PowerOff) {
+            // Nobody is left to stop paying for this machine but itself.
+            drop(std::process::Command::new("poweroff").status());
+        }
+        ExitCode::from(EXIT_LEAVE)
+    }
+
+    fn step(&mut self, input: AgentInput) {
+        let actions = self.brain.step(self.clock.now(), input);
+        let mut actions = VecDeque::from(actions);
+        while let Some(action) = actions.pop_front() {
+            if let Some(answer) = self.act(action) {
+                actions.extend(self.brain.step(self.clock.now(), answer));
+            }
+        }
+    }
+
+    /// Carries out one action; an answer that is there at once goes back to the brain.
+    fn act(&mut self, action: AgentAction) -> Option<AgentInput> {
+        match action {
+            AgentAction::Keep(memory) => {
+                if let Err(error) = self.shared.dir.write("memory.json", &memory) {
+                    // A full disk: what is said stays true for as long as this agent lives.
+                    self.log.line(&format!("cannot write memory.json: {error}"));
+                }
+            }
+            AgentAction::Send(frame) => self.pending.push_back(frame),
+            AgentAction::Spawn(order) => {
+                let run = order.run;
+                if let Err(error) = run::accept(&self.shared.dir.run(run), &order) {
+                    let why =
+                        format!("cannot make the run's directory: {}", crate::cage::plain(&error));
+                    return Some(AgentInput::Keeper(KeeperSaid::NotStarted { run, why }));
+                }
+                self.start_task(run, Stage::Asked(order));
+            }
+            AgentAction::EndRun { run, grace_ms } => {
+                self.tell(run, RunCommand::End { grace: grace_ms });
+            }
+            AgentAction::SignalRun { run, signal, batch_only } => {
+                self.tell(run, RunCommand::Signal { signal: signal.0, batch_only });
+            }
+            AgentAction::LimitRun { run, time_limit_ms } => {
+                self.tell(run, RunCommand::Limit { limit: time_limit_ms });
+            }
+            AgentAction::EmptyRun { run } => self.tell(run, RunCommand::Empty),
+            AgentAction::ForgetRun { run } => {
+                self.tell(run, RunCommand::Forget);
+                self.runs.remove(&run);
+            }
+            AgentAction::Hangup => {
+                self.outgoing = None;
+                self.pending.clear();
+            }
+            AgentAction::Exit(why) => {
+                self.exit.get_or_insert((why, Instant::now() + LAST_RUNS));
+            }
+        }
+        None
+    }
+
+    fn start_task(&mut self, run: RunId, stage: Stage) {
+        let shared = Arc::clone(&self.shared);
+        let link = self.link_now.subscribe();
+        let sender = run::start(shared, run, stage, self.run_sender.clone(), link);
+        self.runs.insert(run, sender);
+    }
+
+    fn tell(&self, run: RunId, command: RunCommand) {
+        if let Some(sender) = self.runs.get(&run) {
+            // A task that is over needs no telling.
+            drop(sender.send(command));
+        }
+    }
+
+    fn link_event(&mut self, event: LinkEvent) {
+        match event {
+            LinkEvent::Up { address, sender } => {
+                self.log.phase("connected", &format!("tls to {address}"));
+                self.address = address;
+                self.pending.clear();
+                self.outgoing = Some(sender);
+                self.connections += 1;
+                self.up_since = Instant::now();
+                self.link_now.send_replace(LinkNow::Greeting);
+                self.step(AgentInput::Connected { clock: clock::wall() });
+                self.log.connected();
+            }
+            LinkEvent::Frame(frame) => self.frame(*frame),
+            LinkEvent::Down { why } => {
+                self.log.line(&why);
+                self.outgoing = None;
+                self.pending.clear();
+                self.link_now.send_replace(LinkNow::Down);
+                self.step(AgentInput::Disconnected);
+            }
+        }
+    }
+
+    fn frame(&mut self, frame: HeadFrame) {
+        let before = self.brain.is_welcomed();
+        if let HeadFrame::Refused { why, .. } = &frame {
+            self.log.line(&format!("the head at {} refused: {why}", self.address));
+        }
+        if let HeadFrame::Welcome { shares, .. } = &frame
+            && self.proofs.is_none()
+        {
+            let shares = shares.clone();
+            self.proofs = Some(tokio::task::spawn_blocking(move || facts::prove_shares(&shares)));
+        }
+        self.step(AgentInput::Frame(frame));
+        if !before && self.brain.is_welcomed() {
+            self.log.phase("registered", "registered");
+            self.link_now.send_replace(LinkNow::Up(self.connections));
+        }
+    }
+
+    /// A head that listens and never answers is as good as none.
+    fn hang_up_if_not_welcomed(&mut self) {
+        if self.outgoing.is_some()
+            && !self.brain.is_welcomed()
+            && self.up_since.elapsed() > GREETING
+        {
+            self.log.line(&format!("the head at {} does not answer the greeting", self.address));
+            self.act(AgentAction::Hangup);
+        }
+    }
+
+    async fn take_proofs(&mut self) {
+        let Some(proofs) = self.proofs.take_if(|proofs| proofs.is_finished()) else { return };
+        let proofs = proofs.await.unwrap_or_default();
+        for proof in &proofs {
+            if let Some(trouble) = &proof.trouble {
+                self.log.line(&format!("shared path {}: {trouble}", proof.path));
+            }
+        }
+        self.brain.set_shares(proofs);
+    }
+
+    fn run_event(&mut self, event: RunEvent) {
+        match event {
+            RunEvent::Said(said) => self.step(AgentInput::Keeper(said)),
+            RunEvent::Output { connection, frame } => {
+                if LinkNow::Up(connection) == *self.link_now.borrow() {
+                    self.pending.push_back(frame);
+                }
+            }
+        }
+    }
+}

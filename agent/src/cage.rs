@@ -1,0 +1,289 @@
+//! Control groups of runs: version 1, version 2 or both, whatever this machine has and lets us use.
+//!
+//! Invariant: what is claimed was tried. A limit that cannot be set is no reason not to run a job;
+//! it is said once, in the facts. Every directory made is below one that `cage.json` names, so that
+//! a sweep finds it after any crash.
+//!
+//! Deliberately absent: killing (the keeper does it) and devices.
+mod system;
+
+pub use system::System;
+
+use crate::node_dir::NodeDir;
+use pcluster_model::{Resources, RunId};
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+/// Length of a CPU quota period in microseconds: the kernel's default.
+const PERIOD_US: u64 = 100_000;
+/// Processes and threads allowed to a run: so many, and more for each CPU.
+const PIDS: u64 = 4096;
+const PIDS_PER_CPU: u64 = 512;
+
+/// The directory of this node in one hierarchy, and what can be limited there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Branch {
+    dir: PathBuf,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    V1Memory,
+    V1Cpu,
+    V1Pids,
+    /// One directory for all; which of the three it limits.
+    V2 {
+        memory: bool,
+        cpu: bool,
+        pids: bool,
+    },
+}
+
+/// The node's place in the hierarchies.
+#[derive(Debug, Clone, Default)]
+pub struct Cage {
+    branches: Vec<Branch>,
+    /// Why there is nothing, where there is nothing.
+    trouble: String,
+}
+
+impl Cage {
+    /// Finds out by trying. `name` is unique on this machine.
+    pub fn find(dir: &NodeDir, system: &System, name: &str) -> io::Result<Self> {
+        let mut cage = Self::default();
+        let mut claimed = Vec::new();
+        for (controller, kind) in
+            [("memory", Kind::V1Memory), ("cpu", Kind::V1Cpu), ("pids", Kind::V1Pids)]
+        {
+            let Some(parents) = system.v1(controller) else { continue };
+            // Named before they are made.
+            claimed.extend(parents.iter().map(|parent| parent.join(name)));
+            dir.write("cage.json", &claimed)?;
+            cage.try_branch(&parents, name, |dir| usable_v1(dir, kind).then_some(kind));
+        }
+        if let Some(parents) = system.v2() {
+            claimed.extend(parents.iter().map(|parent| parent.join(name)));
+            dir.write("cage.json", &claimed)?;
+            let needed = cage.branches.is_empty();
+            cage.try_branch(&parents, name, |dir| usable_v2(dir, needed));
+        }
+        let made: Vec<&PathBuf> = cage.branches.iter().map(|branch| &branch.dir).collect();
+        dir.write("cage.json", &made)?;
+        if cage.branches.is_empty() && cage.trouble.is_empty() {
+            cage.trouble = "no control groups are mounted".to_owned();
+        }
+        Ok(cage)
+    }
+
+    /// Makes the node's directory under the first parent that allows it.
+    fn try_branch(
+        &mut self,
+        parents: &[PathBuf],
+        name: &str,
+        usable: impl Fn(&Path) -> Option<Kind>,
+    ) {
+        for parent in parents {
+            let dir = parent.join(name);
+            if let Err(error) = make(&dir) {
+                self.trouble = format!("cannot make {}: {}", dir.display(), plain(&error));
+                continue;
+            }
+            if let Some(kind) = usable(&dir) {
+                self.branches.push(Branch { dir, kind });
+                return;
+            }
+            drop(fs::remove_dir(&dir));
+        }
+    }
+
+    /// For the facts: `cgroup v1: memory, cpu, pids`, `cgroup v2: …`, `none: why`.
+    pub fn words(&self) -> String {
+        let (mut v1, mut v2, mut tracks) = (Vec::new(), Vec::new(), false);
+        for branch in &self.branches {
+            match branch.kind {
+                Kind::V1Memory => v1.push("memory"),
+                Kind::V1Cpu => v1.push("cpu"),
+                Kind::V1Pids => v1.push("pids"),
+                Kind::V2 { memory, cpu, pids } => {
+                    tracks = true;
+                    let has = [(memory, "memory"), (cpu, "cpu"), (pids, "pids")];
+                    v2.extend(has.into_iter().filter_map(|(has, name)| has.then_some(name)));
+                }
+            }
+        }
+        match (v1.is_empty(), v2.is_empty(), tracks) {
+            (_, false, _) => format!("cgroup v2: {}", v2.join(", ")),
+            (false, true, false) => format!("cgroup v1: {}", v1.join(", ")),
+            (false, true, true) => format!("cgroup v1: {}; v2 for ending", v1.join(", ")),
+            (true, true, true) => "cgroup v2 for ending; no limits".to_owned(),
+            (true, true, false) => format!("none: {}", self.trouble),
+        }
+    }
+
+    /// Makes and limits the directories of a run, for the keeper's child to enter.
+    pub fn make(&self, run: RunId, resources: &Resources) -> io::Result<Vec<PathBuf>> {
+        let mut dirs = Vec::new();
+        for branch in &self.branches {
+            let dir = branch.dir.join(format!("run-{run}"));
+            make(&dir)?;
+            limit(&dir, branch.kind, resources);
+            dirs.push(dir);
+        }
+        Ok(dirs)
+    }
+
+    /// The directories of a run, made or not.
+    pub fn of_run(&self, run: RunId) -> Vec<PathBuf> {
+        self.branches.iter().map(|branch| branch.dir.join(format!("run-{run}"))).collect()
+    }
+
+    /// Removes the directories of an ended run.
+    pub fn remove(&self, run: RunId) {
+        for dir in self.of_run(run) {
+            remove_all(&dir);
+        }
+    }
+}
+
+/// The node's directories in the hierarchies, as last written down.
+pub fn known_dirs(dir: &NodeDir) -> Vec<PathBuf> {
+    dir.read("cage.json").ok().flatten().unwrap_or_default()
+}
+
+/// A cgroup directory and all below it, the deepest first.
+pub fn with_children(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.extend(with_children(&entry.path()));
+        }
+    }
+    if dir.is_dir() {
+        found.push(dir.to_path_buf());
+    }
+    found
+}
+
+/// Removes a cgroup directory and all below it. A dead process leaves its cgroup a moment after its
+/// end, so it is tried for a second.
+pub fn remove_all(dir: &Path) {
+    for dir in with_children(dir) {
+        for _ in 0..100 {
+            match fs::remove_dir(&dir) {
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                    std::thread::sleep(std::time::Duration::from_millis(10));
+                }
+                Ok(()) | Err(_) => break,
+            }
+        }
+    }
+}
+
+fn make(dir: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o755).create(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
+}
+
+/// Writes a control file, which must be there: a plain directory must not gain files.
+fn set(dir: &Path, file: &str, value: &str) -> io::Result<()> {
+    OpenOptions::new().write(true).open(dir.join(file))?.write_all(value.as_bytes())
+}
+
+/// A processless trial: every limit that will be set is set to "none" once.
+fn usable_v1(dir: &Path, kind: Kind) -> bool {
+    let file = match kind {
+        Kind::V1Memory => set(dir, "memory.limit_in_bytes", "-1"),
+        Kind::V1Cpu => {
+            set(dir, "cpu.cfs_quota_us", "-1").or_else(|_| set(dir, "cpu.shares", "1024"))
+        }
+        Kind::V1Pids => set(dir, "pids.max", "max"),
+        Kind::V2 { .. } => return false,
+    };
+    file.is_ok() && dir.join("cgroup.procs").exists()
+}
+
+/// With `needed` the controllers must come with it; else following processes is enough.
+fn usable_v2(dir: &Path, needed: bool) -> Option<Kind> {
+    let has = |name: &str| {
+        let parent = dir.parent().is_some_and(|parent| enable(parent, name));
+        parent && enable(dir, name)
+    };
+    let kind = if needed {
+        Kind::V2 { memory: has("memory"), cpu: has("cpu"), pids: has("pids") }
+    } else {
+        Kind::V2 { memory: false, cpu: false, pids: false }
+    };
+    dir.join("cgroup.procs").exists().then_some(kind)
+}
+
+/// Gives a controller to the children of a directory. Processes in it forbid that (but for the
+/// root): where they are all the agent's own, as in a unit with `Delegate=yes`, they move aside.
+fn enable(dir: &Path, controller: &str) -> bool {
+    let words = |file: &str| fs::read_to_string(dir.join(file)).unwrap_or_default();
+    if words("cgroup.subtree_control").split_whitespace().any(|word| word == controller) {
+        return true;
+    }
+    if !words("cgroup.controllers").split_whitespace().any(|word| word == controller) {
+        return false;
+    }
+    let give = || set(dir, "cgroup.subtree_control", &format!("+{controller}"));
+    match give() {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+            let own = std::process::id().to_string();
+            let leaf = dir.join("pcluster-agent");
+            words("cgroup.procs").split_whitespace().all(|pid| pid == own)
+                && make(&leaf).is_ok()
+                && set(&leaf, "cgroup.procs", &own).is_ok()
+                && give().is_ok()
+        }
+        Err(_) => false,
+    }
+}
+
+/// Best effort: each file may be missing (no swap accounting) or out of bounds (a tighter parent).
+fn limit(dir: &Path, kind: Kind, resources: &Resources) {
+    let cpus = u64::from(resources.cpus.max(1));
+    let memory = resources.memory_bytes;
+    let pids = (PIDS + PIDS_PER_CPU * cpus).to_string();
+    match kind {
+        Kind::V1Memory if memory > 0 => {
+            drop(set(dir, "memory.limit_in_bytes", &memory.to_string()));
+            // Memory and swap together: the same number means no swap.
+            drop(set(dir, "memory.memsw.limit_in_bytes", &memory.to_string()));
+        }
+        Kind::V1Memory => {}
+        Kind::V1Cpu => {
+            drop(set(dir, "cpu.shares", &(1024 * cpus).min(262_144).to_string()));
+            drop(set(dir, "cpu.cfs_period_us", &PERIOD_US.to_string()));
+            drop(set(dir, "cpu.cfs_quota_us", &(PERIOD_US * cpus).to_string()));
+        }
+        Kind::V1Pids => drop(set(dir, "pids.max", &pids)),
+        Kind::V2 { memory: has_memory, cpu, pids: has_pids } => {
+            if has_memory && memory > 0 {
+                drop(set(dir, "memory.max", &memory.to_string()));
+                drop(set(dir, "memory.swap.max", "0"));
+            }
+            if cpu {
+                drop(set(dir, "cpu.max", &format!("{} {PERIOD_US}", PERIOD_US * cpus)));
+            }
+            if has_pids {
+                drop(set(dir, "pids.max", &pids));
+            }
+        }
+    }
+}
+
+/// An error as people read it: without the number the standard library adds.
+pub fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests;

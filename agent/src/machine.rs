@@ -1,0 +1,134 @@
+//! A process node: this process is the machine. It is the parent of last resort of everything on
+//! the node, runs the agent as an init system would, and when it ends, all of it ends.
+//!
+//! Invariant: there is one machine per directory, ever; `machine.json` names it. `ended.json` is
+//! written after the last process of the node is dead.
+use crate::node_dir::{EndRecord, NodeDir, ProcessRecord};
+use crate::sweep::sweep;
+use crate::{EXIT_LEAVE, clock};
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, WaitOptions, getpid, set_child_subreaper, setsid};
+use std::process::{Child, Command, ExitCode};
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// An agent that lived this long is started again without a growing pause.
+const LIVED_WELL: Duration = Duration::from_secs(30);
+
+/// `pcluster-agent machine DIR`.
+pub fn run(dir: NodeDir) -> Result<ExitCode> {
+    // A session of its own, so that a terminal's signals for the head do not reach the node. It
+    // fails where there is one already.
+    let _ = setsid();
+    set_child_subreaper(Some(getpid())).context("cannot become the parent of orphans")?;
+    // The kernel shall end jobs before nodes. Lowering takes rights that a laptop's user lacks.
+    drop(std::fs::write("/proc/self/oom_score_adj", "-500"));
+    let Some(own) = ProcessRecord::of(getpid().as_raw_nonzero().get()) else {
+        bail!("cannot read /proc/self/stat");
+    };
+    if !dir.write_once("machine.json", &own)? && dir.read("machine.json")? != Some(own) {
+        bail!("{} has, or had, another machine", dir.path().display());
+    }
+    // In this order: whoever terminates marks first and looks for the machine then.
+    if dir.file("terminated").exists() {
+        bail!("{} was terminated before it started", dir.path().display());
+    }
+    let name = dir.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+    clock::say(&format!("machine {name} is up"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let why = runtime.block_on(async { Machine::new(dir.clone())?.live().await })?;
+    clock::say(&format!("machine {name} ends: {why}"));
+    sweep(&dir)?;
+    dir.write_once("ended.json", &EndRecord { ended_at: clock::wall() })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Machine {
+    dir: NodeDir,
+    agent: Option<(Child, Instant)>,
+    pause: Duration,
+    child: Signal,
+    term: Signal,
+    int: Signal,
+}
+
+impl Machine {
+    fn new(dir: NodeDir) -> Result<Self> {
+        // Signals are listened to before the first child: none of its ends is missed.
+        Ok(Self {
+            dir,
+            agent: None,
+            pause: FIRST_PAUSE,
+            child: signal(SignalKind::child())?,
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Until told to end, or until the agent is done; why.
+    async fn live(mut self) -> Result<&'static str> {
+        let mut restart_at = Some(tokio::time::Instant::now());
+        loop {
+            let at = restart_at.unwrap_or_else(tokio::time::Instant::now);
+            tokio::select! {
+                _ = self.term.recv() => return Ok("told to"),
+                _ = self.int.recv() => return Ok("told to"),
+                _ = self.child.recv() => {
+                    let Some(code) = self.reap() else { continue };
+                    if code == Some(i32::from(EXIT_LEAVE)) {
+                        return Ok("the agent is done");
+                    }
+                    restart_at = Some(tokio::time::Instant::now() + self.next_pause(code));
+                }
+                () = tokio::time::sleep_until(at), if restart_at.is_some() => {
+                    restart_at = match self.start() {
+                        Ok(()) => None,
+                        Err(error) => {
+                            clock::say(&format!("cannot start the agent: {error:#}"));
+                            Some(tokio::time::Instant::now() + self.next_pause(None))
+                        }
+                    };
+                }
+            }
+        }
+    }
+
+    fn start(&mut self) -> Result<()> {
+        // The running file itself, also when an upgrade has replaced it at its path.
+        let program = std::env::current_exe().ok().filter(|path| path.exists());
+        let program = program.unwrap_or_else(|| "/proc/self/exe".into());
+        let child = Command::new(&program).arg("run").arg(self.dir.path()).spawn()?;
+        if let Some(record) = i32::try_from(child.id()).ok().and_then(ProcessRecord::of) {
+            self.dir.write("agent.json", &record)?;
+        }
+        self.agent = Some((child, Instant::now()));
+        Ok(())
+    }
+
+    /// Takes in every dead child, orphans of others included. The agent's exit code if it is among
+    /// them; a signal counts as no code.
+    fn reap(&mut self) -> Option<Option<i32>> {
+        let agent = self.agent.as_ref().map(|(child, _)| Pid::from_child(child));
+        let mut ended = None;
+        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+            if Some(pid) == agent {
+                ended = Some(status.exit_status());
+            }
+        }
+        ended
+    }
+
+    fn next_pause(&mut self, code: Option<i32>) -> Duration {
+        let lived = self.agent.take().is_some_and(|(_, since)| since.elapsed() >= LIVED_WELL);
+        if lived {
+            self.pause = FIRST_PAUSE;
+        }
+        let how = code.map_or_else(|| "was killed".to_owned(), |code| format!("ended with {code}"));
+        clock::say(&format!("the agent {how}; starting it again"));
+        let pause = self.pause;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        pause
+    }
+}

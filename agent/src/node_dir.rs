@@ -1,0 +1,154 @@
+//! The directory of a node: which file is what.
+//!
+//! Invariant: it belongs to the agent's user with mode 0700. What a job's user must reach (its
+//! private directory) lies in the scratch directory, which may be elsewhere for that reason.
+use anyhow::{Context as _, Result, bail};
+use pcluster_keeper::{Durability, RunDir, proc, write_atomic};
+use pcluster_model::RunId;
+use pcluster_wire::JoinOrder;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// The node's directory.
+#[derive(Debug, Clone)]
+pub struct NodeDir {
+    path: PathBuf,
+}
+
+/// A process by its number, its start and its boot; the form of `machine.json` and `agent.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessRecord {
+    pub pid: i32,
+    pub start_ticks: u64,
+    pub boot_id: String,
+}
+
+impl ProcessRecord {
+    /// The living process `pid`.
+    pub fn of(pid: i32) -> Option<Self> {
+        let stat = proc::stat(pid).filter(proc::Stat::is_live)?;
+        Some(Self { pid, start_ticks: stat.start_ticks, boot_id: proc::boot_id().ok()? })
+    }
+
+    pub fn is_alive(&self) -> bool {
+        Self::of(self.pid).as_ref() == Some(self)
+    }
+}
+
+/// `ended.json`, as the provider reads it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EndRecord {
+    pub ended_at: pcluster_model::Timestamp,
+}
+
+impl NodeDir {
+    pub fn open(path: &Path) -> Result<Self> {
+        let path = std::path::absolute(path)?;
+        if !path.is_dir() {
+            bail!("{} is not a directory", path.display());
+        }
+        Ok(Self { path })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn join_order(&self) -> Result<JoinOrder> {
+        let path = self.path.join("join.json");
+        let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_slice(&text)
+            .with_context(|| format!("{} is no join order", path.display()))
+    }
+
+    /// A file of this directory.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    pub fn read<T: DeserializeOwned>(&self, name: &str) -> io::Result<Option<T>> {
+        match fs::read(self.file(name)) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(io::Error::other),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Replaces a file as a whole; an agent that dies has it, a machine that dies may not.
+    pub fn write<T: Serialize>(&self, name: &str, value: &T) -> io::Result<()> {
+        write_atomic(&self.file(name), &serde_json::to_vec(value)?, Durability::Cached)
+    }
+
+    /// Writes a file that must not be there; false when it was.
+    pub fn write_once<T: Serialize>(&self, name: &str, value: &T) -> io::Result<bool> {
+        let temporary = self.file(&format!("{name}.{}.new", std::process::id()));
+        write_atomic(&temporary, &serde_json::to_vec(value)?, Durability::Durable)?;
+        let linked = fs::hard_link(&temporary, self.file(name));
+        fs::remove_file(&temporary)?;
+        match linked {
+            Ok(()) => {
+                fs::File::open(&self.path)?.sync_all()?;
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A directory of this one, made if it is not there.
+    pub fn folder(&self, name: &str) -> io::Result<PathBuf> {
+        let path = self.path.join(name);
+        DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
+        Ok(path)
+    }
+
+    pub fn run(&self, run: RunId) -> RunDir {
+        RunDir::new(self.path.join("runs").join(run.to_string()))
+    }
+
+    /// All runs that have a directory.
+    pub fn runs(&self) -> Vec<RunId> {
+        let entries = fs::read_dir(self.path.join("runs")).into_iter().flatten().flatten();
+        let mut runs: Vec<RunId> = entries
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(RunId))
+            .collect();
+        runs.sort_unstable();
+        runs
+    }
+
+    /// Where the private directories of runs are made. In the node's directory, or where every
+    /// user can get to if other users' jobs run here and the node's own path is closed to them.
+    pub fn scratch(&self, for_others: bool, name: &str) -> io::Result<PathBuf> {
+        if let Some(path) = self.read::<PathBuf>("scratch.json")? {
+            return Ok(path);
+        }
+        let inside = self.path.join("tmp");
+        let path = if !for_others || self.path.ancestors().all(is_open) {
+            inside
+        } else {
+            let parent = ["/var/tmp", "/tmp"].map(Path::new).into_iter().find(|path| path.is_dir());
+            parent.unwrap_or(Path::new("/tmp")).join(name)
+        };
+        // Said before it is made: whoever sweeps knows of it.
+        self.write("scratch.json", &path)?;
+        match DirBuilder::new().mode(0o711).create(&path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let meta = fs::symlink_metadata(&path)?;
+        if !meta.is_dir() || meta.uid() != rustix::process::geteuid().as_raw() {
+            return Err(io::Error::other(format!("{} belongs to somebody else", path.display())));
+        }
+        // The mask may have taken the way in from other users.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o711))?;
+        Ok(path)
+    }
+}
+
+fn is_open(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|meta| meta.mode() & 0o001 != 0)
+}

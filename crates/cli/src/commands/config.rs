@@ -1,0 +1,109 @@
+//! `config check` and `config explain`.
+use crate::cluster::{Global, need_file, surroundings};
+use crate::config_file::{self, Loaded};
+use crate::failure::{Failure, Outcome, code};
+use crate::look::Look;
+use crate::say;
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// The file of the cluster: check it, explain it
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Say whether cluster.toml is right, and what it costs per hour
+    #[command(after_help = "\
+Examples:
+  pcluster config check
+  pcluster config check examples/gpu.toml
+  pcluster config check --json | jq .problems")]
+    Check {
+        /// Another file than the one that was found
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Show every value in force, where it came from and what it means
+    #[command(after_help = "\
+Examples:
+  pcluster config explain               all keys
+  pcluster config explain compute       one table
+  pcluster config explain idle_timeout  one key")]
+    Explain {
+        /// A table or a key
+        #[arg(value_name = "KEY")]
+        topic: Option<String>,
+    },
+}
+
+#[derive(Serialize)]
+struct Checked<'a> {
+    schema: &'static str,
+    ok: bool,
+    problems: &'a [pcluster_config::Problem],
+    notes: &'a [pcluster_config::Note],
+    inactive: &'a [pcluster_config::Inactive],
+    summary: Option<pcluster_config::Summary>,
+}
+
+/// `config check` and `config explain`.
+///
+/// # Errors
+/// A file that is not there, not readable, or (exit code 2) not right.
+pub fn run(global: &Global, args: &ConfigArgs) -> Outcome {
+    match &args.command {
+        ConfigCommand::Check { file } => {
+            let asked = Global { config: file.clone().or_else(|| global.config.clone()), ..global.clone() };
+            let file = need_file(&asked, &surroundings())?;
+            check(global, &config_file::load(&file)?)
+        }
+        ConfigCommand::Explain { topic } => {
+            let file = need_file(global, &surroundings())?;
+            explain(global, &config_file::load(&file)?, topic.as_deref())
+        }
+    }
+}
+
+fn check(global: &Global, loaded: &Loaded) -> Outcome {
+    let parsed = &loaded.parsed;
+    let summary = parsed.config.as_ref().map(pcluster_config::check_summary);
+    if global.json {
+        say::json(&Checked {
+            schema: "pcluster.config-check/1",
+            ok: parsed.config.is_some(),
+            problems: &parsed.problems,
+            notes: &parsed.notes,
+            inactive: &parsed.inactive,
+            summary,
+        })?;
+        return Ok(if parsed.config.is_some() { code::DONE } else { code::USAGE });
+    }
+    let Some(summary) = summary else { return Err(config_file::mistakes(loaded)) };
+    let width = Look::here().width;
+    say::data(&pcluster_config::render_summary(&summary, &parsed.file_name, width))?;
+    say::talk(&pcluster_config::render_notes(&parsed.notes, false));
+    Ok(code::DONE)
+}
+
+fn explain(global: &Global, loaded: &Loaded, topic: Option<&str>) -> Outcome {
+    config_file::config(loaded)?;
+    let unknown = |error: pcluster_config::UnknownTopic| {
+        let failure = Failure::no_such(format!("there is no key `{}`", error.word));
+        match error.near {
+            Some(near) => failure.hint(format!("did you mean `{near}`?")),
+            None => failure.hint("pcluster config explain    shows all keys"),
+        }
+    };
+    if global.json {
+        say::json(&pcluster_config::explain_json(&loaded.parsed, topic).map_err(unknown)?)?;
+    } else {
+        let width = Look::here().width;
+        say::data(&pcluster_config::explain(&loaded.parsed, topic, width).map_err(unknown)?)?;
+    }
+    Ok(code::DONE)
+}

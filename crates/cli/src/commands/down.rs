@@ -1,0 +1,116 @@
+//! `down`: waits for running jobs, keeps the queue, and proves that nothing is left.
+use super::wait::Patience;
+use crate::cluster::{Global, head};
+use crate::failure::{Failure, Outcome, code};
+use crate::look::Look;
+use crate::{render, say};
+use clap::Args;
+use pcluster_api::client::{Client, ClientError};
+use pcluster_api::{DownRequest, DownView};
+use std::io::IsTerminal;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+const ASK_EVERY: Duration = Duration::from_millis(500);
+/// A line for somebody who watches, and for a log.
+const SAY_EVERY: Duration = Duration::from_secs(30);
+/// The head closes its socket soon after its last word.
+const SOCKET_GONE_WITHIN: Duration = Duration::from_secs(15);
+
+/// Stop the cluster: wait for running jobs, keep the queue, leave nothing behind
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pcluster down          waits for running jobs; waiting ones stay for the next `pcluster up`
+  pcluster down --now    cancels running jobs
+  pcluster up            goes on with the queue")]
+pub struct DownArgs {
+    /// Cancel what runs instead of waiting for it
+    #[arg(long)]
+    pub now: bool,
+}
+
+/// `down`.
+///
+/// # Errors
+/// No head, no right to, or a head that went away with nodes left.
+pub async fn run(global: &Global, args: &DownArgs) -> Outcome {
+    let head = head(global)?;
+    let request = DownRequest { now: args.now };
+    let first = head.client.down(&request).await?;
+    if !global.json {
+        say::data(&render::status::down_begins(&first, args.now, &Look::here()))?;
+    }
+    let last = tokio::select! {
+        last = until_closed(&head.client, &request, first, global.json) => last?,
+        _ = tokio::signal::ctrl_c() => {
+            say::line("\nlet go: the cluster still goes down by itself");
+            say::line("hint: pcluster status   pcluster down   pcluster down --now");
+            return Ok(130);
+        }
+    };
+    until_socket_is_gone(&head.client).await?;
+    if global.json {
+        say::json(&last)?;
+    } else {
+        say::data(&render::status::down_ends(&last, &head.name))?;
+        say::line("hint: pcluster up    goes on with the queue");
+    }
+    let left = last.nodes_left > 0 || last.instances_left > 0;
+    Ok(if left { code::ATTENTION } else { code::DONE })
+}
+
+/// Asks again until the head says `closed`.
+async fn until_closed(
+    client: &Client,
+    request: &DownRequest,
+    first: DownView,
+    silent: bool,
+) -> Result<DownView, Failure> {
+    let mut view = first;
+    let mut patience = Patience::default();
+    let mut said_at = Instant::now();
+    let often = if std::io::stderr().is_terminal() { SAY_EVERY / 6 } else { SAY_EVERY };
+    while view.phase != "closed" {
+        tokio::time::sleep(ASK_EVERY).await;
+        match client.down(request).await {
+            Ok(now) => {
+                patience.answered();
+                view = now;
+            }
+            // It said so before it went: its last list was empty, and nothing starts any more.
+            Err(ClientError::NoHead { .. } | ClientError::Lost(_)) if is_empty(&view) => {
+                view.phase = "closed".to_owned();
+            }
+            Err(ClientError::NoHead { .. }) => {
+                return Err(Failure::no_head("the head went away while nodes were left")
+                    .fact("left", format!("{} nodes, {} in the provider's list",
+                        view.nodes_left, view.instances_left))
+                    .hint("pcluster up, then pcluster down    finds them again and ends them"));
+            }
+            Err(error) => patience.bear(error).await?,
+        }
+        if !silent && said_at.elapsed() >= often && view.phase != "closed" {
+            said_at = Instant::now();
+            say::line(format!("... {} jobs running, {} nodes left", view.running, view.nodes_left));
+        }
+    }
+    Ok(view)
+}
+
+fn is_empty(view: &DownView) -> bool {
+    view.running == 0 && view.nodes_left == 0 && view.instances_left == 0
+}
+
+/// "Down" means that another `up` finds nobody there.
+async fn until_socket_is_gone(client: &Client) -> Result<(), Failure> {
+    let began = Instant::now();
+    while UnixStream::connect(client.socket()).is_ok() {
+        if began.elapsed() > SOCKET_GONE_WITHIN {
+            return Err(Failure::timeout("the head has closed the cluster and does not end")
+                .hint("pcluster status    shows its process"));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! `run -- CMD`: one command on the cluster, as if here.
+//!
+//! Invariant: Ctrl-C cancels the job and waits for its end, so that nothing runs on unseen. The
+//! output file beside the work is removed after the last byte was written here.
+use super::logs::follow;
+use super::submit::{Prepared, prepare, send};
+use super::wait::say_bad_ends;
+use crate::cluster::{Global, head};
+use crate::failure::{Failure, Outcome};
+use crate::say;
+use crate::submit::options::JobOptions;
+use crate::submit::process::ProcessFacts;
+use crate::submit::script;
+use crate::submit::spec::Face;
+use clap::Args;
+use pcluster_api::client::Client;
+use pcluster_api::{CancelRequest, WaitResponse};
+use std::path::Path;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Run one command on the cluster as if it ran here
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pcluster run -- hostname
+  pcluster run -c 8 --mem 16G -- make -j8 test
+  pcluster run -p gpu --gpus 1 -- nvidia-smi
+
+Output is streamed to stdout, Ctrl-C cancels the job, and the exit code is the command's.
+A pipe or several commands need a shell:  pcluster run -- sh -c 'sort a | uniq'")]
+pub struct RunArgs {
+    /// Declared for help and errors; read as words.
+    #[command(flatten)]
+    pub job: JobOptions,
+    /// Say nothing but errors
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// The command and its arguments
+    #[arg(value_name = "CMD", required = true, trailing_var_arg = true)]
+    pub command: Vec<String>,
+}
+
+/// Whatever ends this process politely.
+struct Interrupts {
+    int: Signal,
+    term: Signal,
+    hup: Signal,
+}
+
+impl Interrupts {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            int: signal(SignalKind::interrupt())?,
+            term: signal(SignalKind::terminate())?,
+            hup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.int.recv() => 2,
+            _ = self.term.recv() => 15,
+            _ = self.hup.recv() => 1,
+        }
+    }
+}
+
+/// `run`.
+///
+/// # Errors
+/// See [`Failure`]; its own trouble is 255.
+pub async fn run(
+    global: &Global,
+    args: &RunArgs,
+    given: &[String],
+    facts: &ProcessFacts,
+) -> Outcome {
+    run_here(global, args, given, facts).await.map_err(Failure::own_trouble)
+}
+
+async fn run_here(
+    global: &Global,
+    args: &RunArgs,
+    given: &[String],
+    facts: &ProcessFacts,
+) -> Outcome {
+    if global.json {
+        return Err(Failure::usage("run has no --json: stdout is the command's own output")
+            .hint("pcluster submit --json --wrap 'CMD'"));
+    }
+    let script = script::running(&args.command);
+    let Prepared { mut request, notes, .. } =
+        prepare(script, args.command.clone(), given, facts, Face::Run)?;
+    if request.spec.array.is_some() {
+        return Err(Failure::usage("run is for one command, not an array")
+            .hint("pcluster submit --array 1-4 --wrap 'CMD'"));
+    }
+    let own_file = args.job.output.is_none();
+    // A second attempt would repeat the first one's lines in a stream that nobody can take back.
+    request.spec.open_mode = pcluster_model::OpenMode::Append;
+    let mut interrupts = Interrupts::listen()?;
+    let client = head(global)?.client;
+    let answer = send(&client, &request).await?;
+    let id = answer.job.to_string();
+    if !args.quiet {
+        notes.iter().for_each(|note| say::line(format!("note: {note}")));
+        say::line(format!("job {id}: {}", answer.estimate.start));
+    }
+    let ended = watched(&client, &id, &mut interrupts).await;
+    let file = own_file.then(|| request.spec.output.replace("%j", &id));
+    match ended {
+        Ok(Some(ended)) => {
+            if let Some(file) = file {
+                // Its bytes are on stdout already; a file that is not there needs no removing.
+                let _ = std::fs::remove_file(Path::new(&request.spec.work_dir).join(file));
+            }
+            say_bad_ends(&ended.rows);
+            Ok(ended.code)
+        }
+        Ok(None) => {
+            say::line(format!("job {id} was cancelled and may still be ending"));
+            say::line(format!("hint: pcluster show {id}"));
+            Ok(130)
+        }
+        Err(Failure::ClosedPipe) => {
+            // Nobody reads any more: as in a pipe here, the command ends.
+            client.cancel(&id, &CancelRequest::default()).await?;
+            Err(Failure::ClosedPipe)
+        }
+        Err(failure) => Err(failure.fact("job", format!("{id} was submitted and may go on"))
+            .hint(format!("pcluster logs -f {id}   pcluster cancel {id}"))),
+    }
+}
+
+/// Follows the job to its end; the first interrupt cancels it, a second one lets go (`None`).
+async fn watched(
+    client: &Client,
+    id: &str,
+    interrupts: &mut Interrupts,
+) -> Result<Option<WaitResponse>, Failure> {
+    let ending = follow(client, id);
+    tokio::pin!(ending);
+    let which = tokio::select! {
+        ended = &mut ending => return ended.map(Some),
+        which = interrupts.next() => which,
+    };
+    say::line(format!("\ncancelling job {id} (once more lets go)"));
+    let request = CancelRequest::default();
+    let cancelled = client.cancel(id, &request);
+    tokio::select! {
+        cancelled = cancelled => { cancelled?; }
+        _ = interrupts.next() => return Ok(None),
+    }
+    // A terminal that hung up has nobody to wait for.
+    if which == 1 {
+        return Ok(None);
+    }
+    tokio::select! {
+        ended = &mut ending => ended.map(Some),
+        _ = interrupts.next() => Ok(None),
+    }
+}

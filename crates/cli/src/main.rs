@@ -1,0 +1,38 @@
+//! The `pcluster` command: parses, asks the head, renders.
+//!
+//! Invariant: a command is parse → client call → render; nothing here knows states or makes
+//! decisions. Deliberately absent: any door to the head but its HTTP interface.
+mod cli;
+mod cluster;
+mod commands;
+mod config_file;
+mod failure;
+mod look;
+mod render;
+mod say;
+mod submit;
+mod text;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // Before any thread: the umask can only be read by setting it.
+    let facts = submit::process::facts();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            say::line(format!("error: cannot start: {error}"));
+            return ExitCode::from(failure::code::REFUSED);
+        }
+    };
+    let code = match runtime.block_on(cli::run(std::env::args_os(), &facts)) {
+        Ok(code) => code,
+        Err(failure) => {
+            say::talk(&failure.render(look::Look::here().width));
+            failure.exit_code()
+        }
+    };
+    // A reader of stdin in the background would otherwise be waited for.
+    runtime.shutdown_background();
+    ExitCode::from(code)
+}

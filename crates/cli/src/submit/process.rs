@@ -1,0 +1,43 @@
+//! What a job takes over from the process that submits it: directory, umask, soft limits.
+//!
+//! Invariant: read before any thread is started, because the umask can only be read by setting it.
+use rustix::fs::Mode;
+use rustix::process::{Resource, getrlimit, umask};
+
+/// Facts of this process that become part of the request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProcessFacts {
+    /// `None`: the directory is gone or not readable.
+    pub work_dir: Option<String>,
+    pub umask: Option<u32>,
+    /// Name and value; `None` is unlimited.
+    pub soft_limits: Vec<(String, Option<u64>)>,
+}
+
+/// Limits that travel. Not the number of processes: it counts all of a user's processes on a
+/// machine, and this machine's number means nothing on another.
+const LIMITS: [(&str, Resource); 8] = [
+    ("as", Resource::As),
+    ("core", Resource::Core),
+    ("cpu", Resource::Cpu),
+    ("data", Resource::Data),
+    ("fsize", Resource::Fsize),
+    ("memlock", Resource::Memlock),
+    ("nofile", Resource::Nofile),
+    ("stack", Resource::Stack),
+];
+
+/// Those of this process. Call it before threads are started.
+#[must_use]
+pub fn facts() -> ProcessFacts {
+    let mask = umask(Mode::from_raw_mode(0o077));
+    umask(mask);
+    let directory = std::env::current_dir().ok();
+    ProcessFacts {
+        work_dir: directory.and_then(|path| path.into_os_string().into_string().ok()),
+        umask: Some(u32::from(mask.as_raw_mode())),
+        soft_limits: LIMITS
+            .map(|(name, resource)| (name.to_owned(), getrlimit(resource).current))
+            .to_vec(),
+    }
+}

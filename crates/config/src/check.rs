@@ -1,0 +1,158 @@
+//! What a right file costs, and why `up` would refuse it.
+//!
+//! Invariant: a price that nobody knows is counted as unknown, never as 0; "at most" takes the
+//! dearest type of each pool. Deliberately absent: what was spent (the ledger).
+use crate::{Origin, Parsed};
+use pcluster_model::config::{Config, Pool};
+use pcluster_model::{MicroUsd, Price, Shape};
+use serde::Serialize;
+
+/// A month for an estimate.
+const HOURS_PER_MONTH: i64 = 730;
+
+/// One thing that costs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CostLine {
+    /// `t3.large`, `500 GB gp3`.
+    pub label: String,
+    /// How many nodes; `None` for the head and storage, which are there once.
+    pub count: Option<u32>,
+    /// Price of one per hour; `None` when nobody knows it.
+    pub each: Option<Price>,
+}
+
+/// The price of a file per hour, at rest and at most, and per month.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Head, storage and the nodes of `min`.
+    pub rest: Vec<CostLine>,
+    pub rest_per_hour: Price,
+    /// How many lines of `rest` have no known price.
+    pub rest_unknown: usize,
+    /// Head, storage and the nodes of `max`, each of its pool's dearest type.
+    pub most: Vec<CostLine>,
+    pub most_per_hour: Price,
+    pub most_unknown: usize,
+    /// The cap, if there is one.
+    pub budget: Option<MicroUsd>,
+    /// What a month of "at most" costs without a cap.
+    pub month: MicroUsd,
+}
+
+fn sum(lines: &[CostLine]) -> (Price, usize) {
+    let known = lines
+        .iter()
+        .filter_map(|line| Some(line.each?.0.saturating_mul(i64::from(line.count.unwrap_or(1)))));
+    let total = known.fold(0i64, i64::saturating_add);
+    (Price(total), lines.iter().filter(|line| line.each.is_none()).count())
+}
+
+/// So many nodes of this shape can be there at once: `count`, or what `max_cpus` has room for.
+fn at_once(pool: &Pool, shape: &Shape, count: u32) -> u32 {
+    let room = pool.max_cpus.map_or(u32::MAX, |cpus| cpus / shape.total.cpus.max(1));
+    count.min(room)
+}
+
+/// `count` nodes of the type that costs most, or least. A type without a price counts as dearer
+/// than any other.
+fn nodes(pool: &Pool, count: u32, dearest: bool) -> Option<CostLine> {
+    if count == 0 {
+        return None;
+    }
+    if pool.shapes.is_empty() {
+        // Hosts of the site: they cost nothing here and have no type yet.
+        let label = format!("{} host", pool.name);
+        return Some(CostLine { label, count: Some(count), each: Some(Price::ZERO) });
+    }
+    let line = |shape: &Shape| CostLine {
+        label: shape.name.clone(),
+        count: Some(at_once(pool, shape, count)),
+        each: shape.price,
+    };
+    let cost = |line: &CostLine| {
+        let price = line.each.map_or(i64::MAX, |price| price.0);
+        price.saturating_mul(i64::from(line.count.unwrap_or(0)))
+    };
+    let possible = pool.shapes.iter().map(line).filter(|line| line.count != Some(0));
+    // Ties go to the first of the list; `max_by_key` would take the last.
+    if dearest { possible.rev().max_by_key(cost) } else { possible.min_by_key(cost) }
+}
+
+/// What the file costs per hour at rest and at most, and in a month.
+#[must_use]
+pub fn check_summary(config: &Config) -> Summary {
+    let fixed = config.fixed_costs.iter().map(|cost| CostLine {
+        label: cost.label.clone(),
+        count: None,
+        each: cost.price,
+    });
+    let mut rest: Vec<CostLine> = fixed.collect();
+    let mut most = rest.clone();
+    rest.extend(config.pools.iter().filter_map(|pool| nodes(pool, pool.min, false)));
+    most.extend(config.pools.iter().filter_map(|pool| nodes(pool, pool.max, true)));
+    let (rest_per_hour, rest_unknown) = sum(&rest);
+    let (most_per_hour, most_unknown) = sum(&most);
+    Summary {
+        rest,
+        rest_per_hour,
+        rest_unknown,
+        most,
+        most_per_hour,
+        most_unknown,
+        budget: config.budget.month,
+        month: MicroUsd(most_per_hour.0.saturating_mul(HOURS_PER_MONTH)),
+    }
+}
+
+/// Why `pcluster up` does not start this file, although it is right.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    /// Line of the file, from 1; 0 when it is about a default.
+    pub line: usize,
+    /// One line without a full stop.
+    pub message: String,
+    pub hint: String,
+}
+
+/// What this version must not ignore: keys that guard money or safety, and providers it lacks.
+#[must_use]
+pub fn up_refusals(parsed: &Parsed) -> Vec<Refusal> {
+    let mut refusals: Vec<Refusal> = parsed
+        .inactive
+        .iter()
+        .filter(|key| key.up_refuses)
+        .map(|key| Refusal {
+            line: key.line,
+            message: format!(
+                "{} guards money or safety and has no effect in this version",
+                key.path
+            ),
+            hint: format!("take {} out to start without it", key.path),
+        })
+        .collect();
+    let mut named: Vec<&str> = Vec::new();
+    for pool in parsed.config.iter().flat_map(|config| &config.pools) {
+        let provider = pool.provider.as_str();
+        if pool.provider.is_built_in() || named.contains(&provider) {
+            continue;
+        }
+        named.push(provider);
+        refusals.push(Refusal {
+            line: provider_line(parsed, pool),
+            message: format!("this version has no provider {provider} (pool {})", pool.name),
+            hint: "provider = \"process\" runs the nodes on this machine".into(),
+        });
+    }
+    refusals.sort_by_key(|refusal| refusal.line);
+    refusals
+}
+
+/// The line that gave a pool its provider.
+fn provider_line(parsed: &Parsed, pool: &Pool) -> usize {
+    let path = format!("pools.{}.provider", pool.name);
+    let value = parsed.effective.iter().find(|value| value.path == path);
+    match value.map(|value| &value.origin) {
+        Some(Origin::File { line } | Origin::Inherited { line, .. }) => *line,
+        _ => 0,
+    }
+}

@@ -1,0 +1,243 @@
+//! The environment of a job on a node: what it brought from submit, who its user is, and the
+//! variables by which programs find out about their allocation.
+//!
+//! Invariant: a value that describes this run (`SLURM_*`, `PCLUSTER_*`, the user's own names) wins
+//! over one that came along from submit, which may describe another job. `TMPDIR` is not set here:
+//! the keeper makes the directory and names it.
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use pcluster_model::job::MemoryAsk;
+use pcluster_wire::StartOrder;
+
+/// What the agent knows and the order does not say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeNames {
+    pub cluster: String,
+    /// `compute-7`.
+    pub node: String,
+}
+
+/// Names that never travel from submit to a job: they mean something of the other machine.
+const LEFT_BEHIND: [&str; 6] =
+    ["TMPDIR", "HOSTNAME", "XDG_RUNTIME_DIR", "SSH_AUTH_SOCK", "DISPLAY", "XAUTHORITY"];
+
+/// The records `NAME=VALUE`, each ended by a NUL byte, of the submit environment. Names that
+/// describe another job or another machine are left out; so is what is no text, because an
+/// environment of this project is text.
+#[must_use]
+pub fn submitted(blob: &[u8]) -> Vec<(String, String)> {
+    let text = |record: &[u8]| core::str::from_utf8(record).ok().map(ToString::to_string);
+    blob.split(|byte| *byte == 0)
+        .filter_map(text)
+        .filter_map(|record| record.split_once('=').map(|(n, v)| (n.to_string(), v.to_string())))
+        .filter(|(name, _)| !name.is_empty() && travels(name))
+        .collect()
+}
+
+fn travels(name: &str) -> bool {
+    let foreign = ["SLURM_", "SLURMD_", "PCLUSTER_JOB", "PCLUSTER_TASK", "PCLUSTER_RUN", "DBUS_"];
+    !LEFT_BEHIND.contains(&name) && !foreign.iter().any(|start| name.starts_with(start))
+}
+
+/// The whole environment of a run, sorted by name.
+#[must_use]
+pub fn of_run(order: &StartOrder, blob: &[u8], names: &NodeNames) -> Vec<(String, String)> {
+    let mut env: BTreeMap<String, String> = submitted(blob).into_iter().collect();
+    let user = &order.user;
+    env.entry("PATH".to_string()).or_insert_with(|| {
+        "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin".to_string()
+    });
+    env.extend(
+        [
+            ("HOME", &user.home),
+            ("USER", &user.name),
+            ("LOGNAME", &user.name),
+            ("SHELL", &user.shell),
+        ]
+        .map(|(name, value)| (name.to_string(), value.clone())),
+    );
+    env.extend(of_pcluster(order, names).map(|(name, value)| (name.to_string(), value)));
+    env.extend(of_slurm(order, names).into_iter().map(|(name, value)| (name.to_string(), value)));
+    env.into_iter().collect()
+}
+
+fn of_pcluster(
+    order: &StartOrder,
+    names: &NodeNames,
+) -> impl Iterator<Item = (&'static str, String)> {
+    [
+        ("PCLUSTER_JOB_ID", order.job.to_string()),
+        ("PCLUSTER_RUN_ID", order.run.to_string()),
+        ("PCLUSTER_NODE", names.node.clone()),
+        ("PCLUSTER_ATTEMPT", order.attempt.to_string()),
+        ("PCLUSTER_CLUSTER", names.cluster.clone()),
+    ]
+    .into_iter()
+    .chain(order.task.map(|task| ("PCLUSTER_TASK_ID", task.to_string())))
+}
+
+/// The variables of `sbatch`, as far as they have a meaning here.
+fn of_slurm(order: &StartOrder, names: &NodeNames) -> Vec<(&'static str, String)> {
+    let spec = &order.spec;
+    let nodes = order.nodes.len().max(1);
+    let list = host_list(&order.nodes);
+    let per_node = spec
+        .tasks_per_node
+        .unwrap_or_else(|| spec.tasks.div_ceil(u32::try_from(nodes).unwrap_or(u32::MAX)));
+    let times =
+        |count: u32| if nodes == 1 { count.to_string() } else { format!("{count}(x{nodes})") };
+    let id = order.raw_job.to_string();
+    let cpus = order.resources.cpus;
+    let mut vars = Vec::from([
+        ("SLURM_JOB_ID", id.clone()),
+        ("SLURM_JOBID", id),
+        ("SLURM_JOB_NAME", spec.name.clone()),
+        ("SLURM_CPUS_PER_TASK", spec.cpus_per_task.to_string()),
+        ("SLURM_CPUS_ON_NODE", cpus.to_string()),
+        ("SLURM_JOB_CPUS_PER_NODE", times(cpus)),
+        ("SLURM_TASKS_PER_NODE", times(per_node.max(1))),
+        ("SLURM_NTASKS", spec.tasks.to_string()),
+        ("SLURM_NPROCS", spec.tasks.to_string()),
+        ("SLURM_JOB_NUM_NODES", nodes.to_string()),
+        ("SLURM_NNODES", nodes.to_string()),
+        ("SLURM_JOB_NODELIST", list.clone()),
+        ("SLURM_NODELIST", list),
+        ("SLURM_SUBMIT_DIR", spec.work_dir.clone()),
+        ("SLURM_JOB_PARTITION", order.pool.clone()),
+        ("SLURM_NODEID", order.rank.to_string()),
+        ("SLURM_PROCID", "0".to_string()),
+        ("SLURM_LOCALID", "0".to_string()),
+        ("SLURMD_NODENAME", names.node.clone()),
+        ("SLURM_CLUSTER_NAME", names.cluster.clone()),
+        ("SLURM_JOB_USER", order.user.name.clone()),
+        ("SLURM_JOB_UID", order.user.uid.to_string()),
+        ("SLURM_JOB_GID", order.user.gid.to_string()),
+        ("SLURM_RESTART_COUNT", order.attempt.saturating_sub(1).to_string()),
+    ]);
+    // A name is more telling absent than empty or wrong.
+    vars.retain(|(name, value)| *name != "SLURM_RESTART_COUNT" || value != "0");
+    if !spec.account.is_empty() {
+        vars.push(("SLURM_JOB_ACCOUNT", spec.account.clone()));
+    }
+    let mib = |bytes: u64| (bytes >> 20).to_string();
+    match spec.memory {
+        MemoryAsk::PerCpu(bytes) => vars.push(("SLURM_MEM_PER_CPU", mib(bytes))),
+        MemoryAsk::PerNode(_) | MemoryAsk::Proportional => {
+            vars.push(("SLURM_MEM_PER_NODE", mib(order.resources.memory_bytes)));
+        }
+    }
+    if let Some(count) = spec.tasks_per_node {
+        vars.push(("SLURM_NTASKS_PER_NODE", count.to_string()));
+    }
+    if order.resources.gpus > 0 {
+        vars.push(("SLURM_GPUS_ON_NODE", order.resources.gpus.to_string()));
+    }
+    of_array(order, &mut vars);
+    vars
+}
+
+fn of_array(order: &StartOrder, vars: &mut Vec<(&'static str, String)>) {
+    let (Some(task), Some(array)) = (order.task, &order.spec.array) else { return };
+    let ranges = array.indices.ranges();
+    let first = array.indices.first().unwrap_or(task);
+    let last = ranges.last().map_or(task, |(_, last)| *last);
+    let second = array.indices.iter().nth(1);
+    vars.extend([
+        ("SLURM_ARRAY_JOB_ID", order.job.to_string()),
+        ("SLURM_ARRAY_TASK_ID", task.to_string()),
+        ("SLURM_ARRAY_TASK_MIN", first.to_string()),
+        ("SLURM_ARRAY_TASK_MAX", last.to_string()),
+        ("SLURM_ARRAY_TASK_STEP", second.map_or(1, |second| second - first).to_string()),
+        ("SLURM_ARRAY_TASK_COUNT", array.indices.len().to_string()),
+    ]);
+}
+
+/// Node names as one word: `compute-[1-3,7],gpu-2`. Names keep their order; only neighbours with
+/// the same text before their number are joined.
+#[must_use]
+pub fn host_list(names: &[String]) -> String {
+    let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
+    for name in names {
+        let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
+        let number = &name[stem.len()..];
+        match groups.last_mut() {
+            Some((before, numbers)) if *before == stem && !number.is_empty() => {
+                numbers.push(number)
+            }
+            _ => groups.push((stem, Vec::from([number]))),
+        }
+    }
+    let shown = groups.iter().map(|(stem, numbers)| match numbers.as_slice() {
+        [one] => format!("{stem}{one}"),
+        many => format!("{stem}[{}]", spans(many)),
+    });
+    shown.collect::<Vec<_>>().join(",")
+}
+
+/// `1,2,3,7` as `1-3,7`; numbers of different widths (`9`, `010`) are never joined wrongly.
+fn spans(numbers: &[&str]) -> String {
+    let mut out: Vec<(&str, &str)> = Vec::new();
+    for number in numbers {
+        let follows = |last: &str| {
+            let next = last.parse::<u64>().ok().and_then(|n| n.checked_add(1));
+            let padded = |n: u64| format!("{n:0width$}", width = last.len());
+            next.is_some_and(|n| padded(n) == **number)
+        };
+        match out.last_mut() {
+            Some((_, last)) if follows(last) => *last = number,
+            _ => out.push((number, number)),
+        }
+    }
+    let shown = |(first, last): &(&str, &str)| {
+        if first == last { (*first).to_string() } else { format!("{first}-{last}") }
+    };
+    out.iter().map(shown).collect::<Vec<_>>().join(",")
+}
+
+/// Puts the run's facts into an output pattern: `%j` the task's own id, `%A` the job, `%a` the task
+/// of an array, `%x` the job's name, `%u` the user, `%N` the node, `%n` and `%t` 0, `%%` a percent
+/// sign; a number between widens with zeros (`%4j`). A value cannot add a directory or a line: `/`
+/// and control characters in it become `_`. Anything else is kept as it stands.
+#[must_use]
+pub fn expand_pattern(pattern: &str, order: &StartOrder, node: &str) -> String {
+    let mut out = String::new();
+    let mut rest = pattern;
+    while let Some(at) = rest.find('%') {
+        out.push_str(&rest[..at]);
+        let after = &rest[at + 1..];
+        let letter_at = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+        let width: usize = after[..letter_at].parse().unwrap_or(0);
+        let letter = after[letter_at..].chars().next();
+        let value = match letter {
+            Some('%') if letter_at == 0 => Some("%".to_string()),
+            Some('j' | 'J') => Some(order.raw_job.to_string()),
+            Some('A') => Some(order.job.to_string()),
+            Some('a') => {
+                Some(order.task.map_or_else(|| "4294967294".to_string(), |t| t.to_string()))
+            }
+            Some('x') => Some(order.spec.name.clone()),
+            Some('u') => Some(order.user.name.clone()),
+            Some('N') => Some(node.to_string()),
+            Some('n' | 't') => Some("0".to_string()),
+            Some(_) | None => None,
+        };
+        match (value, letter) {
+            (Some(value), Some(letter)) => {
+                let digits = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
+                // Slurm's own bound: a pattern cannot make a name of any length.
+                let zeros = if digits { width.min(10).saturating_sub(value.len()) } else { 0 };
+                out.extend(core::iter::repeat_n('0', zeros));
+                out.extend(value.chars().map(|c| if c == '/' || c.is_control() { '_' } else { c }));
+                rest = &after[letter_at + letter.len_utf8()..];
+            }
+            _ => {
+                out.push('%');
+                rest = after;
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}

@@ -1,0 +1,449 @@
+//! The agent's brain: what a node does about each frame of the head, each word of a keeper and the
+//! passing of time. The binary `pcluster-agent` and the simulator drive this very module.
+//!
+//! Invariant: a run is spawned at most once. A known run, a tombstone, or an order number not above
+//! the highest forgotten one is answered with what is known. The end of a run is kept, and told at
+//! every `Hello`, until the head says `Forget`.
+//!
+//! Deliberately absent: clocks, files, sockets and processes. `now` is the node's steady clock; the
+//! actions are carried out, in order, by whoever drives this.
+pub mod env;
+mod types;
+
+pub use types::*;
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use pcluster_model::{DurationMs, RunId, Timestamp};
+use pcluster_wire::{
+    AgentFrame, Exit, HeadFrame, OLDEST_PROTOCOL, OnOrphan, PROTOCOL, RunEnd, RunReport,
+    ShareProof, StartOrder, Usage,
+};
+
+/// Ended tombstones that are remembered after the head forgot them.
+const BURIED_KEPT: usize = 256;
+
+/// How the connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Link {
+    Down,
+    /// `Hello` went out; what happens meanwhile is told after the `Welcome`.
+    Greeting,
+    Welcomed,
+}
+
+/// Everything an agent knows. Built anew at each start from its setup, its kept memory and what it
+/// finds of its keepers.
+#[derive(Debug, Clone)]
+pub struct AgentState {
+    setup: AgentSetup,
+    memory: AgentMemory,
+    runs: alloc::collections::BTreeMap<RunId, RunEntry>,
+    link: Link,
+    heartbeat: DurationMs,
+    last_heartbeat: Timestamp,
+    /// The latest of: start of the agent, last frame of the head, last run that ended here.
+    last_use: Timestamp,
+    /// Runs whose news came while greeting.
+    unsaid: BTreeSet<RunId>,
+    leaving: Option<String>,
+    /// An exit was ordered: nothing is taken on any more.
+    gone: bool,
+}
+
+impl AgentState {
+    /// A brain that has just started. `Adopted` inputs for the runs found on disk come next, then
+    /// `Connected`.
+    #[must_use]
+    pub fn new(setup: AgentSetup, memory: AgentMemory, now: Timestamp) -> Self {
+        let heartbeat = DurationMs::from_secs(10);
+        Self {
+            setup,
+            memory,
+            runs: alloc::collections::BTreeMap::new(),
+            link: Link::Down,
+            heartbeat,
+            last_heartbeat: now,
+            last_use: now,
+            unsaid: BTreeSet::new(),
+            leaving: None,
+            gone: false,
+        }
+    }
+
+    /// What must be kept across restarts of the agent.
+    #[must_use]
+    pub fn memory(&self) -> &AgentMemory {
+        &self.memory
+    }
+
+    /// True once the head has welcomed this connection.
+    #[must_use]
+    pub fn is_welcomed(&self) -> bool {
+        self.link == Link::Welcomed
+    }
+
+    /// Runs that have not ended: what a node is busy with.
+    #[must_use]
+    pub fn live_runs(&self) -> usize {
+        self.runs.values().filter(|entry| entry.is_live()).count()
+    }
+
+    /// What was found of the shared paths; said at the next `Hello`.
+    pub fn set_shares(&mut self, shares: Vec<ShareProof>) {
+        self.setup.facts.shares = shares;
+    }
+
+    /// Everything known about runs, as the next `Hello` tells it.
+    #[must_use]
+    pub fn reports(&self) -> Vec<RunReport> {
+        let known = self.runs.iter().map(|(run, entry)| entry.report(*run));
+        let stones = self.memory.tombstones.iter();
+        known
+            .chain(stones.map(|(run, why)| RunReport::NotStarted { run: *run, why: why.clone() }))
+            .collect()
+    }
+
+    /// When the next `Tick` would do something by itself, if nothing else happens.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        if self.gone {
+            return None;
+        }
+        match self.link {
+            Link::Welcomed => Some(self.last_heartbeat + self.heartbeat),
+            Link::Down | Link::Greeting => self.orphan_at(),
+        }
+    }
+
+    /// Takes one input and says what is to be done, in this order.
+    pub fn step(&mut self, now: Timestamp, input: AgentInput) -> Vec<AgentAction> {
+        let mut out = Vec::new();
+        match input {
+            AgentInput::Adopted { run, order, since } => {
+                let state = RunState::Starting { since };
+                self.runs.insert(run, RunEntry { order, state });
+            }
+            AgentInput::Connected { clock } => self.connected(clock, &mut out),
+            AgentInput::Disconnected => self.disconnected(now, &mut out),
+            AgentInput::Frame(frame) => self.frame(now, frame, &mut out),
+            AgentInput::Keeper(said) => self.keeper(now, said, &mut out),
+            AgentInput::Tick { clock, load_milli } => self.tick(now, clock, load_milli, &mut out),
+        }
+        out
+    }
+
+    fn connected(&mut self, clock: Timestamp, out: &mut Vec<AgentAction>) {
+        self.link = Link::Greeting;
+        self.unsaid.clear();
+        let setup = &self.setup;
+        let mut facts = setup.facts.clone();
+        facts.clock = clock;
+        out.push(AgentAction::Send(AgentFrame::Hello {
+            protocol: PROTOCOL,
+            cluster: setup.cluster.clone(),
+            node: setup.node,
+            instance: setup.instance.clone(),
+            token: if self.memory.joined { None } else { setup.token.clone() },
+            boot_id: setup.boot_id.clone(),
+            facts,
+            runs: self.reports(),
+        }));
+    }
+
+    fn disconnected(&mut self, now: Timestamp, out: &mut Vec<AgentAction>) {
+        if self.link == Link::Welcomed {
+            self.last_use = self.last_use.max(now);
+        }
+        self.link = Link::Down;
+        self.leave_if_done(out);
+    }
+
+    fn frame(&mut self, now: Timestamp, frame: HeadFrame, out: &mut Vec<AgentAction>) {
+        if self.link == Link::Down {
+            // A frame of a connection that is no more.
+            return;
+        }
+        match frame {
+            HeadFrame::Welcome { protocol, heartbeat_ms, .. } => {
+                self.welcome(now, protocol, heartbeat_ms, out);
+            }
+            HeadFrame::Refused { why, last } => self.refused(why, last, out),
+            HeadFrame::Start(order) => self.start(now, order, out),
+            HeadFrame::End { run, grace_ms } => self.end(run, grace_ms, out),
+            HeadFrame::Signal { run, signal, batch_only } => {
+                if self.runs.get(&run).is_some_and(RunEntry::is_live) {
+                    out.push(AgentAction::SignalRun { run, signal, batch_only });
+                }
+            }
+            HeadFrame::Limit { run, time_limit_ms } => {
+                if self.runs.get(&run).is_some_and(RunEntry::is_live) {
+                    out.push(AgentAction::LimitRun { run, time_limit_ms });
+                }
+            }
+            HeadFrame::Forget { runs } => self.forget(&runs, out),
+            HeadFrame::Leave { why } => {
+                self.leaving.get_or_insert(why);
+                self.leave_if_done(out);
+            }
+        }
+        if self.link == Link::Welcomed {
+            self.last_use = self.last_use.max(now);
+        }
+    }
+
+    fn welcome(
+        &mut self,
+        now: Timestamp,
+        protocol: u32,
+        heartbeat: DurationMs,
+        out: &mut Vec<AgentAction>,
+    ) {
+        if !(OLDEST_PROTOCOL..=PROTOCOL).contains(&protocol) {
+            // Jobs go on under the agent that is here; a newer one will speak the head's tongue.
+            out.push(AgentAction::Hangup);
+            return;
+        }
+        self.link = Link::Welcomed;
+        self.heartbeat = DurationMs(heartbeat.0.max(100));
+        self.last_heartbeat = now;
+        if !self.memory.joined {
+            self.memory.joined = true;
+            out.push(AgentAction::Keep(self.memory.clone()));
+        }
+        for run in core::mem::take(&mut self.unsaid) {
+            self.tell(run, out);
+        }
+        self.leave_if_done(out);
+    }
+
+    fn refused(&mut self, why: String, last: bool, out: &mut Vec<AgentAction>) {
+        if !last {
+            // Not now; the next address or the next try may do.
+            out.push(AgentAction::Hangup);
+            return;
+        }
+        self.leaving.get_or_insert_with(|| why.clone());
+        for (run, entry) in &self.runs {
+            if entry.is_live() {
+                out.push(AgentAction::EndRun { run: *run, grace_ms: DurationMs::ZERO });
+            }
+        }
+        self.gone = true;
+        out.push(AgentAction::Exit(ExitWhy::Refused(why)));
+    }
+
+    fn start(&mut self, now: Timestamp, order: Box<StartOrder>, out: &mut Vec<AgentAction>) {
+        let run = order.run;
+        if self.runs.contains_key(&run) || self.memory.tombstones.contains_key(&run) {
+            self.tell(run, out);
+        } else if self.memory.buried.contains(&run) || order.order <= self.memory.highest_forgotten
+        {
+            let why = "this order is over: the head has acknowledged its end".to_string();
+            self.say(AgentFrame::NotStarted { run, why }, out);
+        } else if let Some(why) = &self.leaving {
+            let why = format!("this node is leaving: {why}");
+            self.bury(run, why, out);
+        } else {
+            let state = RunState::Starting { since: now };
+            self.runs.insert(run, RunEntry { order: order.order, state });
+            out.push(AgentAction::Spawn(order));
+        }
+    }
+
+    fn end(&mut self, run: RunId, grace_ms: DurationMs, out: &mut Vec<AgentAction>) {
+        match self.runs.get(&run).map(|entry| &entry.state) {
+            Some(RunState::Starting { .. } | RunState::Running { .. }) => {
+                out.push(AgentAction::EndRun { run, grace_ms });
+            }
+            // It is being emptied already; its end is told when that is done.
+            Some(RunState::Emptying { .. }) => {}
+            Some(RunState::Ended(_)) => self.tell(run, out),
+            None if self.memory.tombstones.contains_key(&run) => self.tell(run, out),
+            None => self.bury(run, "ended before it came here".to_string(), out),
+        }
+    }
+
+    fn forget(&mut self, runs: &[RunId], out: &mut Vec<AgentAction>) {
+        let before = self.memory.clone();
+        let mut gone = Vec::new();
+        for run in runs {
+            // A run that lives is never forgotten, whatever the head believes.
+            if self.runs.get(run).is_some_and(|entry| !entry.is_live())
+                && let Some(entry) = self.runs.remove(run)
+            {
+                self.memory.highest_forgotten = self.memory.highest_forgotten.max(entry.order);
+                gone.push(*run);
+            } else if self.memory.tombstones.remove(run).is_some() {
+                self.memory.buried.insert(*run);
+                gone.push(*run);
+            }
+            self.unsaid.remove(run);
+        }
+        while self.memory.buried.len() > BURIED_KEPT {
+            self.memory.buried.pop_first();
+        }
+        if self.memory != before {
+            out.push(AgentAction::Keep(self.memory.clone()));
+        }
+        out.extend(gone.into_iter().map(|run| AgentAction::ForgetRun { run }));
+        self.leave_if_done(out);
+    }
+
+    fn keeper(&mut self, now: Timestamp, said: KeeperSaid, out: &mut Vec<AgentAction>) {
+        let run = said.run();
+        let Some(entry) = self.runs.get_mut(&run) else { return };
+        if !entry.is_live() {
+            return;
+        }
+        match said {
+            KeeperSaid::Started { started_at, .. } => match entry.state {
+                RunState::Starting { .. } => entry.state = RunState::Running { started_at },
+                RunState::Running { .. } | RunState::Emptying { .. } | RunState::Ended(_) => return,
+            },
+            KeeperSaid::Ended(end) => entry.state = RunState::Ended(end),
+            KeeperSaid::Lost { started_at, .. } => {
+                entry.state = RunState::Emptying { started_at };
+                out.push(AgentAction::EmptyRun { run });
+                return;
+            }
+            KeeperSaid::Emptied { started_at, ended_at, .. } => {
+                let (exit, usage) = (Exit::KeeperLost, Usage::default());
+                entry.state = RunState::Ended(RunEnd { run, exit, usage, started_at, ended_at });
+            }
+            KeeperSaid::NotStarted { why, .. } => {
+                let order = entry.order;
+                self.runs.remove(&run);
+                self.memory.highest_forgotten = self.memory.highest_forgotten.max(order);
+                self.last_use = self.last_use.max(now);
+                self.bury(run, why, out);
+                self.leave_if_done(out);
+                return;
+            }
+        }
+        self.last_use = self.last_use.max(now);
+        self.tell(run, out);
+        self.leave_if_done(out);
+    }
+
+    fn tick(&mut self, now: Timestamp, clock: Timestamp, load: u32, out: &mut Vec<AgentAction>) {
+        if self.gone {
+            return;
+        }
+        match self.link {
+            Link::Welcomed => {
+                if now.since(self.last_heartbeat) >= self.heartbeat {
+                    self.last_heartbeat = now;
+                    out.push(AgentAction::Send(AgentFrame::Heartbeat { clock, load_milli: load }));
+                }
+            }
+            Link::Down | Link::Greeting => {
+                if self.orphan_at().is_some_and(|at| now >= at) {
+                    self.gone = true;
+                    self.leaving.get_or_insert_with(|| "no head".to_string());
+                    out.push(AgentAction::Exit(ExitWhy::Orphaned(self.setup.on_orphan)));
+                }
+            }
+        }
+    }
+
+    /// When an idle node that hears no head gives up; `None` while it has work, or never.
+    fn orphan_at(&self) -> Option<Timestamp> {
+        if self.live_runs() > 0 || self.setup.on_orphan == OnOrphan::Stay {
+            return None;
+        }
+        let wait = if self.holds_records() {
+            self.setup.orphan_after.max(self.setup.report_hold)
+        } else {
+            self.setup.orphan_after
+        };
+        Some(self.last_use + wait)
+    }
+
+    /// Ends that the head has not acknowledged.
+    fn holds_records(&self) -> bool {
+        !self.runs.is_empty() || !self.memory.tombstones.is_empty()
+    }
+
+    fn leave_if_done(&mut self, out: &mut Vec<AgentAction>) {
+        if self.gone || self.holds_records() {
+            return;
+        }
+        let Some(why) = self.leaving.clone() else { return };
+        self.gone = true;
+        self.say(AgentFrame::Leaving { why: why.clone() }, out);
+        out.push(AgentAction::Exit(ExitWhy::Left(why)));
+    }
+
+    /// Makes a tombstone: this run never starts here.
+    fn bury(&mut self, run: RunId, why: String, out: &mut Vec<AgentAction>) {
+        self.memory.tombstones.insert(run, why);
+        out.push(AgentAction::Keep(self.memory.clone()));
+        self.tell(run, out);
+    }
+
+    /// Says what is known of a run, now or after the welcome.
+    fn tell(&mut self, run: RunId, out: &mut Vec<AgentAction>) {
+        if self.link == Link::Greeting {
+            self.unsaid.insert(run);
+            return;
+        }
+        let report = match self.runs.get(&run) {
+            Some(entry) => entry.news(run),
+            None => self
+                .memory
+                .tombstones
+                .get(&run)
+                .map(|why| AgentFrame::NotStarted { run, why: why.clone() }),
+        };
+        if let Some(frame) = report {
+            self.say(frame, out);
+        }
+    }
+
+    fn say(&self, frame: AgentFrame, out: &mut Vec<AgentAction>) {
+        if self.link == Link::Welcomed {
+            out.push(AgentAction::Send(frame));
+        }
+    }
+}
+
+impl RunEntry {
+    fn is_live(&self) -> bool {
+        match self.state {
+            RunState::Starting { .. } | RunState::Running { .. } | RunState::Emptying { .. } => {
+                true
+            }
+            RunState::Ended(_) => false,
+        }
+    }
+
+    /// For `Hello`: an order taken on counts as running from when it came.
+    fn report(&self, run: RunId) -> RunReport {
+        match &self.state {
+            RunState::Starting { since: started_at }
+            | RunState::Running { started_at }
+            | RunState::Emptying { started_at } => {
+                RunReport::Running { run, started_at: *started_at }
+            }
+            RunState::Ended(end) => RunReport::Ended(end.clone()),
+        }
+    }
+
+    /// For a live connection; a start under way has no news yet.
+    fn news(&self, run: RunId) -> Option<AgentFrame> {
+        match &self.state {
+            RunState::Starting { .. } | RunState::Emptying { .. } => None,
+            RunState::Running { started_at } => {
+                Some(AgentFrame::RunStarted { run, started_at: *started_at })
+            }
+            RunState::Ended(end) => Some(AgentFrame::RunEnded(end.clone())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,403 @@
+use super::env::{NodeNames, expand_pattern, host_list, of_run};
+use super::*;
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+use pcluster_model::{ArraySpec, ClusterId, InstanceRef, LaunchId, NodeId, Signal};
+use pcluster_wire::Facts;
+
+const MINUTE: u64 = 60_000;
+
+fn at(ms: i64) -> Timestamp {
+    Timestamp(ms)
+}
+
+fn setup() -> AgentSetup {
+    AgentSetup {
+        cluster: ClusterId::from("00ff00ff00ff00ff"),
+        node: NodeId { launch: LaunchId(3), index: 0 },
+        instance: InstanceRef::from("p-3.0"),
+        token: Some("token".to_string()),
+        boot_id: "boot".to_string(),
+        facts: Facts::default(),
+        orphan_after: DurationMs(3 * MINUTE),
+        report_hold: DurationMs(60 * MINUTE),
+        on_orphan: OnOrphan::Exit,
+    }
+}
+
+fn brain() -> AgentState {
+    AgentState::new(setup(), AgentMemory::default(), at(0))
+}
+
+fn welcome() -> AgentInput {
+    AgentInput::Frame(HeadFrame::Welcome {
+        protocol: PROTOCOL,
+        node_name: "compute-1".to_string(),
+        heartbeat_ms: DurationMs(10_000),
+        shares: vec![],
+    })
+}
+
+fn connect(brain: &mut AgentState, now: i64) -> Vec<AgentAction> {
+    let mut out = brain.step(at(now), AgentInput::Connected { clock: at(now) });
+    out.extend(brain.step(at(now), welcome()));
+    out
+}
+
+fn order(run: u64, number: u64) -> Box<StartOrder> {
+    let text = r#"{"run":RUN,"order":ORDER,"job":7,"raw_job":9,"attempt":1,"user":{"name":"ana","uid":1000,
+        "gid":1000,"groups":[],"home":"/home/ana","shell":"/bin/bash"},"pool":"compute",
+        "resources":{"cpus":2,"memory_bytes":1073741824},"nodes":["compute-1"],"rank":0,
+        "term_grace_ms":30000,"spec":{"name":"align","output":"o","work_dir":"/data/a",
+        "script":"HASH","environment":"HASH"}}"#;
+    let text = text
+        .replace("RUN", &run.to_string())
+        .replace("ORDER", &number.to_string())
+        .replace("HASH", &"ab".repeat(32));
+    Box::new(serde_json::from_str(&text).expect("an order"))
+}
+
+fn start(run: u64, number: u64) -> AgentInput {
+    AgentInput::Frame(HeadFrame::Start(order(run, number)))
+}
+
+fn end_order(run: u64) -> AgentInput {
+    AgentInput::Frame(HeadFrame::End { run: RunId(run), grace_ms: DurationMs(5) })
+}
+
+fn forget(runs: &[u64]) -> AgentInput {
+    AgentInput::Frame(HeadFrame::Forget { runs: runs.iter().copied().map(RunId).collect() })
+}
+
+fn ended(run: u64) -> RunEnd {
+    RunEnd {
+        run: RunId(run),
+        exit: Exit::Code(0),
+        usage: Usage::default(),
+        started_at: at(1),
+        ended_at: at(2),
+    }
+}
+
+fn tick(now: i64) -> AgentInput {
+    AgentInput::Tick { clock: at(now), load_milli: 0 }
+}
+
+fn spawns(out: &[AgentAction]) -> usize {
+    out.iter().filter(|action| matches!(action, AgentAction::Spawn(_))).count()
+}
+
+fn hello_of(out: &[AgentAction]) -> (Option<String>, Vec<RunReport>) {
+    out.iter()
+        .find_map(|action| match action {
+            AgentAction::Send(AgentFrame::Hello { token, runs, .. }) => {
+                Some((token.clone(), runs.clone()))
+            }
+            _ => None,
+        })
+        .expect("a hello")
+}
+
+fn says_not_started(out: &[AgentAction], run: u64) -> bool {
+    out.iter().any(|action| {
+        matches!(action, AgentAction::Send(AgentFrame::NotStarted { run: r, .. }) if r.0 == run)
+    })
+}
+
+#[test]
+fn the_token_is_said_until_the_first_welcome_and_the_welcome_is_kept() {
+    let mut brain = brain();
+    let out = connect(&mut brain, 1);
+    assert_eq!(hello_of(&out).0.as_deref(), Some("token"));
+    assert!(matches!(&out[1], AgentAction::Keep(memory) if memory.joined));
+    brain.step(at(2), AgentInput::Disconnected);
+    assert_eq!(hello_of(&connect(&mut brain, 3)).0, None);
+}
+
+#[test]
+fn a_start_said_twice_spawns_once() {
+    let mut brain = brain();
+    connect(&mut brain, 1);
+    assert_eq!(spawns(&brain.step(at(2), start(5, 1))), 1);
+    assert_eq!(spawns(&brain.step(at(3), start(5, 1))), 0);
+    let started = KeeperSaid::Started { run: RunId(5), started_at: at(4) };
+    let said = brain.step(at(4), AgentInput::Keeper(started));
+    let news = AgentFrame::RunStarted { run: RunId(5), started_at: at(4) };
+    assert_eq!(said, vec![AgentAction::Send(news.clone())]);
+    assert_eq!(brain.step(at(5), start(5, 1)), vec![AgentAction::Send(news)]);
+}
+
+#[test]
+fn an_end_is_told_at_every_hello_until_it_is_forgotten() {
+    let mut brain = brain();
+    connect(&mut brain, 1);
+    brain.step(at(2), start(5, 1));
+    brain.step(at(3), AgentInput::Disconnected);
+    assert_eq!(brain.step(at(4), AgentInput::Keeper(KeeperSaid::Ended(ended(5)))), vec![]);
+    for now in [5, 7] {
+        assert_eq!(hello_of(&connect(&mut brain, now)).1, vec![RunReport::Ended(ended(5))]);
+        brain.step(at(now + 1), AgentInput::Disconnected);
+    }
+    connect(&mut brain, 9);
+    let out = brain.step(at(10), forget(&[5]));
+    assert!(out.contains(&AgentAction::ForgetRun { run: RunId(5) }));
+    assert!(brain.reports().is_empty());
+}
+
+#[test]
+fn a_forgotten_order_and_all_below_never_spawn_also_after_a_restart() {
+    let mut brain = brain();
+    connect(&mut brain, 1);
+    brain.step(at(2), start(5, 4));
+    brain.step(at(3), AgentInput::Keeper(KeeperSaid::Ended(ended(5))));
+    brain.step(at(4), forget(&[5]));
+    let kept = brain.memory().clone();
+    let mut again = AgentState::new(setup(), kept, at(5));
+    connect(&mut again, 5);
+    for (run, number) in [(5, 4), (6, 3)] {
+        let out = again.step(at(6), start(run, number));
+        assert_eq!(spawns(&out), 0);
+        assert!(says_not_started(&out, run));
+    }
+    assert_eq!(spawns(&again.step(at(7), start(8, 5))), 1);
+}
+
+#[test]
+fn an_end_of_an_unknown_run_is_a_tombstone() {
+    let mut brain = brain();
+    connect(&mut brain, 1);
+    let out = brain.step(at(2), end_order(5));
+    assert!(says_not_started(&out, 5));
+    assert!(
+        matches!(&out[0], AgentAction::Keep(memory) if memory.tombstones.contains_key(&RunId(5)))
+    );
+    let out = brain.step(at(3), start(5, 1));
+    assert!(spawns(&out) == 0 && says_not_started(&out, 5));
+    brain.step(at(4), forget(&[5]));
+    let out = brain.step(at(5), start(5, 1));
+    assert!(spawns(&out) == 0 && says_not_started(&out, 5));
+}
+
+#[test]
+fn a_lost_keeper_is_reported_only_after_its_cage_is_empty() {
+    let mut brain = brain();
+    brain.step(at(0), AgentInput::Adopted { run: RunId(5), order: 1, since: at(0) });
+    let lost = KeeperSaid::Lost { run: RunId(5), started_at: at(0) };
+    let out = brain.step(at(0), AgentInput::Keeper(lost));
+    assert_eq!(out, vec![AgentAction::EmptyRun { run: RunId(5) }]);
+    let (_, runs) = hello_of(&connect(&mut brain, 1));
+    assert_eq!(runs, vec![RunReport::Running { run: RunId(5), started_at: at(0) }]);
+    let emptied = KeeperSaid::Emptied { run: RunId(5), started_at: at(0), ended_at: at(9) };
+    let out = brain.step(at(9), AgentInput::Keeper(emptied));
+    assert!(
+        matches!(&out[0], AgentAction::Send(AgentFrame::RunEnded(end)) if end.exit == Exit::KeeperLost)
+    );
+}
+
+#[test]
+fn news_while_greeting_is_told_after_the_welcome() {
+    let mut brain = brain();
+    brain.step(at(0), AgentInput::Adopted { run: RunId(5), order: 1, since: at(0) });
+    brain.step(at(1), AgentInput::Connected { clock: at(1) });
+    assert_eq!(brain.step(at(2), AgentInput::Keeper(KeeperSaid::Ended(ended(5)))), vec![]);
+    let out = brain.step(at(3), welcome());
+    assert!(out.contains(&AgentAction::Send(AgentFrame::RunEnded(ended(5)))));
+}
+
+#[test]
+fn an_end_and_a_signal_reach_a_living_run_and_no_other() {
+    let mut brain = brain();
+    connect(&mut brain, 1);
+    brain.step(at(2), start(5, 1));
+    let grace_ms = DurationMs(5);
+    assert_eq!(
+        brain.step(at(3), end_order(5)),
+        vec![AgentAction::EndRun { run: RunId(5), grace_ms }]
+    );
+    let signal = |run| HeadFrame::Signal { run: RunId(run), signal: Signal(10), batch_only: true };
+    assert_eq!(brain.step(at(3), AgentInput::Frame(signal(5))).len(), 1);
+    assert_eq!(brain.step(at(3), AgentInput::Frame(signal(6))), vec![]);
+    brain.step(at(4), AgentInput::Keeper(KeeperSaid::Ended(ended(5))));
+    let out = brain.step(at(5), end_order(5));
+    assert_eq!(out, vec![AgentAction::Send(AgentFrame::RunEnded(ended(5)))]);
+}
+
+#[test]
+fn a_living_run_is_never_forgotten() {
+    let mut brain = brain();
+    connect(&mut brain, 1);
+    brain.step(at(2), start(5, 1));
+    assert_eq!(brain.step(at(3), forget(&[5])), vec![]);
+    assert_eq!(brain.live_runs(), 1);
+}
+
+#[test]
+fn an_idle_node_without_a_head_gives_up_after_its_time_counted_from_the_last_word() {
+    let mut brain = brain();
+    connect(&mut brain, 1000);
+    brain.step(at(5000), AgentInput::Disconnected);
+    let due = brain.next_due().expect("a deadline");
+    assert_eq!(due, at(5000 + 3 * MINUTE as i64));
+    assert_eq!(brain.step(at(due.0 - 1), tick(0)), vec![]);
+    assert_eq!(
+        brain.step(due, tick(0)),
+        vec![AgentAction::Exit(ExitWhy::Orphaned(OnOrphan::Exit))]
+    );
+    assert_eq!(brain.step(due, tick(0)), vec![], "one exit is enough");
+}
+
+#[test]
+fn an_unreported_end_holds_the_node_for_longer() {
+    let mut brain = brain();
+    brain.step(at(0), AgentInput::Adopted { run: RunId(5), order: 1, since: at(0) });
+    assert_eq!(brain.next_due(), None, "a node with a run waits for ever");
+    brain.step(at(1000), AgentInput::Keeper(KeeperSaid::Ended(ended(5))));
+    assert_eq!(brain.next_due(), Some(at(1000 + 60 * MINUTE as i64)));
+}
+
+#[test]
+fn a_machine_of_other_people_stays() {
+    let mut setup = setup();
+    setup.on_orphan = OnOrphan::Stay;
+    let mut brain = AgentState::new(setup, AgentMemory::default(), at(0));
+    assert_eq!(brain.next_due(), None);
+    assert_eq!(brain.step(at(i64::MAX), tick(0)), vec![]);
+}
+
+#[test]
+fn a_leaving_node_finishes_what_it_has_and_starts_nothing() {
+    let mut brain = brain();
+    connect(&mut brain, 1);
+    brain.step(at(2), start(5, 1));
+    let leave = AgentInput::Frame(HeadFrame::Leave { why: "idle".to_string() });
+    assert_eq!(brain.step(at(3), leave), vec![]);
+    let out = brain.step(at(4), start(6, 2));
+    assert!(spawns(&out) == 0 && says_not_started(&out, 6));
+    brain.step(at(5), AgentInput::Keeper(KeeperSaid::Ended(ended(5))));
+    let out = brain.step(at(6), forget(&[5, 6]));
+    let why = "idle".to_string();
+    assert_eq!(
+        out[out.len() - 2..],
+        [
+            AgentAction::Send(AgentFrame::Leaving { why: why.clone() }),
+            AgentAction::Exit(ExitWhy::Left(why))
+        ]
+    );
+}
+
+#[test]
+fn an_idle_node_leaves_at_once() {
+    let mut brain = brain();
+    connect(&mut brain, 1);
+    let leave = AgentInput::Frame(HeadFrame::Leave { why: "idle".to_string() });
+    assert!(matches!(brain.step(at(3), leave).last(), Some(AgentAction::Exit(ExitWhy::Left(_)))));
+}
+
+#[test]
+fn a_refusal_for_good_ends_the_runs_and_another_only_the_connection() {
+    let mut brain = brain();
+    connect(&mut brain, 1);
+    brain.step(at(2), start(5, 1));
+    let refused = |last| AgentInput::Frame(HeadFrame::Refused { why: "no".to_string(), last });
+    assert_eq!(brain.step(at(3), refused(false)), vec![AgentAction::Hangup]);
+    let out = brain.step(at(4), refused(true));
+    assert!(matches!(out[0], AgentAction::EndRun { run: RunId(5), grace_ms: DurationMs::ZERO }));
+    assert!(matches!(out[1], AgentAction::Exit(ExitWhy::Refused(_))));
+}
+
+#[test]
+fn a_run_that_could_not_be_started_is_a_tombstone() {
+    let mut brain = brain();
+    connect(&mut brain, 1);
+    brain.step(at(2), start(5, 1));
+    let why = "no script".to_string();
+    let out = brain.step(at(3), AgentInput::Keeper(KeeperSaid::NotStarted { run: RunId(5), why }));
+    assert!(says_not_started(&out, 5));
+    assert!(matches!(brain.reports()[..], [RunReport::NotStarted { .. }]));
+}
+
+#[test]
+fn heartbeats_come_at_the_pace_the_head_asked_for() {
+    let mut brain = brain();
+    connect(&mut brain, 0);
+    assert_eq!(brain.step(at(9_999), tick(1)), vec![]);
+    assert_eq!(brain.step(at(10_000), tick(1)).len(), 1);
+    assert_eq!(brain.step(at(10_001), tick(1)), vec![]);
+}
+
+#[test]
+fn frames_of_a_closed_connection_do_nothing() {
+    let mut brain = brain();
+    connect(&mut brain, 1);
+    brain.step(at(2), AgentInput::Disconnected);
+    assert_eq!(brain.step(at(3), start(5, 1)), vec![]);
+    assert_eq!(brain.live_runs(), 0);
+}
+
+fn names() -> NodeNames {
+    NodeNames { cluster: "lab".to_string(), node: "compute-1".to_string() }
+}
+
+fn value<'a>(env: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    env.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+}
+
+#[test]
+fn what_describes_this_run_wins_over_what_came_from_submit() {
+    let blob = b"HOME=/root\0SLURM_JOB_ID=1\0SLURM_ARRAY_TASK_ID=4\0TMPDIR=/x\0A=b=c\0BASH_FUNC_f%%=() { :\n}\0";
+    let env = of_run(&order(5, 1), blob, &names());
+    assert_eq!(value(&env, "HOME"), Some("/home/ana"));
+    assert_eq!(value(&env, "SLURM_JOB_ID"), Some("9"));
+    assert_eq!(value(&env, "A"), Some("b=c"));
+    assert_eq!(value(&env, "BASH_FUNC_f%%"), Some("() { :\n}"));
+    for absent in ["TMPDIR", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT"] {
+        assert_eq!(value(&env, absent), None, "{absent}");
+    }
+}
+
+#[test]
+fn an_array_task_knows_its_place() {
+    let mut order = order(5, 1);
+    let indices = [1, 3, 5, 7].into_iter().collect();
+    order.spec.array = Some(ArraySpec { indices, throttle: None });
+    order.task = Some(3);
+    order.attempt = 2;
+    let env = of_run(&order, b"", &names());
+    let expected = [
+        ("SLURM_ARRAY_JOB_ID", "7"),
+        ("SLURM_ARRAY_TASK_ID", "3"),
+        ("SLURM_ARRAY_TASK_MIN", "1"),
+        ("SLURM_ARRAY_TASK_MAX", "7"),
+        ("SLURM_ARRAY_TASK_STEP", "2"),
+        ("SLURM_ARRAY_TASK_COUNT", "4"),
+        ("SLURM_RESTART_COUNT", "1"),
+        ("SLURM_MEM_PER_NODE", "1024"),
+        ("PCLUSTER_TASK_ID", "3"),
+    ];
+    for (name, wanted) in expected {
+        assert_eq!(value(&env, name), Some(wanted), "{name}");
+    }
+}
+
+#[test]
+fn node_lists_are_short_and_keep_their_order() {
+    let list =
+        |names: &[&str]| host_list(&names.iter().map(ToString::to_string).collect::<Vec<_>>());
+    assert_eq!(list(&["c-1"]), "c-1");
+    assert_eq!(list(&["c-1", "c-2", "c-3", "c-7", "gpu-2"]), "c-[1-3,7],gpu-2");
+    assert_eq!(list(&["c-9", "c-10", "c-08", "c-09"]), "c-[9-10,08-09]");
+    assert_eq!(list(&["login", "login"]), "login,login");
+    assert_eq!(list(&[]), "");
+}
+
+#[test]
+fn patterns_are_expanded_and_values_cannot_leave_the_directory() {
+    let mut order = order(5, 1);
+    order.spec.name = "../a\nb".to_string();
+    let expand = |pattern: &str| expand_pattern(pattern, &order, "compute-1");
+    assert_eq!(expand("out/%x-%j.%4A_%N.%u"), "out/.._a_b-9.0007_compute-1.ana");
+    assert_eq!(expand("100%%_%z_%"), "100%_%z_%");
+    assert_eq!(expand("%é%99999999999999999999j"), "%é9");
+}

@@ -1,0 +1,375 @@
+//! What events do to jobs and runs.
+use crate::event::{Event, PartEnd, Placement, TaskEnded, Then};
+use crate::job::{Job, Outcome, PastRun, Run, RunPart, TaskEnd};
+use crate::rows::RowKey;
+use crate::Cluster;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use pcluster_model::{IndexRanges, JobId, NodeId, RunId, Timestamp};
+use pcluster_wire::{Exit, Usage};
+
+impl Cluster {
+    pub(super) fn apply_job_event(&mut self, at: Timestamp, event: &Event) {
+        match event {
+            Event::JobSubmitted { job, .. } => {
+                self.insert_job(at, event);
+                self.job_changed(*job);
+            }
+            Event::JobHeld { job, by } => {
+                self.with_job(*job, |job| job.held_by = Some(by.clone()));
+            }
+            Event::JobReleased { job } => self.with_job(*job, |job| job.held_by = None),
+            Event::JobUpdated { job, pool, spec } => self.with_job(*job, |job| {
+                job.pool = pool.clone();
+                job.spec = Arc::new((**spec).clone());
+            }),
+            Event::JobPlaced { job, placement } => self.apply_placement(at, *job, placement),
+            Event::TasksPlaced { job, placements } => {
+                for placement in placements {
+                    self.apply_placement(at, *job, placement);
+                }
+            }
+            Event::CancelWanted { job, tasks, by } => {
+                self.apply_cancel(at, *job, tasks.as_ref(), by);
+            }
+            Event::RequeueWanted { job, tasks, why } => {
+                self.apply_requeue(*job, tasks.as_ref(), why);
+            }
+            Event::RunEnded { ended, .. } => self.apply_part_end(at, ended),
+            Event::TasksEnded { ended, .. } => {
+                for end in ended {
+                    self.apply_part_end(at, end);
+                }
+            }
+            Event::LimitChanged { job, tasks, time_limit_ms } => {
+                for (_, run) in self.live_runs(*job, tasks.as_ref()) {
+                    self.with_run(run, |run| {
+                        run.time_limit_ms = *time_limit_ms;
+                        run.limit_changes += 1;
+                    });
+                }
+            }
+            _ => unreachable!("only events of jobs are sent here"),
+        }
+    }
+
+    fn insert_job(&mut self, at: Timestamp, event: &Event) {
+        let Event::JobSubmitted { job, owner, pool, spec, key } = event else { return };
+        self.meta.last_job = self.meta.last_job.max(job.0);
+        self.touched.insert(RowKey::Meta);
+        if let Some(key) = key {
+            self.submit_keys.insert((owner.uid, key.clone()), *job);
+        }
+        let new = Job {
+            id: *job,
+            owner: owner.clone(),
+            pool: pool.clone(),
+            pending: Job::all_indices(spec),
+            held_by: spec.hold.then(|| owner.user.clone()),
+            spec: Arc::new((**spec).clone()),
+            key: key.clone(),
+            submitted_at: at,
+            live: BTreeMap::new(),
+            finished: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            requeues: BTreeMap::new(),
+            raw_ids: BTreeMap::new(),
+            past: Vec::new(),
+            first_placed_at: None,
+        };
+        self.jobs.insert(*job, new);
+    }
+
+    pub(crate) fn with_job(&mut self, id: JobId, change: impl FnOnce(&mut Job)) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            change(job);
+            self.job_changed(id);
+        }
+    }
+
+    fn job_changed(&mut self, id: JobId) {
+        self.touched.insert(RowKey::Job(id));
+        self.index_job(id);
+    }
+
+    fn with_run(&mut self, id: RunId, change: impl FnOnce(&mut Run)) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        change(run);
+        self.touched.insert(RowKey::Run(id));
+        let nodes: Vec<NodeId> = run.parts.iter().map(|part| part.part.node).collect();
+        self.volatile.marked_nodes.extend(nodes);
+    }
+
+    fn live_runs(&self, job: JobId, tasks: Option<&IndexRanges>) -> Vec<(u32, RunId)> {
+        self.jobs.get(&job).map_or_else(Vec::new, |job| job.live_among(tasks))
+    }
+
+    fn apply_placement(&mut self, at: Timestamp, id: JobId, placement: &Placement) {
+        self.meta.last_run = self.meta.last_run.max(placement.run.0);
+        self.meta.last_job = self.meta.last_job.max(placement.raw_job.0);
+        self.meta.last_order += 1;
+        self.touched.insert(RowKey::Meta);
+        let order = self.meta.last_order;
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.pending.remove(placement.task);
+        job.live.insert(placement.task, placement.run);
+        job.attempts.insert(placement.task, placement.attempt);
+        job.raw_ids.insert(placement.task, placement.raw_job);
+        job.first_placed_at.get_or_insert(at);
+        let run = Run {
+            id: placement.run,
+            job: id,
+            task: placement.task,
+            raw_job: placement.raw_job,
+            attempt: placement.attempt,
+            order,
+            parts: placement
+                .parts
+                .iter()
+                .map(|part| RunPart { part: part.clone(), end: None })
+                .collect(),
+            placed_at: at,
+            time_limit_ms: job.spec.time_limit_ms,
+            limit_changes: 0,
+            then: None,
+        };
+        self.runs.insert(placement.run, run);
+        self.touched.insert(RowKey::Run(placement.run));
+        self.job_changed(id);
+        for part in &placement.parts {
+            self.take_room(at, placement, part);
+        }
+    }
+
+    fn take_room(&mut self, at: Timestamp, placement: &Placement, part: &crate::event::Part) {
+        let Some(node) = self.nodes.get_mut(&part.node) else { return };
+        node.runs.insert(placement.run);
+        node.held = node.held.plus(&part.resources);
+        node.idle_since = None;
+        node.first_run_at.get_or_insert(at);
+        node.reserved_until = node.reserved_until.max(placement.reserved_until);
+        self.node_changed(at, part.node);
+    }
+
+    fn apply_cancel(
+        &mut self,
+        at: Timestamp,
+        id: JobId,
+        tasks: Option<&IndexRanges>,
+        by: &pcluster_model::UserName,
+    ) {
+        let outcome = Outcome::Cancelled { by: by.clone() };
+        for (_, run) in self.live_runs(id, tasks) {
+            self.with_run(run, |run| run.then = Some(Then::Finish(outcome.clone())));
+        }
+        self.with_job(id, |job| {
+            for task in job.pending_among(tasks) {
+                job.pending.remove(task);
+                let end = TaskEnd { outcome: outcome.clone(), at, last: None };
+                job.finished.insert(task, end);
+            }
+        });
+    }
+
+    fn apply_requeue(&mut self, id: JobId, tasks: Option<&IndexRanges>, why: &str) {
+        for (_, run) in self.live_runs(id, tasks) {
+            self.with_run(run, |run| run.then = Some(Then::Requeue { why: why.into() }));
+        }
+        self.with_job(id, |job| {
+            let ended: Vec<u32> = job
+                .finished
+                .keys()
+                .copied()
+                .filter(|task| tasks.is_none_or(|set| set.contains(*task)))
+                .collect();
+            for task in ended {
+                if let Some(mut past) = job.finished.remove(&task).and_then(|end| end.last) {
+                    past.requeued = Some(why.into());
+                    job.past.push(past);
+                }
+                job.pending.insert(task);
+            }
+        });
+    }
+
+    /// One node has answered for its part of a run.
+    pub(super) fn apply_part_end(&mut self, at: Timestamp, ended: &TaskEnded) {
+        let Some(run) = self.runs.get_mut(&ended.run) else { return };
+        let Some(part) = run.parts.iter_mut().find(|part| part.part.node == ended.node) else {
+            return;
+        };
+        if part.end.is_some() {
+            return;
+        }
+        part.end = Some(ended.end.clone());
+        let held = part.part.resources;
+        self.touched.insert(RowKey::Run(ended.run));
+        if let Some(node) = self.nodes.get_mut(&ended.node) {
+            node.runs.remove(&ended.run);
+            node.held = node.held.minus(&held);
+            if node.runs.is_empty() {
+                node.idle_since = Some(at);
+            }
+            self.node_changed(at, ended.node);
+        }
+        self.mark_run(ended.run);
+        self.settle_followers(at, ended);
+        if self.runs.get(&ended.run).is_some_and(Run::is_over) {
+            self.finish_run(at, ended.run);
+        }
+    }
+
+    /// The batch runs on the first node of an allocation. When it has ended, nothing runs on the
+    /// others; when one of the others is gone, the batch cannot go on.
+    fn settle_followers(&mut self, at: Timestamp, ended: &TaskEnded) {
+        let Some(run) = self.runs.get(&ended.run) else { return };
+        let first = run.parts.first().is_some_and(|part| part.part.node == ended.node);
+        if first {
+            let others: Vec<NodeId> = run
+                .parts
+                .iter()
+                .filter(|part| part.end.is_none())
+                .map(|part| part.part.node)
+                .collect();
+            for node in others {
+                let end = PartEnd::NotStarted { why: "the batch has ended".into() };
+                self.apply_part_end(at, &TaskEnded { run: ended.run, node, end });
+            }
+            return;
+        }
+        let PartEnd::NodeGone { why } = &ended.end else { return };
+        if run.then.is_none() {
+            let why = why.clone();
+            let may = self.jobs.get(&run.job).is_some_and(|job| job.spec.requeue);
+            let then = if may {
+                Then::Requeue { why }
+            } else {
+                Then::Finish(Outcome::NodeFailed { why })
+            };
+            self.with_run(ended.run, |run| run.then = Some(then));
+        }
+    }
+
+    fn mark_run(&mut self, id: RunId) {
+        if let Some(run) = self.runs.get(&id) {
+            let nodes: Vec<NodeId> = run.parts.iter().map(|part| part.part.node).collect();
+            self.volatile.marked_nodes.extend(nodes);
+        }
+    }
+
+    fn finish_run(&mut self, at: Timestamp, id: RunId) {
+        let Some(run) = self.runs.remove(&id) else { return };
+        self.touched.insert(RowKey::Run(id));
+        self.volatile.run_starts.remove(&id);
+        let past = self.past_of(&run, at);
+        let requeue_limit = self.config().map_or(0, |config| config.requeue_limit);
+        self.with_job(run.job, |job| {
+            job.live.remove(&run.task);
+            let requeues = job.requeues.get(&run.task).copied().unwrap_or(0);
+            match resolve(&run, job.spec.requeue && requeues < requeue_limit) {
+                Resolution::NotAnAttempt => {
+                    job.attempts.insert(run.task, run.attempt.saturating_sub(1));
+                    job.pending.insert(run.task);
+                }
+                Resolution::Again { why, counted } => {
+                    if counted {
+                        job.requeues.insert(run.task, requeues + 1);
+                    }
+                    job.past.push(PastRun { requeued: Some(why), ..past });
+                    job.pending.insert(run.task);
+                }
+                Resolution::Done(outcome) => {
+                    let end = TaskEnd { outcome, at, last: Some(past) };
+                    job.finished.insert(run.task, end);
+                }
+            }
+        });
+    }
+
+    fn past_of(&self, run: &Run, at: Timestamp) -> PastRun {
+        let mut usage = Usage::default();
+        let (mut started_at, mut exit) = (None, None);
+        for part in &run.parts {
+            if let Some(PartEnd::Ended { exit: how, usage: used, started_at: from, .. }) = &part.end
+            {
+                usage.user_cpu_ms += used.user_cpu_ms;
+                usage.system_cpu_ms += used.system_cpu_ms;
+                usage.max_rss_bytes = usage.max_rss_bytes.max(used.max_rss_bytes);
+                usage.output_bytes += used.output_bytes;
+                if exit.is_none() {
+                    exit = Some(how.clone());
+                    started_at = Some(*from);
+                }
+            }
+        }
+        let names = run.parts.iter().map(|part| {
+            self.nodes.get(&part.part.node).map_or_else(String::new, |node| node.name.clone())
+        });
+        PastRun {
+            run: run.id,
+            task: run.task,
+            raw_job: run.raw_job,
+            attempt: run.attempt,
+            nodes: names.collect(),
+            cpus: run.parts.iter().map(|part| part.part.resources.cpus).sum(),
+            memory_bytes: run.parts.iter().map(|part| part.part.resources.memory_bytes).sum(),
+            placed_at: run.placed_at,
+            started_at,
+            ended_at: at,
+            exit,
+            usage,
+            requeued: None,
+        }
+    }
+}
+
+/// What follows when every node of a run has answered.
+enum Resolution {
+    /// Nothing of the user ran: back to the queue as if it had not been placed.
+    NotAnAttempt,
+    Again { why: String, counted: bool },
+    Done(Outcome),
+}
+
+fn resolve(run: &Run, may_requeue: bool) -> Resolution {
+    if let Some(then) = &run.then {
+        return match then {
+            Then::Finish(outcome) => Resolution::Done(outcome.clone()),
+            Then::Requeue { why } => Resolution::Again { why: why.clone(), counted: false },
+        };
+    }
+    if run.never_started() {
+        return Resolution::NotAnAttempt;
+    }
+    let lost = |why: String| {
+        if may_requeue {
+            Resolution::Again { why, counted: true }
+        } else {
+            Resolution::Done(Outcome::NodeFailed { why })
+        }
+    };
+    let gone = run.parts.iter().find_map(|part| match &part.end {
+        Some(PartEnd::NodeGone { why }) => Some(why.clone()),
+        _ => None,
+    });
+    if let Some(why) = gone {
+        return lost(why);
+    }
+    match run.parts.first().and_then(|part| part.end.as_ref()) {
+        Some(PartEnd::Ended { exit, .. }) => match exit {
+            Exit::Code(0) => Resolution::Done(Outcome::Completed),
+            Exit::Code(code) => Resolution::Done(Outcome::Failed { code: *code }),
+            Exit::Signal(signal) => Resolution::Done(Outcome::Signaled { signal: *signal }),
+            Exit::TimedOut => Resolution::Done(Outcome::TimedOut),
+            Exit::OutOfMemory => Resolution::Done(Outcome::OutOfMemory),
+            Exit::DiskFull => Resolution::Done(Outcome::DiskFull),
+            Exit::CannotRun { why } => Resolution::Done(Outcome::CannotRun { why: why.clone() }),
+            Exit::Ended { .. } => lost("its node ended it".into()),
+            Exit::KeeperLost => lost("its keeper was lost".into()),
+        },
+        Some(PartEnd::NotStarted { why } | PartEnd::NodeGone { why }) => lost(why.clone()),
+        None => lost("its first node never answered".into()),
+    }
+}

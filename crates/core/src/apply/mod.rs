@@ -1,0 +1,77 @@
+//! `apply`: the only mutator of truth. Infallible: an event that was committed has happened.
+mod job;
+mod node;
+
+use crate::event::{Event, Stamped};
+use crate::rows::RowKey;
+use crate::Cluster;
+use pcluster_model::Timestamp;
+
+impl Cluster {
+    /// Makes one committed fact part of the state. Events come in order and without gaps.
+    pub fn apply(&mut self, stamped: &Stamped) {
+        assert_eq!(stamped.seq, self.log_length + 1, "events are applied in order, without gaps");
+        self.log_length = stamped.seq;
+        self.last_at = self.last_at.max(stamped.at);
+        self.apply_event(stamped.at, &stamped.event);
+    }
+
+    /// As `apply`, for rows that joined an event already applied in the same batch.
+    pub(crate) fn apply_event(&mut self, at: Timestamp, event: &Event) {
+        match event {
+            Event::ClusterCreated { cluster } => {
+                self.meta.cluster = cluster.clone();
+                self.touched.insert(RowKey::Meta);
+            }
+            Event::HeadStarted { version } => {
+                self.meta.version.clone_from(version);
+                self.meta.closing = None;
+                self.touched.insert(RowKey::Meta);
+            }
+            Event::ConfigChanged { config } => self.apply_config(config),
+            Event::ClockStepped { offset_ms } => {
+                self.meta.clock_offset_ms = *offset_ms;
+                self.touched.insert(RowKey::Meta);
+            }
+            Event::DownWanted { by, now } => {
+                self.meta.closing = Some(crate::Closing { by: by.clone(), now: *now });
+                self.touched.insert(RowKey::Meta);
+            }
+            Event::JobSubmitted { .. }
+            | Event::JobHeld { .. }
+            | Event::JobReleased { .. }
+            | Event::JobUpdated { .. }
+            | Event::JobPlaced { .. }
+            | Event::TasksPlaced { .. }
+            | Event::CancelWanted { .. }
+            | Event::RequeueWanted { .. }
+            | Event::RunEnded { .. }
+            | Event::TasksEnded { .. }
+            | Event::LimitChanged { .. } => self.apply_job_event(at, event),
+            Event::LaunchWanted { .. }
+            | Event::InstanceSeen { .. }
+            | Event::LaunchRefused { .. }
+            | Event::OfferingRested { .. }
+            | Event::NodeJoined { .. }
+            | Event::NodeReady { .. }
+            | Event::NodeRebooted { .. }
+            | Event::NodeDraining { .. }
+            | Event::NodeResumed { .. }
+            | Event::NodeStopping { .. }
+            | Event::NodeLost { .. }
+            | Event::NodeReturned { .. }
+            | Event::NodeGone { .. }
+            | Event::SpanClosed { .. }
+            | Event::MoneyReserved { .. } => self.apply_node_event(at, event),
+        }
+    }
+
+    fn apply_config(&mut self, config: &pcluster_model::config::Config) {
+        self.meta.config = Some(config.clone());
+        // A new file is a new chance for what the old one got wrong.
+        for (_, health) in &mut self.meta.offerings {
+            *health = crate::node::OfferingHealth::default();
+        }
+        self.touched.insert(RowKey::Meta);
+    }
+}

@@ -1,0 +1,234 @@
+//! What agents say. A connection speaks only for the node that its key is bound to; that was
+//! checked before an input exists, except for the first `Hello`, which is checked here.
+use super::Decision;
+use crate::event::{Event, PartEnd, StopCause, TaskEnded};
+use crate::input::AgentSaid;
+use crate::limits::CLOCK_SKEW_MOST;
+use crate::node::{Node, NodeState};
+use crate::reply::Reply;
+use crate::Cluster;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use pcluster_model::{NodeId, Resources, RunId, Timestamp};
+use pcluster_wire::{Facts, RunEnd, RunReport};
+
+struct Hello {
+    key: String,
+    token_valid: bool,
+    boot_id: String,
+    facts: Box<Facts>,
+    runs: Vec<RunReport>,
+}
+
+impl Cluster {
+    pub(super) fn decide_agent(&self, now: Timestamp, id: NodeId, said: AgentSaid) -> Decision {
+        match said {
+            AgentSaid::Hello { key, token_valid, boot_id, facts, runs } => {
+                self.decide_hello(now, id, Hello { key, token_valid, boot_id, facts, runs })
+            }
+            AgentSaid::RunEnded(end) => {
+                let run = end.run;
+                let events = self.end_events(id, end);
+                Decision { events, reply: Reply::Forget { node: id, runs: vec![run] } }
+            }
+            AgentSaid::NotStarted { run, why } => Decision {
+                events: self.not_started_events(id, run, why),
+                reply: Reply::Forget { node: id, runs: vec![run] },
+            },
+            AgentSaid::Leaving { why } => self.decide_leaving(id, why),
+            AgentSaid::Phase { .. }
+            | AgentSaid::Heartbeat
+            | AgentSaid::RunStarted { .. }
+            | AgentSaid::Disconnected => Decision::nothing(),
+        }
+    }
+
+    fn decide_hello(&self, now: Timestamp, id: NodeId, hello: Hello) -> Decision {
+        let refused = |why: String, last: bool| {
+            Decision::reply(Reply::AgentRefused { node: id, why, last })
+        };
+        let Some(node) = self.nodes.get(&id).filter(|node| node.state.is_alive()) else {
+            return refused(format!("node {id} is not part of this cluster any more"), true);
+        };
+        match &node.key {
+            Some(bound) if *bound != hello.key => return self.quarantine(node),
+            Some(_) => {}
+            None if hello.token_valid => {}
+            None => return refused("the join token is not valid for this launch".into(), true),
+        }
+        let mut events = Vec::new();
+        if node.key.is_none() {
+            events.push(Event::NodeJoined {
+                node: id,
+                key: hello.key,
+                boot_id: hello.boot_id.clone(),
+            });
+        }
+        let mut forget = Vec::new();
+        for report in hello.runs {
+            match report {
+                RunReport::Running { .. } => {}
+                RunReport::Ended(end) => {
+                    forget.push(end.run);
+                    events.extend(self.end_events(id, end));
+                }
+                RunReport::NotStarted { run, why } => {
+                    forget.push(run);
+                    events.extend(self.not_started_events(id, run, why));
+                }
+            }
+        }
+        // Exit records from before a reboot count; what has none ended with the machine.
+        if node.key.is_some() && node.boot_id.as_ref() != Some(&hello.boot_id) {
+            events.push(Event::NodeRebooted { node: id, boot_id: hello.boot_id.clone() });
+        }
+        match &node.state {
+            NodeState::Booting => events.extend(self.fitness_events(now, node, &hello.facts)),
+            NodeState::Lost { .. } => events.push(Event::NodeReturned { node: id }),
+            NodeState::Wanted
+            | NodeState::Ready
+            | NodeState::Draining { .. }
+            | NodeState::Stopping { .. }
+            | NodeState::Refused { .. }
+            | NodeState::Gone { .. } => {}
+        }
+        let shares = self.pool(&node.offering.pool).map_or_else(Vec::new, |pool| {
+            pool.shares.iter().map(|share| share.path.clone()).collect()
+        });
+        let reply = Reply::Welcome { node: id, node_name: node.name.clone(), shares, forget };
+        Decision { events, reply }
+    }
+
+    /// Another key speaks for a node that has one: the node gets no new work until it is gone.
+    fn quarantine(&self, node: &Node) -> Decision {
+        let why = String::from("another key than its own spoke for this node");
+        let reply = Reply::AgentRefused { node: node.id, why: why.clone(), last: true };
+        let events = match node.state {
+            NodeState::Ready => vec![Event::NodeDraining {
+                node: node.id,
+                cause: StopCause::Unfit { why },
+            }],
+            NodeState::Booting | NodeState::Wanted => vec![Event::NodeStopping {
+                node: node.id,
+                cause: StopCause::Unfit { why },
+            }],
+            NodeState::Draining { .. }
+            | NodeState::Lost { .. }
+            | NodeState::Stopping { .. }
+            | NodeState::Refused { .. }
+            | NodeState::Gone { .. } => Vec::new(),
+        };
+        Decision { events, reply }
+    }
+
+    /// Ready, or not what was ordered.
+    pub(crate) fn fitness_events(&self, now: Timestamp, node: &Node, facts: &Facts) -> Vec<Event> {
+        match self.unfitness(now, node, facts) {
+            Some((phase, why)) => vec![Event::NodeStopping {
+                node: node.id,
+                cause: StopCause::BootFailed { phase: phase.into(), why },
+            }],
+            None => vec![Event::NodeReady {
+                node: node.id,
+                usable: usable_of(node, facts),
+                cage: facts.cage.clone(),
+            }],
+        }
+    }
+
+    fn unfitness(&self, now: Timestamp, node: &Node, facts: &Facts) -> Option<(&'static str, String)> {
+        let promised = node.shape.usable();
+        if facts.usable.cpus < promised.cpus {
+            let why = format!("it shows {} CPUs, {} has {}", facts.usable.cpus, node.shape.name, promised.cpus);
+            return Some(("check of the machine", why));
+        }
+        if facts.usable.gpus < promised.gpus {
+            let why = format!("it shows {} GPUs, {} has {}", facts.usable.gpus, node.shape.name, promised.gpus);
+            return Some(("check of the machine", why));
+        }
+        if !facts.arch.is_empty() && !node.shape.arch.is_empty() && facts.arch != node.shape.arch {
+            let why = format!("it is {}, {} is {}", facts.arch, node.shape.name, node.shape.arch);
+            return Some(("check of the machine", why));
+        }
+        let wall = self.wall(now);
+        let skew = facts.clock.since(wall).max(wall.since(facts.clock));
+        if skew > CLOCK_SKEW_MOST {
+            return Some(("check of the clock", format!("its clock is off by {skew}")));
+        }
+        let bad = facts.shares.iter().find_map(|share| {
+            share.trouble.as_ref().map(|trouble| format!("{}: {trouble}", share.path))
+        });
+        bad.map(|why| ("check of shared paths", why))
+    }
+
+    /// The end of a run on a node, if it is news.
+    fn end_events(&self, node: NodeId, end: RunEnd) -> Vec<Event> {
+        let part_end = PartEnd::Ended {
+            exit: end.exit,
+            usage: end.usage,
+            started_at: end.started_at,
+            ended_at: end.ended_at,
+        };
+        self.part_events(node, end.run, part_end)
+    }
+
+    fn not_started_events(&self, node: NodeId, run: RunId, why: String) -> Vec<Event> {
+        let wanted = self.runs.get(&run).is_some_and(|run| run.then.is_none());
+        let mut events = self.part_events(node, run, PartEnd::NotStarted { why: why.clone() });
+        // A node that cannot prepare a run nobody cancelled would get it again at once.
+        let ready = self.nodes.get(&node).is_some_and(Node::is_ready);
+        if wanted && ready && !events.is_empty() {
+            events.push(Event::NodeDraining { node, cause: StopCause::Unfit { why } });
+        }
+        events
+    }
+
+    fn part_events(&self, node: NodeId, run: RunId, end: PartEnd) -> Vec<Event> {
+        let Some(known) = self.runs.get(&run) else { return Vec::new() };
+        if known.part(node).is_none_or(|part| part.end.is_some()) {
+            return Vec::new();
+        }
+        let ended = TaskEnded { run, node, end };
+        let array = self.jobs.get(&known.job).is_some_and(crate::Job::is_array);
+        if array {
+            vec![Event::TasksEnded { job: known.job, ended: vec![ended] }]
+        } else {
+            vec![Event::RunEnded { job: known.job, ended }]
+        }
+    }
+
+    fn decide_leaving(&self, id: NodeId, why: String) -> Decision {
+        let Some(node) = self.nodes.get(&id) else { return Decision::nothing() };
+        match node.state {
+            NodeState::Ready
+            | NodeState::Booting
+            | NodeState::Draining { .. }
+            | NodeState::Lost { .. } => Decision::events(vec![Event::NodeStopping {
+                node: id,
+                cause: StopCause::Left { why },
+            }]),
+            NodeState::Wanted
+            | NodeState::Stopping { .. }
+            | NodeState::Refused { .. }
+            | NodeState::Gone { .. } => Decision::nothing(),
+        }
+    }
+}
+
+/// What jobs may use: never more than was ordered, and what the machine has.
+fn usable_of(node: &Node, facts: &Facts) -> Resources {
+    let promised = node.shape.usable();
+    Resources {
+        cpus: promised.cpus,
+        memory_bytes: promised.memory_bytes.min(facts.usable.memory_bytes),
+        gpus: promised.gpus,
+        tmp_bytes: if promised.tmp_bytes == 0 {
+            facts.usable.tmp_bytes
+        } else {
+            promised.tmp_bytes.min(facts.usable.tmp_bytes)
+        },
+    }
+}

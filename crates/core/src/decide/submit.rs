@@ -1,0 +1,269 @@
+//! Submit: an accepted job is one that some shape can hold.
+use super::Decision;
+use crate::event::Event;
+use crate::input::Principal;
+use crate::job::{Job, Owner};
+use crate::limits::{ARRAY_MOST, INDEX_MOST, QUEUE_MOST};
+use crate::plan::cheapest_shape;
+use crate::reply::{Rejection, RejectionKind, Reply};
+use crate::Cluster;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use pcluster_model::config::Pool;
+use pcluster_model::{
+    ArraySpec, IndexRanges, JobId, JobSpec, PoolName, Resources, Shape, Timestamp,
+};
+
+fn refuse(message: impl Into<String>) -> Rejection {
+    Rejection::new(RejectionKind::Refused, message)
+}
+
+impl Cluster {
+    pub(super) fn submit(
+        &self,
+        _now: Timestamp,
+        who: &Principal,
+        mut spec: Box<JobSpec>,
+        key: Option<String>,
+    ) -> Result<Decision, Rejection> {
+        if let Some(key) = &key {
+            if let Some(job) = self.submit_keys.get(&(who.uid, key.clone())) {
+                return Ok(Decision::reply(Reply::Submitted { job: *job, repeated: true }));
+            }
+        }
+        self.check_submitter(who)?;
+        let pool = self.check_spec(&mut spec)?;
+        let job = JobId(self.meta.last_job + 1);
+        self.check_dependencies(&spec, job)?;
+        let owner = Owner { user: who.user.clone(), uid: who.uid, gid: who.gid };
+        Ok(Decision {
+            events: vec![Event::JobSubmitted { job, owner, pool, spec, key }],
+            reply: Reply::Submitted { job, repeated: false },
+        })
+    }
+
+    fn check_submitter(&self, who: &Principal) -> Result<(), Rejection> {
+        let root_jobs = self.config().is_some_and(|config| config.root_jobs);
+        if who.uid == 0 && !root_jobs {
+            return Err(refuse("jobs of root are not taken here")
+                .hint("submit as an ordinary user, or set root_jobs = true in [limits]"));
+        }
+        if let Some(closing) = &self.meta.closing {
+            return Err(refuse(format!("the cluster is going down, as {} asked", closing.by))
+                .hint("pcluster up   starts it again; then submit"));
+        }
+        if self.queue.len() + self.runs.len() >= QUEUE_MOST {
+            return Err(refuse(format!("the queue is full: {QUEUE_MOST} jobs wait or run")));
+        }
+        Ok(())
+    }
+
+    /// Fills in the pool's defaults and finds the pool; the largest shape must hold the job.
+    pub(super) fn check_spec(&self, spec: &mut JobSpec) -> Result<PoolName, Rejection> {
+        if let Some(array) = &spec.array {
+            check_array(array)?;
+        }
+        let pool = self.choose_pool(spec)?;
+        if spec.time_limit_ms.is_none() {
+            spec.time_limit_ms = pool.default_time_ms;
+        }
+        check_time(spec, pool)?;
+        let budget = self.config().and_then(|config| config.budget.month);
+        if budget.is_some() && spec.time_limit_ms.is_none() {
+            return Err(refuse("this cluster has a budget, so a job needs a time limit")
+                .hint("--time 1h   says how long it may run at most"));
+        }
+        if spec.nodes > pool.max {
+            return Err(refuse(format!("pool {} has at most {} nodes", pool.name, pool.max))
+                .fact("asked", format!("{} nodes", spec.nodes)));
+        }
+        if cheapest_shape(pool, spec).is_none() {
+            return Err(self.too_large(spec));
+        }
+        Ok(pool.name.clone())
+    }
+
+    fn choose_pool(&self, spec: &JobSpec) -> Result<&Pool, Rejection> {
+        let Some(config) = self.config() else {
+            return Err(refuse("the head has no configuration yet"));
+        };
+        if spec.pools.is_empty() {
+            return config.default_pool().ok_or_else(|| refuse("this cluster has no pool"));
+        }
+        let mut known = Vec::new();
+        for name in &spec.pools {
+            match config.pool(name) {
+                Some(pool) => known.push(pool),
+                None => {
+                    let names: Vec<&str> = config.pools.iter().map(|p| p.name.as_str()).collect();
+                    return Err(Rejection::new(
+                        RejectionKind::NotFound,
+                        format!("there is no pool {name}"),
+                    )
+                    .fact("pools", names.join(", ")));
+                }
+            }
+        }
+        let fitting = known.iter().find(|pool| cheapest_shape(pool, spec).is_some());
+        Ok(fitting.copied().unwrap_or(known[0]))
+    }
+
+    /// What is asked, what the largest machine has, and the nearest request that fits.
+    fn too_large(&self, spec: &JobSpec) -> Rejection {
+        let asked = spec.least_per_node();
+        let pools: Vec<&Pool> = self.config().map_or_else(Vec::new, |config| {
+            config
+                .pools
+                .iter()
+                .filter(|pool| spec.pools.is_empty() || spec.pools.contains(&pool.name))
+                .collect()
+        });
+        let nearest = pools
+            .iter()
+            .flat_map(|pool| pool.shapes.iter().map(move |shape| (*pool, shape)))
+            .max_by_key(|(_, shape)| nearness(&asked, &shape.usable()));
+        let rejection = refuse("no node of this cluster can hold this job")
+            .fact("asked", format!("{} on one node", words(&asked)));
+        let Some((pool, shape)) = nearest else { return rejection };
+        let usable = shape.usable();
+        rejection
+            .fact("largest", largest_words(pool, shape))
+            .hint(format!("{} fits", fitting_options(&asked, &usable)))
+    }
+
+    pub(super) fn check_dependencies(&self, spec: &JobSpec, own: JobId) -> Result<(), Rejection> {
+        for dependency in &spec.dependencies {
+            if dependency.job == own {
+                return Err(refuse(format!("job {own} cannot wait for itself")));
+            }
+            let Some(other) = self.jobs.get(&dependency.job) else {
+                return Err(self.no_such_job(dependency.job));
+            };
+            let Some(task) = dependency.task else { continue };
+            if !Job::all_indices(&other.spec).contains(task) {
+                return Err(Rejection::new(
+                    RejectionKind::NotFound,
+                    format!("job {} has no task {task}", dependency.job),
+                )
+                .fact("tasks", format!("{}", Job::all_indices(&other.spec))));
+            }
+        }
+        for dependency in &spec.dependencies {
+            if self.waits_for_transitively(dependency.job, own) {
+                return Err(refuse(format!(
+                    "job {} already waits for job {own}: neither could ever start",
+                    dependency.job
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn waits_for_transitively(&self, from: JobId, to: JobId) -> bool {
+        let mut seen = alloc::collections::BTreeSet::new();
+        let mut open = vec![from];
+        while let Some(id) = open.pop() {
+            if id == to {
+                return true;
+            }
+            let Some(job) = self.jobs.get(&id) else { continue };
+            if seen.insert(id) && !job.pending.is_empty() {
+                open.extend(job.waits_for());
+            }
+        }
+        false
+    }
+}
+
+fn check_array(array: &ArraySpec) -> Result<(), Rejection> {
+    let indices: &IndexRanges = &array.indices;
+    if indices.is_empty() {
+        return Err(refuse("the array has no tasks").hint("--array 1-10   has ten"));
+    }
+    if indices.len() > ARRAY_MOST {
+        return Err(refuse(format!("an array has at most {ARRAY_MOST} tasks"))
+            .fact("asked", format!("{}", indices.len())));
+    }
+    if indices.ranges().last().is_some_and(|(_, last)| *last > INDEX_MOST) {
+        return Err(refuse(format!("an array index is at most {INDEX_MOST}")));
+    }
+    if array.throttle == Some(0) {
+        return Err(refuse("an array with %0 would never start").hint("--array 1-10%2"));
+    }
+    Ok(())
+}
+
+fn check_time(spec: &JobSpec, pool: &Pool) -> Result<(), Rejection> {
+    match (spec.time_limit_ms, pool.max_time_ms) {
+        (Some(asked), Some(most)) if asked > most => Err(refuse(format!(
+            "jobs of pool {} run at most {most}",
+            pool.name
+        ))
+        .fact("asked", format!("{asked}"))
+        .hint(format!("--time {most}"))),
+        (None, Some(most)) => Err(refuse(format!(
+            "jobs of pool {} run at most {most}, and this one has no limit",
+            pool.name
+        ))
+        .hint(format!("--time {most}"))),
+        _ => Ok(()),
+    }
+}
+
+fn nearness(asked: &Resources, usable: &Resources) -> (u32, u32, u64) {
+    let kinds = u32::from(usable.cpus >= asked.cpus)
+        + u32::from(usable.memory_bytes >= asked.memory_bytes)
+        + u32::from(usable.gpus >= asked.gpus);
+    (kinds, usable.cpus, usable.memory_bytes)
+}
+
+fn words(resources: &Resources) -> String {
+    let cpus = if resources.cpus == 1 { "CPU" } else { "CPUs" };
+    let mut text = format!("{} {cpus}", resources.cpus);
+    if resources.memory_bytes > 0 {
+        text += &format!(", {}", size_words(resources.memory_bytes));
+    }
+    if resources.gpus > 0 {
+        text += &format!(", {} GPUs", resources.gpus);
+    }
+    text
+}
+
+/// Bytes as people write them, rounded down so that what is named fits.
+pub(crate) fn size_words(bytes: u64) -> String {
+    let (mib, gib) = (bytes >> 20, bytes >> 30);
+    if bytes >= 10 << 30 || (gib > 0 && bytes.is_multiple_of(1 << 30)) {
+        format!("{gib} GB")
+    } else if gib > 0 {
+        let tenths = bytes * 10 >> 30;
+        format!("{}.{} GB", tenths / 10, tenths % 10)
+    } else {
+        format!("{mib} MB")
+    }
+}
+
+fn largest_words(pool: &Pool, shape: &Shape) -> String {
+    format!("{} in pool {}: {}", shape.name, pool.name, words(&shape.usable()))
+}
+
+fn fitting_options(asked: &Resources, usable: &Resources) -> String {
+    let mut options = Vec::new();
+    if asked.cpus > usable.cpus {
+        options.push(format!("--cpus-per-task {}", usable.cpus));
+    }
+    if asked.memory_bytes > usable.memory_bytes {
+        let mib = usable.memory_bytes >> 20;
+        let fits = if mib >= 1024 { format!("{}G", mib >> 10) } else { format!("{mib}M") };
+        options.push(format!("--mem {fits}"));
+    }
+    if asked.gpus > usable.gpus {
+        options.push(format!("--gpus {}", usable.gpus));
+    }
+    if asked.tmp_bytes > usable.tmp_bytes {
+        options.push(format!("--tmp {}M", usable.tmp_bytes >> 20));
+    }
+    options.join(" ")
+}

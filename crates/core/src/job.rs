@@ -1,0 +1,270 @@
+//! Jobs, their tasks and runs: the durable truth and its legal moves.
+//!
+//! A job is a table of tasks (a plain job is one task, index 0). A task is pending, live (it has a
+//! run) or finished; a run has one part per node and leaves `live` only when every part has ended.
+//! Deliberately absent: `Starting` as a durable state (whether a placed run has started is
+//! volatile; the node knows).
+use crate::event::{Part, PartEnd, Then};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use pcluster_model::{
+    DurationMs, IndexRanges, JobId, JobSpec, NodeId, PoolName, RunId, Timestamp, UserName,
+};
+use pcluster_wire::{Exit, Usage};
+use serde::{Deserialize, Serialize};
+
+/// The submitting user, by number and by name at that time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    pub user: UserName,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// How a task ended, once and for all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Completed,
+    /// The batch process returned this code, which is not 0.
+    Failed { code: i32 },
+    /// The batch process was ended by this signal, which nobody here sent.
+    Signaled { signal: i32 },
+    TimedOut,
+    OutOfMemory,
+    DiskFull,
+    Cancelled { by: UserName },
+    NodeFailed { why: String },
+    Preempted,
+    DeadlineMissed,
+    CannotRun { why: String },
+}
+
+impl Outcome {
+    /// True for what `afterok` accepts.
+    #[must_use]
+    pub const fn is_success(&self) -> bool {
+        matches!(self, Self::Completed)
+    }
+
+    /// The stable word of API, log and metrics.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed { .. } | Self::Signaled { .. } => "failed",
+            Self::TimedOut => "timed_out",
+            Self::OutOfMemory => "out_of_memory",
+            Self::DiskFull => "disk_full",
+            Self::Cancelled { .. } => "cancelled",
+            Self::NodeFailed { .. } => "node_failed",
+            Self::Preempted => "preempted",
+            Self::DeadlineMissed => "deadline_missed",
+            Self::CannotRun { .. } => "cannot_run",
+        }
+    }
+}
+
+/// A finished task with its last run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskEnd {
+    pub outcome: Outcome,
+    pub at: Timestamp,
+    /// `None`: it never had a run.
+    #[serde(default)]
+    pub last: Option<PastRun>,
+}
+
+/// A run that is over, in the words that `show` and `history` need.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastRun {
+    pub run: RunId,
+    pub task: u32,
+    pub raw_job: JobId,
+    pub attempt: u32,
+    /// Names of its nodes.
+    pub nodes: Vec<String>,
+    pub cpus: u32,
+    pub memory_bytes: u64,
+    pub placed_at: Timestamp,
+    /// The nodes' wall clock; `None` when nothing ran.
+    #[serde(default)]
+    pub started_at: Option<Timestamp>,
+    pub ended_at: Timestamp,
+    /// What the batch process left; `None` when its node went with it.
+    #[serde(default)]
+    pub exit: Option<Exit>,
+    /// Summed over its nodes (memory: the largest).
+    #[serde(default)]
+    pub usage: Usage,
+    /// Why it was not the last one.
+    #[serde(default)]
+    pub requeued: Option<String>,
+}
+
+/// One attempt of one task on one allocation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    pub id: RunId,
+    pub job: JobId,
+    pub task: u32,
+    pub raw_job: JobId,
+    pub attempt: u32,
+    /// Number of the order to its nodes: rises with every placement.
+    pub order: u64,
+    pub parts: Vec<RunPart>,
+    pub placed_at: Timestamp,
+    /// From the start of the run; `None` is none.
+    #[serde(default)]
+    pub time_limit_ms: Option<DurationMs>,
+    /// How often `time_limit_ms` was changed since it was placed.
+    #[serde(default)]
+    pub limit_changes: u32,
+    /// Set once the run is to end; decides what follows when every part has ended.
+    #[serde(default)]
+    pub then: Option<Then>,
+}
+
+/// A run on one node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunPart {
+    pub part: Part,
+    #[serde(default)]
+    pub end: Option<PartEnd>,
+}
+
+impl Run {
+    #[must_use]
+    pub fn part(&self, node: NodeId) -> Option<&RunPart> {
+        self.parts.iter().find(|part| part.part.node == node)
+    }
+
+    /// True when every node of the allocation has answered for its part.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.parts.iter().all(|part| part.end.is_some())
+    }
+
+    /// True when nothing of the user ever ran: such a run is not an attempt.
+    #[must_use]
+    pub fn never_started(&self) -> bool {
+        self.parts.iter().all(|part| matches!(part.end, Some(PartEnd::NotStarted { .. })))
+    }
+}
+
+/// A submitted job or array.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    pub id: JobId,
+    pub owner: Owner,
+    pub pool: PoolName,
+    pub spec: Arc<JobSpec>,
+    #[serde(default)]
+    pub key: Option<String>,
+    pub submitted_at: Timestamp,
+    /// Who holds it; a held job keeps its place and starts nothing.
+    #[serde(default)]
+    pub held_by: Option<UserName>,
+    /// Tasks that wait for a run.
+    pub pending: IndexRanges,
+    /// Tasks with a run.
+    #[serde(default)]
+    pub live: BTreeMap<u32, RunId>,
+    #[serde(default)]
+    pub finished: BTreeMap<u32, TaskEnd>,
+    /// Attempts so far, for tasks that had one.
+    #[serde(default)]
+    pub attempts: BTreeMap<u32, u32>,
+    /// Times a task was put back because its node was lost.
+    #[serde(default)]
+    pub requeues: BTreeMap<u32, u32>,
+    /// Own ids of tasks that have left the pending tail once.
+    #[serde(default)]
+    pub raw_ids: BTreeMap<u32, JobId>,
+    /// Runs that were not their task's last.
+    #[serde(default)]
+    pub past: Vec<PastRun>,
+    /// When its first run was placed.
+    #[serde(default)]
+    pub first_placed_at: Option<Timestamp>,
+}
+
+impl Job {
+    #[must_use]
+    pub fn is_array(&self) -> bool {
+        self.spec.array.is_some()
+    }
+
+    /// True when no task waits or lives.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.pending.is_empty() && self.live.is_empty()
+    }
+
+    /// True when every task ended well.
+    #[must_use]
+    pub fn all_completed(&self) -> bool {
+        self.is_finished() && self.finished.values().all(|end| end.outcome.is_success())
+    }
+
+    /// True when any task ended badly.
+    #[must_use]
+    pub fn any_failed(&self) -> bool {
+        self.finished.values().any(|end| !end.outcome.is_success())
+    }
+
+    /// Tasks of the whole job.
+    #[must_use]
+    pub fn task_count(&self) -> usize {
+        self.pending.len() + self.live.len() + self.finished.len()
+    }
+
+    /// How many more of its tasks may be live: the array's throttle.
+    #[must_use]
+    pub fn throttle_room(&self) -> usize {
+        match self.spec.array.as_ref().and_then(|array| array.throttle) {
+            Some(limit) => (limit as usize).saturating_sub(self.live.len()),
+            None => usize::MAX,
+        }
+    }
+
+    /// `42` or `41_3`.
+    #[must_use]
+    pub fn task_label(&self, task: u32) -> String {
+        if self.is_array() {
+            alloc::format!("{}_{task}", self.id)
+        } else {
+            alloc::format!("{}", self.id)
+        }
+    }
+
+    /// Pending tasks among `wanted` (all of them when `None`).
+    #[must_use]
+    pub fn pending_among(&self, wanted: Option<&IndexRanges>) -> Vec<u32> {
+        self.pending.iter().filter(|task| wanted.is_none_or(|set| set.contains(*task))).collect()
+    }
+
+    /// Live tasks among `wanted` (all of them when `None`).
+    #[must_use]
+    pub fn live_among(&self, wanted: Option<&IndexRanges>) -> Vec<(u32, RunId)> {
+        self.live
+            .iter()
+            .filter(|(task, _)| wanted.is_none_or(|set| set.contains(**task)))
+            .map(|(task, run)| (*task, *run))
+            .collect()
+    }
+
+    /// Indices the job was submitted with.
+    #[must_use]
+    pub fn all_indices(spec: &JobSpec) -> IndexRanges {
+        spec.array.as_ref().map_or_else(|| IndexRanges::single(0), |array| array.indices.clone())
+    }
+
+    /// Ids of the jobs it waits for.
+    #[must_use]
+    pub fn waits_for(&self) -> BTreeSet<JobId> {
+        self.spec.dependencies.iter().map(|dependency| dependency.job).collect()
+    }
+}

@@ -1,0 +1,41 @@
+//! Every limit of the core by name.
+use pcluster_model::DurationMs;
+
+/// Boots of one offering that fail in a row before only one canary boots at a time
+/// (ParallelCluster's protected mode counts 10; a canary makes a lower number safe).
+pub const BREAKER_FAILURES: u32 = 3;
+/// First pause of an offering after `NoCapacity`, doubled up to `REST_MOST` (Karpenter: 3 min).
+pub const REST_FIRST: DurationMs = DurationMs::from_mins(3);
+/// Longest pause of an offering.
+pub const REST_MOST: DurationMs = DurationMs::from_mins(30);
+/// Pause after an answer that nobody understands, doubled up to `REST_MOST`.
+pub const RETRY_FIRST: DurationMs = DurationMs::from_secs(5);
+/// A launch or terminate call whose outcome is unknown is made again after this.
+pub const CALL_AGAIN: DurationMs = DurationMs::from_secs(5);
+/// Time that stopping a machine may take, for reservations of money.
+pub const STOP_ALLOWANCE: DurationMs = DurationMs::from_secs(60);
+/// Gone and refused nodes stay in memory and in `nodes` for this long.
+pub const GONE_NODES_KEPT: DurationMs = DurationMs::from_hours(1);
+/// Candidate checks of one placement pass; the rest waits for the next one.
+pub const PLACE_CHECKS: usize = 20_000;
+/// Jobs looked at by one pass of the scaler.
+pub const SCALE_JOBS: usize = 20_000;
+/// New nodes in one plan.
+pub const LAUNCH_MOST: u32 = 500;
+/// Tasks of one array.
+pub const ARRAY_MOST: usize = 1_000_000;
+/// The largest array index.
+pub const INDEX_MOST: u32 = 4_000_000;
+/// Jobs that wait or live, of everybody.
+pub const QUEUE_MOST: usize = 1_000_000;
+/// A node's clock may be wrong by this much.
+pub const CLOCK_SKEW_MOST: DurationMs = DurationMs::from_mins(5);
+/// If more than half of at least this many connected nodes fall silent at once, the head suspects
+/// itself.
+pub const SUSPECT_NODES: usize = 3;
+/// Within this time.
+pub const SUSPECT_SPAN: DurationMs = DurationMs::from_mins(1);
+/// A driver loop that stood still for longer proves nothing about silence.
+pub const STALL: DurationMs = DurationMs::from_secs(5);
+/// Plain jobs that one user may have finished in memory; older ones are in rows only.
+pub const NAME_HISTORY: usize = 5;

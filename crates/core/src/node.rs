@@ -1,0 +1,188 @@
+//! Nodes: one launch attempt each, from the wish to the provider's "gone".
+//!
+//! Invariant: billing opens at `InstanceSeen` and closes only when the provider says gone, never
+//! when an agent goes silent. Deliberately absent: Idle and Busy (they follow from `runs`), and
+//! whether the agent is connected (volatile).
+use crate::event::{OfferingKey, StopCause};
+use crate::ledger::Meter;
+use alloc::collections::BTreeSet;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use pcluster_model::{InstanceRef, LaunchId, NodeId, Price, Resources, RunId, Shape, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Where a node is in its life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeState {
+    /// The launch is committed; the provider has not accepted this machine yet.
+    Wanted,
+    /// The machine exists and has not been found fit yet.
+    Booting,
+    /// Jobs may be placed (when its agent is connected).
+    Ready,
+    /// No new jobs; ends when the last one has.
+    Draining { cause: StopCause },
+    /// Silent since then; it may return, to its drain if it had one.
+    Lost {
+        since: Timestamp,
+        #[serde(default)]
+        drain: Option<StopCause>,
+    },
+    /// To be ended, until the provider's list says gone.
+    Stopping { cause: StopCause, since: Timestamp },
+    /// The provider refused it: there never was a machine.
+    Refused { message: String, at: Timestamp },
+    /// The provider says gone.
+    Gone { cause: StopCause, at: Timestamp },
+}
+
+impl NodeState {
+    /// The stable word.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Wanted => "wanted",
+            Self::Booting => "booting",
+            Self::Ready => "ready",
+            Self::Draining { .. } => "draining",
+            Self::Lost { .. } => "lost",
+            Self::Stopping { .. } => "stopping",
+            Self::Refused { .. } => "refused",
+            Self::Gone { .. } => "gone",
+        }
+    }
+
+    /// True while a machine exists or may exist.
+    #[must_use]
+    pub const fn is_alive(&self) -> bool {
+        !matches!(self, Self::Refused { .. } | Self::Gone { .. })
+    }
+}
+
+/// One launch attempt of one machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    pub id: NodeId,
+    /// For people: `POOL-N`, N never reused.
+    pub name: String,
+    pub offering: OfferingKey,
+    pub shape: Arc<Shape>,
+    pub image: String,
+    /// Price per hour at launch; `None` when nobody knows it.
+    pub price: Option<Price>,
+    pub state: NodeState,
+    pub wanted_at: Timestamp,
+    #[serde(default)]
+    pub instance: Option<InstanceRef>,
+    /// Provider's time.
+    #[serde(default)]
+    pub launched_at: Option<Timestamp>,
+    #[serde(default)]
+    pub seen_at: Option<Timestamp>,
+    /// SHA-256 of its agent's TLS key.
+    #[serde(default)]
+    pub key: Option<String>,
+    #[serde(default)]
+    pub boot_id: Option<String>,
+    #[serde(default)]
+    pub joined_at: Option<Timestamp>,
+    #[serde(default)]
+    pub ready_at: Option<Timestamp>,
+    /// What jobs may use, once it has reported; the order before.
+    pub usable: Resources,
+    #[serde(default)]
+    pub cage: String,
+    /// Runs whose part here has not ended.
+    #[serde(default)]
+    pub runs: BTreeSet<RunId>,
+    /// What those runs hold.
+    #[serde(default)]
+    pub held: Resources,
+    /// Since when `runs` is empty (from `ready_at` on).
+    #[serde(default)]
+    pub idle_since: Option<Timestamp>,
+    /// Why it was wanted, in words.
+    #[serde(default)]
+    pub why: String,
+    /// Money is reserved up to this moment.
+    pub reserved_until: Timestamp,
+    #[serde(default)]
+    pub first_run_at: Option<Timestamp>,
+    pub meter: Meter,
+}
+
+impl Node {
+    /// Room for more.
+    #[must_use]
+    pub fn free(&self) -> Resources {
+        self.usable.minus(&self.held)
+    }
+
+    #[must_use]
+    pub const fn is_ready(&self) -> bool {
+        matches!(self.state, NodeState::Ready)
+    }
+
+    /// Counts as capacity to come.
+    #[must_use]
+    pub const fn is_coming(&self) -> bool {
+        matches!(self.state, NodeState::Wanted | NodeState::Booting)
+    }
+
+    /// The launch it belongs to.
+    #[must_use]
+    pub const fn launch(&self) -> LaunchId {
+        self.id.launch
+    }
+
+    /// Moments of its life for the boot timeline.
+    #[must_use]
+    pub fn timeline(&self) -> Vec<(Timestamp, String)> {
+        let mut line: Vec<(Timestamp, String)> = Vec::new();
+        line.push((self.wanted_at, "launch asked".into()));
+        let marks = [
+            (self.seen_at, "accepted"),
+            (self.joined_at, "registered"),
+            (self.ready_at, "ready"),
+            (self.first_run_at, "first job"),
+        ];
+        for (at, what) in marks {
+            if let Some(at) = at {
+                line.push((at, what.into()));
+            }
+        }
+        match &self.state {
+            NodeState::Gone { at, .. } => line.push((*at, "gone".into())),
+            NodeState::Stopping { since, .. } => line.push((*since, "stopping".into())),
+            NodeState::Refused { at, .. } => line.push((*at, "refused".into())),
+            NodeState::Wanted
+            | NodeState::Booting
+            | NodeState::Ready
+            | NodeState::Draining { .. }
+            | NodeState::Lost { .. } => {}
+        }
+        line
+    }
+}
+
+/// What is known of one kind of machine of one pool. Failures belong here, with an expiry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct OfferingHealth {
+    /// Launch nothing here before.
+    #[serde(default)]
+    pub rest_until: Option<Timestamp>,
+    /// Pauses in a row; each doubles the next.
+    #[serde(default)]
+    pub rests: u32,
+    /// The provider's words of the last failure.
+    #[serde(default)]
+    pub message: String,
+    /// Stable word of the class of the last failure.
+    #[serde(default)]
+    pub class: String,
+    /// Boots that failed in a row; from `BREAKER_FAILURES` on only one canary boots at a time.
+    #[serde(default)]
+    pub boot_failures: u32,
+}

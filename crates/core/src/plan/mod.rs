@@ -1,0 +1,56 @@
+//! The planners: pure functions from the state to proposals, with the reasons of what they did not
+//! do. Invariant: planners never mutate; a plan becomes events.
+mod place;
+mod scale;
+
+use crate::event::OfferingKey;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use pcluster_model::{JobId, MicroUsd, NodeId, PoolName, Resources, Timestamp};
+
+pub(crate) use scale::cheapest_shape;
+
+/// Why a job that could start did not start in the last pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wait {
+    /// Nodes that boot will hold it.
+    NodeBoots { nodes: Vec<NodeId> },
+    /// A launch for it is decided in this very pass.
+    NodeWanted { offering: OfferingKey },
+    /// Every node that could hold it is full, and the pool may have no more.
+    PoolMax { max: u32, max_cpus: Option<u32> },
+    /// The head of the queue needs the room first.
+    Turn { after: JobId },
+    /// The pass ended before it came to this job.
+    NotReached,
+    /// The month's money.
+    Budget { cap: MicroUsd, spent: MicroUsd, reserved: MicroUsd, needs: MicroUsd },
+    /// The offerings that could hold it rest after a failure.
+    Rested { offering: OfferingKey, class: String, message: String, next_try: Timestamp },
+    /// The pool launches one canary at a time after failed boots.
+    Canary { offering: OfferingKey, message: String },
+    /// No shape of the pool holds it (the configuration changed since it was submitted).
+    NoShape,
+    /// The cluster goes down.
+    Closing,
+}
+
+/// The free room that comes nearest to a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nearest {
+    pub node: NodeId,
+    pub free: Resources,
+}
+
+/// What the last pass found, for `why`.
+#[derive(Debug, Clone, Default)]
+pub struct PlanReport {
+    pub at: Timestamp,
+    pub waits: BTreeMap<JobId, Wait>,
+    /// Pools whose first waiting job needs a larger machine than the ones that are there, while
+    /// the pool may have no more: idle machines make room for it at once.
+    pub claims: BTreeMap<PoolName, JobId>,
+    /// By pool: jobs that wait with no room, in order.
+    pub ahead: BTreeMap<PoolName, Vec<JobId>>,
+}

@@ -1,0 +1,381 @@
+//! Placement: waiting jobs onto free room, in order, several on a node.
+//!
+//! Best fit by CPUs keeps free room in large pieces and lets other nodes run empty. The first job
+//! of a pool that can neither start nor get a new machine is protected as in EASY backfill
+//! (Lifka 1995): later jobs may use the machines that it waits for only if they end before it can
+//! start.
+use super::{PlanReport, Wait};
+use crate::event::{Event, Part, Placement};
+use crate::job::Job;
+use crate::limits::PLACE_CHECKS;
+use crate::node::Node;
+use crate::Cluster;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use pcluster_model::config::Pool;
+use pcluster_model::{DurationMs, JobId, JobSpec, MicroUsd, NodeId, Resources, RunId, Timestamp};
+
+/// What a job needs, as far as placement can tell jobs apart: jobs of one class fit or fail alike.
+pub(super) type ClassKey = (u32, u32, u64, u32, u64, bool, bool, Option<alloc::string::String>, u64);
+
+pub(super) fn class_of(spec: &JobSpec) -> ClassKey {
+    let least = spec.least_per_node();
+    let proportional = spec.memory == pcluster_model::job::MemoryAsk::Proportional;
+    let limit = spec.time_limit_ms.map_or(u64::MAX, |limit| limit.0);
+    (
+        spec.nodes,
+        least.cpus,
+        least.memory_bytes,
+        least.gpus,
+        least.tmp_bytes,
+        spec.exclusive,
+        proportional,
+        spec.image.clone(),
+        limit,
+    )
+}
+
+/// What `spec` takes of a machine with `usable` for jobs.
+pub(super) fn need_on(pool: &Pool, spec: &JobSpec, usable: &Resources) -> Resources {
+    if pool.exclusive && usable.holds(&spec.least_per_node()) {
+        return *usable;
+    }
+    spec.per_node_on(usable)
+}
+
+/// The image that nodes of this job must have.
+pub(super) fn image_of<'a>(pool: &'a Pool, spec: &'a JobSpec) -> &'a str {
+    spec.image.as_deref().unwrap_or(&pool.image)
+}
+
+struct Room<'a> {
+    node: &'a Node,
+    free: Resources,
+    /// Protected for the head of the queue until then.
+    reserved_from: Option<Timestamp>,
+}
+
+/// Ids that a pass hands out.
+struct Counters {
+    run: u64,
+    job: u64,
+}
+
+/// The result of a pass.
+pub(crate) struct PlacementPlan {
+    pub events: Vec<Event>,
+    pub report: PlanReport,
+}
+
+struct Pass<'a> {
+    cluster: &'a Cluster,
+    pool: &'a Pool,
+    now: Timestamp,
+    rooms: Vec<Room<'a>>,
+    checks: usize,
+    failed: BTreeSet<ClassKey>,
+    money_left: Option<MicroUsd>,
+    protected: Option<JobId>,
+    report: &'a mut PlanReport,
+}
+
+impl Cluster {
+    /// Which waiting jobs start now, and why the others do not.
+    pub(crate) fn place(&self, now: Timestamp) -> PlacementPlan {
+        let mut report = PlanReport { at: now, ..PlanReport::default() };
+        let mut events = Vec::new();
+        let Some(config) = self.config() else { return PlacementPlan { events, report } };
+        let mut counters = Counters { run: self.meta.last_run, job: self.meta.last_job };
+        let mut money_left = self.account(now).map(|account| account.left());
+        for pool in &config.pools {
+            let mut pass = Pass {
+                cluster: self,
+                pool,
+                now,
+                rooms: self.rooms(pool),
+                checks: 0,
+                failed: BTreeSet::new(),
+                money_left,
+                protected: None,
+                report: &mut report,
+            };
+            for job in self.queued_in(pool) {
+                pass.try_job(job, &mut counters, &mut events);
+            }
+            money_left = pass.money_left;
+        }
+        PlacementPlan { events, report }
+    }
+
+    pub(super) fn queued_in<'a>(&'a self, pool: &'a Pool) -> impl Iterator<Item = &'a Job> {
+        let from = (pool.name.clone(), core::cmp::Reverse(i64::MAX), JobId(0));
+        self.queue
+            .range(from..)
+            .take_while(move |(name, _, _)| *name == pool.name)
+            .filter_map(|(_, _, id)| self.jobs.get(id))
+    }
+
+    fn rooms<'a>(&'a self, pool: &'a Pool) -> Vec<Room<'a>> {
+        if self.meta.closing.is_some() {
+            return Vec::new();
+        }
+        self.living_nodes(&pool.name)
+            .filter(|node| node.is_ready() && self.is_connected(node.id))
+            .map(|node| Room { node, free: node.free(), reserved_from: None })
+            .collect()
+    }
+
+    /// The pool may have no further machine of any shape that holds `spec`.
+    fn is_at_most(&self, pool: &Pool, spec: &JobSpec) -> bool {
+        let (mut count, mut cpus) = (0u32, 0u32);
+        for node in self.living_nodes(&pool.name) {
+            count += 1;
+            cpus += node.shape.total.cpus;
+        }
+        if count.saturating_add(spec.nodes) > pool.max {
+            return true;
+        }
+        let Some(most) = pool.max_cpus else { return false };
+        let smallest = pool
+            .shapes
+            .iter()
+            .filter(|shape| shape.usable().holds(&spec.least_per_node()))
+            .map(|shape| shape.total.cpus)
+            .min();
+        smallest.is_none_or(|one| cpus.saturating_add(one.saturating_mul(spec.nodes)) > most)
+    }
+}
+
+impl Pass<'_> {
+    fn try_job(&mut self, job: &Job, counters: &mut Counters, events: &mut Vec<Event>) {
+        if self.cluster.meta.closing.is_some() {
+            self.report.waits.insert(job.id, Wait::Closing);
+            return;
+        }
+        if self.cluster.block(job, self.now).is_some() {
+            return;
+        }
+        if self.checks >= PLACE_CHECKS {
+            self.report.waits.insert(job.id, Wait::NotReached);
+            return;
+        }
+        let class = class_of(&job.spec);
+        if self.failed.contains(&class) {
+            self.wait(job);
+            return;
+        }
+        let mut placements = Vec::new();
+        let mut raw_left = job.raw_ids.len();
+        for task in job.pending.iter().take(job.throttle_room()) {
+            let Some((parts, until)) = self.find(job) else {
+                self.failed.insert(class);
+                self.wait(job);
+                break;
+            };
+            let raw_job = raw_id(job, task, &mut raw_left, counters);
+            counters.run += 1;
+            placements.push(Placement {
+                task,
+                run: RunId(counters.run),
+                raw_job,
+                attempt: job.attempts.get(&task).copied().unwrap_or(0) + 1,
+                parts,
+                reserved_until: until,
+            });
+        }
+        if job.is_array() && !placements.is_empty() {
+            events.push(Event::TasksPlaced { job: job.id, placements });
+        } else if let Some(placement) = placements.pop() {
+            events.push(Event::JobPlaced { job: job.id, placement });
+        }
+    }
+
+    /// Nothing is free for it. The first such job of a pool that cannot grow is protected.
+    fn wait(&mut self, job: &Job) {
+        self.report.ahead.entry(self.pool.name.clone()).or_default().push(job.id);
+        if let Some(first) = self.protected {
+            self.report.waits.entry(job.id).or_insert(Wait::Turn { after: first });
+            return;
+        }
+        if self.cluster.is_at_most(self.pool, &job.spec) {
+            self.protect(job);
+            let wait = Wait::PoolMax { max: self.pool.max, max_cpus: self.pool.max_cpus };
+            self.report.waits.entry(job.id).or_insert(wait);
+        }
+    }
+
+    /// Keeps the machines on which this job can start first from jobs that would delay it.
+    fn protect(&mut self, job: &Job) {
+        self.protected = Some(job.id);
+        let mut starts: Vec<(Timestamp, usize)> = Vec::new();
+        for (at, room) in self.rooms.iter().enumerate() {
+            if room.node.image != image_of(self.pool, &job.spec) {
+                continue;
+            }
+            let need = need_on(self.pool, &job.spec, &room.node.usable);
+            if let Some(when) = self.room_free_at(room, &need) {
+                starts.push((when, at));
+            }
+        }
+        starts.sort_unstable();
+        if starts.len() < job.spec.nodes as usize {
+            if self.will_hold(job) {
+                return;
+            }
+            // No machine that is there will ever hold it: make room for another one.
+            self.report.claims.insert(self.pool.name.clone(), job.id);
+            for room in &mut self.rooms {
+                room.reserved_from = Some(self.now);
+            }
+            return;
+        }
+        let last = starts[job.spec.nodes as usize - 1].0;
+        for (_, at) in starts.into_iter().take(job.spec.nodes as usize) {
+            self.rooms[at].reserved_from = Some(last);
+        }
+    }
+
+    /// Enough machines that are there or coming are large enough for it.
+    fn will_hold(&self, job: &Job) -> bool {
+        let image = image_of(self.pool, &job.spec);
+        let able = self.cluster.living_nodes(&self.pool.name).filter(|node| {
+            (node.is_coming() || node.is_ready())
+                && node.image == image
+                && node.usable.holds(&need_on(self.pool, &job.spec, &node.usable))
+        });
+        able.count() >= job.spec.nodes as usize
+    }
+
+    /// When running jobs will have left room for `need`, by their limits; `None`: never.
+    fn room_free_at(&self, room: &Room<'_>, need: &Resources) -> Option<Timestamp> {
+        if !room.node.usable.holds(need) {
+            return None;
+        }
+        let mut ends: Vec<(Timestamp, Resources)> = room
+            .node
+            .runs
+            .iter()
+            .filter_map(|run| self.cluster.runs.get(run))
+            .filter_map(|run| {
+                let part = run.part(room.node.id)?;
+                let end = run.time_limit_ms.map_or(Timestamp(i64::MAX / 4), |limit| run.placed_at + limit);
+                Some((end, part.part.resources))
+            })
+            .collect();
+        ends.sort_unstable_by_key(|(end, _)| *end);
+        let mut free = room.free;
+        if free.holds(need) {
+            return Some(self.now);
+        }
+        for (end, resources) in ends {
+            free = free.plus(&resources);
+            if free.holds(need) {
+                return Some(end);
+            }
+        }
+        None
+    }
+
+    /// Room for one task, all of its nodes or none; takes it.
+    fn find(&mut self, job: &Job) -> Option<(Vec<Part>, Timestamp)> {
+        let spec = &job.spec;
+        let limit = spec.time_limit_ms;
+        let mut fitting: Vec<(u32, NodeId, usize, Resources)> = Vec::new();
+        for (at, room) in self.rooms.iter().enumerate() {
+            self.checks += 1;
+            if room.node.image != image_of(self.pool, spec) || !may_use(room, self.now, limit) {
+                continue;
+            }
+            let need = need_on(self.pool, spec, &room.node.usable);
+            if room.free.holds(&need) {
+                let left = room.free.minus(&need).cpus;
+                fitting.push((left, room.node.id, at, need));
+            }
+        }
+        let wanted = spec.nodes as usize;
+        if fitting.len() < wanted {
+            return None;
+        }
+        fitting.sort_unstable_by_key(|(left, node, _, _)| (*left, *node));
+        fitting.truncate(wanted);
+        let until = self.cluster.reserved_until(self.pool, limit, self.now);
+        if !self.afford(job, &fitting, until) {
+            return None;
+        }
+        let mut parts = Vec::with_capacity(wanted);
+        for (_, node, at, need) in fitting {
+            self.rooms[at].free = self.rooms[at].free.minus(&need);
+            parts.push(Part { node, resources: need });
+        }
+        Some((parts, until))
+    }
+
+    /// Takes what the placement may add to the bill from what the month has left.
+    fn afford(
+        &mut self,
+        job: &Job,
+        fitting: &[(u32, NodeId, usize, Resources)],
+        until: Timestamp,
+    ) -> bool {
+        let Some(left) = self.money_left else { return true };
+        let needs: MicroUsd = fitting
+            .iter()
+            .map(|(_, _, at, _)| {
+                self.cluster.placement_cost(self.rooms[*at].node, until, self.now)
+            })
+            .sum();
+        if needs <= left {
+            self.money_left = Some(left - needs);
+            return true;
+        }
+        if let Some(account) = self.cluster.account(self.now) {
+            let wait = Wait::Budget {
+                cap: account.cap,
+                spent: account.spent,
+                reserved: account.reserved,
+                needs,
+            };
+            self.report.waits.insert(job.id, wait);
+        }
+        false
+    }
+}
+
+/// A protected machine is free for jobs that end before it is needed.
+fn may_use(room: &Room<'_>, now: Timestamp, limit: Option<DurationMs>) -> bool {
+    match (room.reserved_from, limit) {
+        (None, _) => true,
+        (Some(from), Some(limit)) => now + limit <= from,
+        (Some(_), None) => false,
+    }
+}
+
+/// The id of a task for those who know no arrays: its own from its first start on, and the array's
+/// for the last one.
+fn raw_id(job: &Job, task: u32, started: &mut usize, counters: &mut Counters) -> JobId {
+    if let Some(known) = job.raw_ids.get(&task) {
+        return *known;
+    }
+    *started += 1;
+    if *started == job.task_count() {
+        return job.id;
+    }
+    counters.job += 1;
+    JobId(counters.job)
+}
+
+/// Pending tasks of each class, over the whole queue of a pool.
+pub(super) fn class_counts(
+    cluster: &Cluster,
+    pool: &Pool,
+    now: Timestamp,
+) -> BTreeMap<ClassKey, usize> {
+    let mut counts = BTreeMap::new();
+    for job in cluster.queued_in(pool).take(crate::limits::SCALE_JOBS) {
+        if cluster.block(job, now).is_none() {
+            let tasks = job.pending.len().min(job.throttle_room());
+            *counts.entry(class_of(&job.spec)).or_insert(0) += tasks;
+        }
+    }
+    counts
+}

@@ -1,0 +1,378 @@
+//! Scaling up: demand that has no room, packed onto shapes by price, with capacity that already
+//! boots counted first. Gangs launch all or nothing. Scaling down is a deadline (`timers`).
+use super::place::{class_counts, class_of, image_of, need_on, ClassKey};
+use super::{PlanReport, Wait};
+use crate::event::{Event, LaunchIntent, OfferingKey};
+use crate::job::Job;
+use crate::limits::{BREAKER_FAILURES, LAUNCH_MOST, SCALE_JOBS, STOP_ALLOWANCE};
+use crate::Cluster;
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use pcluster_model::config::Pool;
+use pcluster_model::{DurationMs, JobSpec, LaunchId, MicroUsd, NodeId, Resources, Shape, Timestamp};
+
+/// A machine that boots, or that this plan adds.
+struct Room {
+    usable: Resources,
+    free: Resources,
+    image: String,
+    what: What,
+}
+
+enum What {
+    Coming(NodeId),
+    Ready,
+    /// Index into the plan's new machines.
+    New(usize),
+}
+
+/// A machine to be launched.
+struct NewNode<'a> {
+    shape: &'a Shape,
+    image: String,
+    why: String,
+}
+
+/// The result of a pass.
+pub(crate) struct ScalePlan {
+    pub events: Vec<Event>,
+    /// With the waits of jobs that have no room.
+    pub report: PlanReport,
+}
+
+struct Pass<'a> {
+    cluster: &'a Cluster,
+    pool: &'a Pool,
+    now: Timestamp,
+    rooms: Vec<Room>,
+    new: Vec<NewNode<'a>>,
+    living: u32,
+    cpus: u32,
+    money_left: Option<MicroUsd>,
+    counts: BTreeMap<ClassKey, usize>,
+    report: PlanReport,
+}
+
+impl Cluster {
+    /// Which machines to launch. `report` is that of the placement before it.
+    pub(crate) fn scale(&self, now: Timestamp, report: PlanReport) -> ScalePlan {
+        let mut plan = ScalePlan { events: Vec::new(), report };
+        let Some(config) = self.config() else { return plan };
+        if self.meta.closing.is_some() || self.is_older_than_the_world() {
+            return plan;
+        }
+        let mut launch = self.meta.last_launch;
+        let mut money_left = self.account(now).map(|account| account.left());
+        for pool in &config.pools {
+            let mut pass = self.scale_pass(pool, now, money_left, plan.report);
+            pass.keep_minimum();
+            // While a job waits for smaller machines to make room for a larger one, nobody else
+            // may fill that room with another small one.
+            let claim = pass.report.claims.get(&pool.name).copied();
+            for job in self.queued_in(pool).take(SCALE_JOBS) {
+                if self.block(job, now).is_none() && claim.is_none_or(|claim| claim == job.id) {
+                    pass.cover(job);
+                }
+            }
+            money_left = pass.money_left;
+            pass.intents(&mut launch, &mut plan.events);
+            plan.report = pass.report;
+        }
+        plan
+    }
+
+    /// A tagged instance carries a launch number above the log's highest: the log was lost or
+    /// restored, and launching would repeat tokens.
+    #[must_use]
+    pub fn is_older_than_the_world(&self) -> bool {
+        self.volatile.lists.values().flat_map(|list| list.unknown.values()).any(|u| u.from_the_future)
+    }
+
+    fn scale_pass<'a>(
+        &'a self,
+        pool: &'a Pool,
+        now: Timestamp,
+        money_left: Option<MicroUsd>,
+        report: PlanReport,
+    ) -> Pass<'a> {
+        let mut rooms = Vec::new();
+        let (mut living, mut cpus) = (0, 0);
+        for node in self.living_nodes(&pool.name) {
+            living += 1;
+            cpus += node.shape.total.cpus;
+            let what = if node.is_coming() {
+                What::Coming(node.id)
+            } else if node.is_ready() && self.is_connected(node.id) {
+                What::Ready
+            } else {
+                continue;
+            };
+            rooms.push(Room {
+                usable: node.usable,
+                free: node.free(),
+                image: node.image.clone(),
+                what,
+            });
+        }
+        let counts = class_counts(self, pool, now);
+        Pass {
+            cluster: self, pool, now, rooms, new: Vec::new(), living, cpus, money_left, counts, report,
+        }
+    }
+}
+
+/// The shape with the least price that holds one node of `spec`; list order decides ties.
+#[must_use]
+pub(crate) fn cheapest_shape<'a>(pool: &'a Pool, spec: &JobSpec) -> Option<&'a Shape> {
+    let least = spec.least_per_node();
+    pool.shapes
+        .iter()
+        .filter(|shape| shape.usable().holds(&least) && gpu_type_fits(shape, spec))
+        .min_by_key(|shape| shape.price.map_or(i64::MAX, |price| price.0))
+}
+
+fn gpu_type_fits(shape: &Shape, spec: &JobSpec) -> bool {
+    spec.gpus_per_node == 0 || spec.gpu_type.is_empty() || spec.gpu_type == shape.gpu_type
+}
+
+impl<'a> Pass<'a> {
+    fn keep_minimum(&mut self) {
+        let pool = self.pool;
+        while self.living < pool.min {
+            let Some(shape) = pool.shapes.first() else { return };
+            if self.open(shape, pool.image.clone(), "the pool's minimum".into(), None).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Finds room for every waiting task of a job, or adds machines for it.
+    fn cover(&mut self, job: &Job) {
+        let tasks = job.pending.len().min(job.throttle_room());
+        let mut boots: Vec<NodeId> = Vec::new();
+        let mut wanted: Option<OfferingKey> = None;
+        for _ in 0..tasks {
+            if self.new.len() >= LAUNCH_MOST as usize {
+                return;
+            }
+            match self.cover_task(job) {
+                Ok(rooms) => {
+                    for at in rooms {
+                        match &self.rooms[at].what {
+                            What::Coming(node) => boots.push(*node),
+                            What::New(new) => {
+                                wanted = Some(self.offering(self.new[*new].shape));
+                            }
+                            What::Ready => {}
+                        }
+                    }
+                }
+                Err(wait) => {
+                    self.report.waits.entry(job.id).or_insert(wait);
+                    break;
+                }
+            }
+        }
+        boots.sort_unstable();
+        boots.dedup();
+        if !boots.is_empty() {
+            self.report.waits.insert(job.id, Wait::NodeBoots { nodes: boots });
+        } else if let Some(offering) = wanted {
+            self.report.waits.insert(job.id, Wait::NodeWanted { offering });
+        }
+    }
+
+    fn offering(&self, shape: &Shape) -> OfferingKey {
+        OfferingKey { pool: self.pool.name.clone(), shape: shape.name.clone(), spot: false }
+    }
+
+    /// Rooms for one task, all of its nodes or none.
+    fn cover_task(&mut self, job: &Job) -> Result<Vec<usize>, Wait> {
+        let spec = &job.spec;
+        let image = image_of(self.pool, spec);
+        let gang = spec.nodes > 1;
+        let mut chosen: Vec<(usize, Resources)> = Vec::new();
+        for (at, room) in self.rooms.iter().enumerate() {
+            // Free room on ready nodes was placement's; a gang waits for it together with others.
+            if room.image != image || (matches!(room.what, What::Ready) && !gang) {
+                continue;
+            }
+            let need = need_on(self.pool, spec, &room.usable);
+            if room.free.holds(&need) {
+                chosen.push((at, need));
+                if chosen.len() == spec.nodes as usize {
+                    break;
+                }
+            }
+        }
+        let missing = spec.nodes - u32::try_from(chosen.len()).unwrap_or(spec.nodes);
+        if missing > 0 {
+            chosen.extend(self.open_for(job, missing)?);
+        }
+        for (at, need) in &chosen {
+            self.rooms[*at].free = self.rooms[*at].free.minus(need);
+        }
+        if let Some(count) = self.counts.get_mut(&class_of(spec)) {
+            *count = count.saturating_sub(1);
+        }
+        Ok(chosen.into_iter().map(|(at, _)| at).collect())
+    }
+
+    /// Adds `missing` machines for a job, or none.
+    fn open_for(&mut self, job: &Job, missing: u32) -> Result<Vec<(usize, Resources)>, Wait> {
+        let spec = &job.spec;
+        let mut first_trouble = None;
+        for shape in self.shapes_by_cost(spec) {
+            if let Err(wait) = self.may_open(shape, missing, spec.time_limit_ms) {
+                first_trouble.get_or_insert(wait);
+                continue;
+            }
+            let mut opened = Vec::new();
+            for _ in 0..missing {
+                let image = image_of(self.pool, spec).into();
+                let why = format!("job {} ({})", job.id, spec.name);
+                let at = self.open(shape, image, why, Some(spec))?;
+                let need = need_on(self.pool, spec, &self.rooms[at].usable);
+                opened.push((at, need));
+            }
+            return Ok(opened);
+        }
+        Err(first_trouble.unwrap_or(Wait::NoShape))
+    }
+
+    /// Shapes that hold one node of the job, by price per task that the queue can put on it.
+    fn shapes_by_cost(&self, spec: &JobSpec) -> Vec<&'a Shape> {
+        let alike = self.counts.get(&class_of(spec)).copied().unwrap_or(1).max(1);
+        let least = spec.least_per_node();
+        let mut shapes: Vec<(u128, usize, &Shape)> = self
+            .pool
+            .shapes
+            .iter()
+            .enumerate()
+            .filter(|(_, shape)| shape.usable().holds(&least) && gpu_type_fits(shape, spec))
+            .map(|(at, shape)| {
+                let usable = shape.usable();
+                let need = need_on(self.pool, spec, &usable);
+                let packed = times(&usable, &need).min(alike).max(1) as u128;
+                let price = shape.price.map_or(u128::from(u64::MAX), |p| p.0.max(0) as u128);
+                (price * 1_000 / packed, at, shape)
+            })
+            .collect();
+        shapes.sort_unstable_by_key(|(cost, at, _)| (*cost, *at));
+        shapes.into_iter().map(|(_, _, shape)| shape).collect()
+    }
+
+    fn may_open(
+        &self,
+        shape: &Shape,
+        count: u32,
+        limit: Option<DurationMs>,
+    ) -> Result<(), Wait> {
+        let most = Wait::PoolMax { max: self.pool.max, max_cpus: self.pool.max_cpus };
+        if self.living.saturating_add(count) > self.pool.max {
+            return Err(most);
+        }
+        let cpus = self.cpus.saturating_add(shape.total.cpus.saturating_mul(count));
+        if self.pool.max_cpus.is_some_and(|limit| cpus > limit) {
+            return Err(most);
+        }
+        let offering = self.offering(shape);
+        let health = self.cluster.health(&offering);
+        if let Some(next_try) = health.rest_until.filter(|until| *until > self.now) {
+            let (class, message) = (health.class, health.message);
+            return Err(Wait::Rested { offering, class, message, next_try });
+        }
+        if health.boot_failures >= BREAKER_FAILURES {
+            let coming = self.cluster.living_nodes(&self.pool.name).any(|node| {
+                node.is_coming() && node.offering == offering
+            });
+            let planned = self.new.iter().any(|new| new.shape.name == shape.name);
+            if coming || planned {
+                return Err(Wait::Canary { offering, message: health.message });
+            }
+        }
+        let Some(left) = self.money_left else { return Ok(()) };
+        let one = self.cluster.launch_cost(self.pool, shape.price, limit);
+        let needs = MicroUsd(one.0.saturating_mul(i64::from(count)));
+        if needs > left {
+            let account = self.cluster.account(self.now);
+            let (cap, spent, reserved) = account.map_or(
+                (MicroUsd::ZERO, MicroUsd::ZERO, MicroUsd::ZERO),
+                |account| (account.cap, account.spent, account.reserved),
+            );
+            return Err(Wait::Budget { cap, spent, reserved, needs });
+        }
+        Ok(())
+    }
+
+    /// Adds one machine to the plan; its room's index.
+    fn open(
+        &mut self,
+        shape: &'a Shape,
+        image: String,
+        why: String,
+        spec: Option<&JobSpec>,
+    ) -> Result<usize, Wait> {
+        if spec.is_none() {
+            self.may_open(shape, 1, None)?;
+        }
+        if let Some(left) = self.money_left {
+            let limit = spec.and_then(|spec| spec.time_limit_ms);
+            let cost = self.cluster.launch_cost(self.pool, shape.price, limit);
+            self.money_left = Some(left.saturating_sub(cost));
+        }
+        self.living += 1;
+        self.cpus += shape.total.cpus;
+        let usable = shape.usable();
+        let what = What::New(self.new.len());
+        self.rooms.push(Room { usable, free: usable, image: image.clone(), what });
+        self.new.push(NewNode { shape, image, why });
+        Ok(self.rooms.len() - 1)
+    }
+
+    /// New machines of one offering and image become one launch.
+    fn intents(&mut self, launch: &mut u64, events: &mut Vec<Event>) {
+        let mut groups: BTreeMap<(String, String), Vec<NewNode<'a>>> = BTreeMap::new();
+        for new in self.new.drain(..) {
+            groups.entry((new.shape.name.clone(), new.image.clone())).or_default().push(new);
+        }
+        let pool = self.pool;
+        let mut number = self.cluster.meta.next_numbers.get(&pool.name).copied().unwrap_or(1);
+        for ((_, image), nodes) in groups {
+            let Some(first) = nodes.first() else { continue };
+            *launch += 1;
+            let count = u32::try_from(nodes.len()).unwrap_or(LAUNCH_MOST);
+            let names = (number..number + count).map(|n| format!("{}-{n}", pool.name)).collect();
+            number += count;
+            let offering = self.offering(first.shape);
+            let intent = LaunchIntent {
+                launch: LaunchId(*launch),
+                offering,
+                shape: first.shape.clone(),
+                image,
+                price: first.shape.price,
+                names,
+                next_number: number,
+                reserved_until: self.now
+                    + pool.boot_limit_ms
+                    + pool.idle_timeout_ms
+                    + STOP_ALLOWANCE,
+                why: first.why.clone(),
+            };
+            events.push(Event::LaunchWanted { intent: Box::new(intent) });
+        }
+    }
+}
+
+/// How often `need` goes into `usable`.
+fn times(usable: &Resources, need: &Resources) -> usize {
+    let ratio = |have: u64, want: u64| if want == 0 { u64::MAX } else { have / want };
+    let fits = ratio(u64::from(usable.cpus), u64::from(need.cpus))
+        .min(ratio(usable.memory_bytes, need.memory_bytes))
+        .min(ratio(u64::from(usable.gpus), u64::from(need.gpus)))
+        .min(ratio(usable.tmp_bytes, need.tmp_bytes));
+    usize::try_from(fits).unwrap_or(usize::MAX)
+}

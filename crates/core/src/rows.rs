@@ -1,0 +1,179 @@
+//! Rows: every live thing as one complete row, written in the same transaction as its events.
+//!
+//! Invariant (law 8): rows loaded are equal, byte for byte, to the rows of a replay of the log.
+//! Deliberately absent: SQL.
+use crate::job::{Job, Run};
+use crate::ledger::Span;
+use crate::node::Node;
+use crate::{Cluster, Meta};
+use alloc::collections::BTreeSet;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use pcluster_model::{JobId, NodeId, RunId, Timestamp};
+use serde::Serialize;
+
+/// A row that changed: complete, or gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowChange {
+    /// `meta job run node span`.
+    pub table: &'static str,
+    pub key: String,
+    /// Indexed columns beside the body: `state`, `user`, `name`, `at`.
+    pub columns: Vec<(&'static str, String)>,
+    /// JSON; `None` deletes the row.
+    pub body: Option<String>,
+}
+
+/// A row as it is loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    pub table: String,
+    pub key: String,
+    pub body: String,
+}
+
+/// A row that this version cannot read.
+#[derive(Debug, thiserror::Error)]
+pub enum RowError {
+    #[error("row {key} of table {table} is not readable: {cause}")]
+    Body { table: String, key: String, cause: String },
+    #[error("table {table} is not known to this version")]
+    Table { table: String },
+}
+
+/// What `apply` has touched since rows were last taken.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum RowKey {
+    Meta,
+    Job(JobId),
+    Run(RunId),
+    Node(NodeId),
+    Span(NodeId),
+}
+
+fn row<T: Serialize>(
+    table: &'static str,
+    key: String,
+    columns: Vec<(&'static str, String)>,
+    value: Option<&T>,
+) -> RowChange {
+    let body = value.map(|value| {
+        serde_json::to_string(value).expect("rows hold maps with text keys and plain numbers")
+    });
+    RowChange { table, key, columns, body }
+}
+
+fn job_row(id: JobId, job: Option<&Job>) -> RowChange {
+    let columns = job.map_or_else(Vec::new, |job| {
+        let state = if job.is_finished() { "finished" } else { "live" };
+        let at = job.finished.values().map(|end| end.at).max().unwrap_or(job.submitted_at);
+        alloc::vec![
+            ("state", state.into()),
+            ("user", job.owner.user.to_string()),
+            ("name", job.spec.name.clone()),
+            ("at", at.0.to_string()),
+        ]
+    });
+    row("job", id.to_string(), columns, job)
+}
+
+fn run_row(id: RunId, run: Option<&Run>) -> RowChange {
+    row("run", id.to_string(), Vec::new(), run)
+}
+
+fn node_row(id: NodeId, node: Option<&Node>) -> RowChange {
+    let columns = node.map_or_else(Vec::new, |node| {
+        alloc::vec![("state", node.state.word().into()), ("name", node.name.clone())]
+    });
+    row("node", id.to_string(), columns, node)
+}
+
+fn span_row(id: NodeId, span: Option<&Span>) -> RowChange {
+    let columns = span.map_or_else(Vec::new, |span| {
+        alloc::vec![("name", span.name.clone()), ("at", span.ended_at.0.to_string())]
+    });
+    row("span", id.to_string(), columns, span)
+}
+
+impl Cluster {
+    /// Rows touched since the last call, each complete.
+    pub(crate) fn take_row_changes(&mut self) -> Vec<RowChange> {
+        let touched = core::mem::take(&mut self.touched);
+        touched.into_iter().map(|key| self.row_of(&key)).collect()
+    }
+
+    fn row_of(&self, key: &RowKey) -> RowChange {
+        match key {
+            RowKey::Meta => row("meta", "cluster".into(), Vec::new(), Some(&self.meta)),
+            RowKey::Job(id) => job_row(*id, self.jobs.get(id)),
+            RowKey::Run(id) => run_row(*id, self.runs.get(id)),
+            RowKey::Node(id) => node_row(*id, self.nodes.get(id)),
+            RowKey::Span(id) => span_row(*id, self.ledger.spans.get(id)),
+        }
+    }
+
+    /// Every row, in a fixed order: the definition that law 8 compares.
+    #[must_use]
+    pub fn all_rows(&self) -> Vec<RowChange> {
+        let mut keys: Vec<RowKey> = alloc::vec![RowKey::Meta];
+        keys.extend(self.jobs.keys().map(|id| RowKey::Job(*id)));
+        keys.extend(self.runs.keys().map(|id| RowKey::Run(*id)));
+        keys.extend(self.nodes.keys().map(|id| RowKey::Node(*id)));
+        keys.extend(self.ledger.spans.keys().map(|id| RowKey::Span(*id)));
+        keys.iter().map(|key| self.row_of(key)).collect()
+    }
+
+    /// The cluster as its rows say; `log_length` and `last_at` are those of the last event.
+    ///
+    /// # Errors
+    /// A row that this version cannot read: the file is of another version or damaged.
+    pub fn from_rows(
+        rows: impl Iterator<Item = Row>,
+        log_length: u64,
+        last_at: Timestamp,
+    ) -> Result<Self, RowError> {
+        let mut cluster = Self::empty();
+        for row in rows {
+            cluster.load_row(&row)?;
+        }
+        cluster.log_length = log_length;
+        cluster.last_at = last_at;
+        cluster.rebuild_indexes();
+        Ok(cluster)
+    }
+
+    fn load_row(&mut self, row: &Row) -> Result<(), RowError> {
+        match row.table.as_str() {
+            "meta" => self.meta = read::<Meta>(row)?,
+            "job" => {
+                let job: Job = read(row)?;
+                self.jobs.insert(job.id, job);
+            }
+            "run" => {
+                let run: Run = read(row)?;
+                self.runs.insert(run.id, run);
+            }
+            "node" => {
+                let node: Node = read(row)?;
+                self.nodes.insert(node.id, node);
+            }
+            "span" => {
+                let span: Span = read(row)?;
+                self.ledger.spans.insert(span.node, span);
+            }
+            _ => return Err(RowError::Table { table: row.table.clone() }),
+        }
+        Ok(())
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(row: &Row) -> Result<T, RowError> {
+    serde_json::from_str(&row.body).map_err(|cause| RowError::Body {
+        table: row.table.clone(),
+        key: row.key.clone(),
+        cause: cause.to_string(),
+    })
+}
+
+/// Keys touched by `apply`.
+pub(crate) type Touched = BTreeSet<RowKey>;

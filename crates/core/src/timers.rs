@@ -1,0 +1,280 @@
+//! Deadlines: what happens to a node because time passes. Timeouts run on lack of progress, and a
+//! node in use is stopped by no timer but its grace after silence.
+use crate::event::{Event, StopCause};
+use crate::limits::{REST_MOST, SUSPECT_NODES, SUSPECT_SPAN};
+use crate::node::{Node, NodeState};
+use crate::Cluster;
+use alloc::format;
+use alloc::vec;
+use alloc::vec::Vec;
+use pcluster_model::config::{Pool, ProviderKind};
+use pcluster_model::{DurationMs, NodeId, Timestamp};
+
+/// `base` doubled `times`, at most `REST_MOST`.
+#[must_use]
+pub(crate) fn doubled(base: DurationMs, times: u32) -> DurationMs {
+    DurationMs(base.0.saturating_mul(1 << times.min(20))).min(REST_MOST)
+}
+
+/// How long after a call a provider's list may still be wrong. EC2 documents eventual consistency
+/// without a bound; a minute is what its own tools wait. Processes are read from the machine.
+#[must_use]
+pub(crate) const fn consistency_window(provider: &ProviderKind) -> DurationMs {
+    match provider {
+        ProviderKind::Process => DurationMs::ZERO,
+        ProviderKind::Vm => DurationMs::from_secs(5),
+        ProviderKind::Ssh => DurationMs::from_secs(10),
+        ProviderKind::Ec2 | ProviderKind::External(_) => DurationMs::from_secs(60),
+    }
+}
+
+/// The next thing that time does to a node.
+struct Deadline {
+    at: Timestamp,
+    events: Vec<Event>,
+}
+
+impl Cluster {
+    /// What time has brought about by `now`.
+    pub(crate) fn timers(&self, now: Timestamp) -> Vec<Event> {
+        self.nodes
+            .values()
+            .filter_map(|node| self.deadline(node, now))
+            .filter(|deadline| deadline.at <= now)
+            .flat_map(|deadline| deadline.events)
+            .collect()
+    }
+
+    /// When a `Tick` is due at the latest; `None`: nothing waits for time.
+    #[must_use]
+    pub fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
+        let nodes = self.nodes.values().filter_map(|node| self.deadline(node, now)).map(|d| d.at);
+        let retries = self.volatile.retry_at.values().copied().filter(|at| *at > now);
+        let offset = self.meta.clock_offset_ms;
+        let begins = self
+            .queued_jobs()
+            .filter_map(|job| job.spec.begin)
+            .map(|at| Timestamp(at.0.saturating_sub(offset)))
+            .filter(|at| *at > now);
+        let rests = self
+            .meta
+            .offerings
+            .iter()
+            .filter_map(|(_, health)| health.rest_until)
+            .filter(|at| *at > now);
+        nodes.chain(retries).chain(begins).chain(rests).min()
+    }
+
+    /// When a stopping node is due to go: used by views.
+    #[must_use]
+    pub fn idle_stop_at(&self, node: &Node) -> Option<Timestamp> {
+        let pool = self.pool(&node.offering.pool)?;
+        let idle = node.idle_since.filter(|_| node.is_ready() && node.runs.is_empty())?;
+        (!self.is_kept(node, pool, self.last_at)).then(|| idle + pool.idle_timeout_ms)
+    }
+
+    /// How soon a provider's list is to be read again, in milliseconds: often while something is
+    /// about to change, else by the sweep.
+    #[must_use]
+    pub fn list_every_ms(&self, provider: &ProviderKind) -> u64 {
+        let changing = self.nodes.values().any(|node| {
+            matches!(
+                node.state,
+                NodeState::Wanted | NodeState::Stopping { .. } | NodeState::Lost { .. }
+            )
+        });
+        let sweep = self.config().map_or(60_000, |config| config.head.sweep_ms.0);
+        let closing = self.meta.closing.is_some();
+        match provider {
+            ProviderKind::Process if changing || closing => 200,
+            ProviderKind::Process => sweep.min(2_000),
+            ProviderKind::Vm if changing || closing => 1_000,
+            ProviderKind::Vm | ProviderKind::Ssh | ProviderKind::Ec2 | ProviderKind::External(_) => {
+                if changing || closing { sweep.min(5_000) } else { sweep }
+            }
+        }
+    }
+
+    /// The next thing that time does to this node.
+    fn deadline(&self, node: &Node, now: Timestamp) -> Option<Deadline> {
+        let pool = self.pool(&node.offering.pool);
+        if let Some(closing) = self.closing_deadline(node, now) {
+            return Some(closing);
+        }
+        match (&node.state, pool) {
+            (NodeState::Wanted | NodeState::Booting | NodeState::Ready, None) => {
+                // Its pool has left the configuration.
+                Some(self.leave_at(node, now, StopCause::Unneeded))
+            }
+            (NodeState::Wanted | NodeState::Booting, Some(pool)) => {
+                Some(self.boot_deadline(node, pool))
+            }
+            (NodeState::Ready, Some(pool)) => {
+                earliest(self.silence_deadline(node), self.idle_deadline(node, pool, now))
+            }
+            (NodeState::Draining { cause }, _) if node.runs.is_empty() => Some(Deadline {
+                at: now,
+                events: vec![Event::NodeStopping { node: node.id, cause: cause.clone() }],
+            }),
+            (NodeState::Draining { .. }, _) => self.silence_deadline(node),
+            (NodeState::Lost { since, .. }, _) => self.lost_deadline(node, *since, pool),
+            (
+                NodeState::Stopping { .. } | NodeState::Refused { .. } | NodeState::Gone { .. },
+                _,
+            ) => None,
+        }
+    }
+
+    fn leave_at(&self, node: &Node, at: Timestamp, cause: StopCause) -> Deadline {
+        let (id, stop) = (node.id, cause.clone());
+        let events = match node.state {
+            NodeState::Ready if node.runs.is_empty() => vec![
+                Event::NodeDraining { node: id, cause },
+                Event::NodeStopping { node: id, cause: stop },
+            ],
+            NodeState::Ready => vec![Event::NodeDraining { node: id, cause }],
+            NodeState::Wanted
+            | NodeState::Booting
+            | NodeState::Draining { .. }
+            | NodeState::Lost { .. }
+            | NodeState::Stopping { .. }
+            | NodeState::Refused { .. }
+            | NodeState::Gone { .. } => vec![Event::NodeStopping { node: id, cause }],
+        };
+        Deadline { at, events }
+    }
+
+    fn closing_deadline(&self, node: &Node, now: Timestamp) -> Option<Deadline> {
+        self.meta.closing.as_ref()?;
+        match &node.state {
+            NodeState::Wanted | NodeState::Booting | NodeState::Ready => {
+                Some(self.leave_at(node, now, StopCause::Down))
+            }
+            NodeState::Lost { .. } if node.runs.is_empty() => {
+                Some(self.leave_at(node, now, StopCause::Down))
+            }
+            NodeState::Draining { .. }
+            | NodeState::Lost { .. }
+            | NodeState::Stopping { .. }
+            | NodeState::Refused { .. }
+            | NodeState::Gone { .. } => None,
+        }
+    }
+
+    fn boot_deadline(&self, node: &Node, pool: &Pool) -> Deadline {
+        let settle = self.volatile.settle_until;
+        let progress = self
+            .volatile
+            .links
+            .get(&node.id)
+            .map(|link| link.phase_since)
+            .max(node.seen_at)
+            .unwrap_or(node.wanted_at);
+        let stuck_at = match node.state {
+            // The call itself is retried; only the whole time counts.
+            NodeState::Wanted => node.wanted_at + pool.boot_limit_ms,
+            _ => progress + pool.boot_timeout_ms,
+        };
+        let late_at = node.wanted_at + pool.boot_limit_ms;
+        let (at, why) = if stuck_at < late_at {
+            (stuck_at, format!("no progress for {}", pool.boot_timeout_ms))
+        } else {
+            (late_at, format!("not ready after {}", pool.boot_limit_ms))
+        };
+        let cause = StopCause::BootFailed { phase: self.boot_phase(node.id), why };
+        Deadline {
+            at: at.max(settle),
+            events: vec![Event::NodeStopping { node: node.id, cause }],
+        }
+    }
+
+    fn idle_deadline(&self, node: &Node, pool: &Pool, now: Timestamp) -> Option<Deadline> {
+        let idle = node.idle_since.filter(|_| node.runs.is_empty())?;
+        let claimed = self.volatile.report.claims.contains_key(&pool.name);
+        if claimed {
+            return Some(self.leave_at(node, now, StopCause::Unneeded));
+        }
+        if self.is_kept(node, pool, now) {
+            return None;
+        }
+        let at = (idle + pool.idle_timeout_ms).max(self.volatile.settle_until);
+        Some(self.leave_at(node, at, StopCause::Idle))
+    }
+
+    /// One of the pool's minimum, which money allows to keep: the newest go first.
+    fn is_kept(&self, node: &Node, pool: &Pool, now: Timestamp) -> bool {
+        if pool.min == 0 || !self.can_keep(node, now) {
+            return false;
+        }
+        let older = self
+            .living_nodes(&pool.name)
+            .filter(|other| !matches!(other.state, NodeState::Stopping { .. }))
+            .filter(|other| other.id < node.id)
+            .count();
+        older < pool.min as usize
+    }
+
+    /// When a connected or once-connected node counts as silent.
+    fn silence_deadline(&self, node: &Node) -> Option<Deadline> {
+        let silent_after = self.config()?.head.silent_after_ms;
+        let word = self.volatile.links.get(&node.id).map(|link| link.last_word);
+        let heard = word.unwrap_or(self.volatile.settle_until).max(self.volatile.settle_until);
+        let heard = heard.max(node.ready_at.unwrap_or_default());
+        Some(Deadline {
+            at: heard + silent_after,
+            events: vec![Event::NodeLost { node: node.id }],
+        })
+    }
+
+    fn lost_deadline(
+        &self,
+        node: &Node,
+        since: Timestamp,
+        pool: Option<&Pool>,
+    ) -> Option<Deadline> {
+        if self.suspects_itself(since) {
+            return None;
+        }
+        let grace = match pool {
+            Some(pool) if node.runs.is_empty() => pool.lost_grace_idle_ms?,
+            Some(pool) => pool.lost_grace_busy_ms?,
+            None => DurationMs::from_mins(10),
+        };
+        let at = (since + grace).max(self.volatile.settle_until);
+        let cause = StopCause::Lost;
+        Some(Deadline { at, events: vec![Event::NodeStopping { node: node.id, cause }] })
+    }
+
+    /// More than half of at least three nodes fell silent together: the trouble is here, and no
+    /// node is ended for it.
+    #[must_use]
+    pub fn suspects_itself(&self, since: Timestamp) -> bool {
+        let mut known = 0;
+        let mut together: Vec<NodeId> = Vec::new();
+        for node in self.nodes.values() {
+            match &node.state {
+                NodeState::Ready | NodeState::Draining { .. } => known += 1,
+                NodeState::Lost { since: other, .. } => {
+                    known += 1;
+                    let apart = other.since(since).max(since.since(*other));
+                    if apart <= SUSPECT_SPAN {
+                        together.push(node.id);
+                    }
+                }
+                NodeState::Wanted
+                | NodeState::Booting
+                | NodeState::Stopping { .. }
+                | NodeState::Refused { .. }
+                | NodeState::Gone { .. } => {}
+            }
+        }
+        known >= SUSPECT_NODES && together.len() * 2 > known
+    }
+}
+
+fn earliest(a: Option<Deadline>, b: Option<Deadline>) -> Option<Deadline> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(if b.at < a.at { b } else { a }),
+        (a, b) => a.or(b),
+    }
+}

@@ -1,0 +1,75 @@
+//! What the head knows and would lose: connections, phases, calls in flight. It steers choices,
+//! never truth: a choice itself is an event. Excluded from law 8.
+use crate::effect::{EffectKey, Told};
+use crate::plan::PlanReport;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use pcluster_model::{InstanceRef, LaunchId, NodeId, RunId, Timestamp};
+use pcluster_wire::Facts;
+
+/// The newest connection of a node's agent.
+#[derive(Debug, Clone, Default)]
+pub struct Link {
+    /// The agent is connected and its `Hello` was taken since the head's start.
+    pub connected: bool,
+    pub last_word: Timestamp,
+    /// Where its boot has got to.
+    pub phase: String,
+    pub phase_since: Timestamp,
+    /// What it found out, as of its last `Hello`.
+    pub facts: Option<Facts>,
+    /// Orders given on this connection.
+    pub told: BTreeSet<Told>,
+}
+
+/// An instance with our tag that no living node is bound to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownInstance {
+    pub launch: LaunchId,
+    pub first_seen: Timestamp,
+    /// Its launch number is above the log's highest: the log is older than the world.
+    pub from_the_future: bool,
+}
+
+/// The last look at one provider.
+#[derive(Debug, Clone, Default)]
+pub struct ListState {
+    /// When the last list that succeeded was asked for.
+    pub listed_at: Option<Timestamp>,
+    /// Living instances in it.
+    pub living: u32,
+    pub unknown: BTreeMap<InstanceRef, UnknownInstance>,
+    /// Words of the last failure, until a list succeeds.
+    pub failure: Option<String>,
+}
+
+/// Volatile tables of a head.
+#[derive(Debug, Clone, Default)]
+pub struct Volatile {
+    pub started_at: Timestamp,
+    /// No deadline set before the start fires before this.
+    pub settle_until: Timestamp,
+    pub links: BTreeMap<NodeId, Link>,
+    /// Starts as the nodes told them (their wall clock).
+    pub run_starts: BTreeMap<RunId, Timestamp>,
+    /// By the provider's word.
+    pub lists: BTreeMap<String, ListState>,
+    /// The end of these nodes was accepted by the provider, then.
+    pub ending_accepted: BTreeMap<NodeId, Timestamp>,
+    /// Words of the last failed call to end a node.
+    pub ending_trouble: BTreeMap<NodeId, String>,
+    /// Handed out and not answered yet.
+    pub(crate) issued: BTreeSet<EffectKey>,
+    /// Not before.
+    pub(crate) retry_at: BTreeMap<EffectKey, Timestamp>,
+    /// Nodes whose effects may have changed.
+    pub(crate) marked_nodes: BTreeSet<NodeId>,
+    pub(crate) marked_launches: BTreeSet<LaunchId>,
+    pub(crate) marked_unknown: BTreeSet<InstanceRef>,
+    /// Since when the head suspects itself; it stops no node for silence then.
+    pub suspects_itself_since: Option<Timestamp>,
+    /// When nodes fell silent lately.
+    pub(crate) silences: BTreeMap<NodeId, Timestamp>,
+    /// The planners' last words.
+    pub report: PlanReport,
+}

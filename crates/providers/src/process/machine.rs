@@ -1,0 +1,87 @@
+//! Starting a machine process, and ending it for good.
+use super::dir::{InstanceDir, MachineRecord};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Signal, pidfd_send_signal};
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A killed machine that is still there after this is stuck in the kernel, in seconds.
+const KILL_SECS: i64 = 5;
+/// A sweep that takes longer is reported and tried again by the caller.
+const SWEEP: Duration = Duration::from_secs(20);
+
+/// The program must be there and be a program.
+pub(super) fn check_program(path: &Path) -> io::Result<()> {
+    let meta = std::fs::metadata(path)?;
+    if meta.is_file() && meta.permissions().mode() & 0o111 != 0 {
+        return Ok(());
+    }
+    Err(io::Error::other("not an executable file"))
+}
+
+fn command(program: &Path, verb: &str, dir: &InstanceDir) -> Command {
+    let mut command = Command::new(program);
+    command.arg(verb).arg(dir.path()).current_dir("/").env_clear().stdin(Stdio::null());
+    // Nothing of the head's environment reaches a node but these.
+    let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_else(|| path.into()));
+    for name in ["HOME", "LANG"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command
+}
+
+/// Starts the machine; it makes its own session, so that nothing meant for the head reaches it.
+pub(super) fn spawn(program: &Path, dir: &InstanceDir) -> io::Result<Child> {
+    let console = OpenOptions::new().append(true).create(true).mode(0o600).open(dir.console())?;
+    let mut command = command(program, "machine", dir);
+    let child = command.stdout(console.try_clone()?).stderr(console).spawn()?;
+    // The machine writes the same record; whoever is first, it names this process.
+    if let Some(record) = i32::try_from(child.id()).ok().and_then(MachineRecord::of) {
+        dir.write_machine(&record)?;
+    }
+    Ok(child)
+}
+
+/// Kills the machine process itself, so that it starts nothing any more, and waits for its end.
+pub(super) fn kill(dir: &InstanceDir) -> io::Result<()> {
+    let Some(record) = dir.machine_record()? else { return Ok(()) };
+    let Some(handle) = record.open() else { return Ok(()) };
+    match pidfd_send_signal(&handle, Signal::KILL) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let mut fds = [PollFd::new(&handle, PollFlags::IN)];
+    match poll(&mut fds, Some(&Timespec { tv_sec: KILL_SECS, tv_nsec: 0 }))? {
+        0 => Err(io::Error::other("its process does not end")),
+        _ => Ok(()),
+    }
+}
+
+/// Ends everything that a dead machine left: agent, keepers and the processes of jobs.
+pub(super) fn sweep(program: &Path, dir: &InstanceDir) -> io::Result<()> {
+    let console = OpenOptions::new().append(true).create(true).mode(0o600).open(dir.console())?;
+    let mut command = command(program, "sweep", dir);
+    let mut child = command.stdout(console.try_clone()?).stderr(console).spawn()?;
+    let until = Instant::now() + SWEEP;
+    let mut pause = Duration::from_millis(1);
+    loop {
+        match child.try_wait()? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => return Err(io::Error::other(format!("the sweep failed: {status}"))),
+            None if Instant::now() >= until => {
+                child.kill()?;
+                child.wait()?;
+                return Err(io::Error::other("some of its processes do not end"));
+            }
+            None => std::thread::sleep(pause),
+        }
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}

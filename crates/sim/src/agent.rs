@@ -1,0 +1,313 @@
+//! A machine with its agent: the real brain of the core, and simulated muscles.
+//!
+//! Invariant: what is on the machine's disk (memory, run directories, key) survives the agent, and
+//! keepers do too; a reboot ends keepers and keeps the disk. Deliberately absent: decisions about
+//! runs, which are the brain's.
+use crate::cloud::MachineId;
+use crate::faults::Kind;
+use crate::keeper::{Ends, Keeper, RunDir};
+use crate::net::ConnId;
+use crate::world::{What, World};
+use pcluster_core::agent::{
+    AgentAction, AgentInput, AgentMemory, AgentSetup, AgentState, ExitWhy, KeeperSaid,
+};
+use pcluster_model::{DurationMs, LaunchId, NodeId, RunId, Timestamp};
+use pcluster_wire::{AgentFrame, Facts, HeadFrame, OnOrphan};
+use std::collections::BTreeMap;
+
+/// The join token of a launch, as the head's hand makes it.
+#[must_use]
+pub fn token_of(launch: LaunchId) -> String {
+    format!("token-{launch}")
+}
+
+/// A machine and what runs on it besides users' processes.
+#[derive(Debug)]
+pub struct SimAgent {
+    pub id: MachineId,
+    pub node: NodeId,
+    pub token: String,
+    pub key: String,
+    pub facts: Facts,
+    boot: u32,
+    /// Which life of the agent process this is; what belongs to an earlier one is void.
+    pub life: u32,
+    pub brain: Option<AgentState>,
+    pub conn: Option<ConnId>,
+    /// It stopped for good.
+    exited: bool,
+    tick_at: Option<Timestamp>,
+    memory: AgentMemory,
+    pub dirs: BTreeMap<RunId, RunDir>,
+    pub keepers: BTreeMap<RunId, Keeper>,
+    pub last_keeper: u32,
+}
+
+impl SimAgent {
+    /// A machine that boots; its agent has not started.
+    #[must_use]
+    pub fn new(id: MachineId, node: NodeId, token: String, facts: Facts) -> Self {
+        Self {
+            id,
+            node,
+            token,
+            key: format!("key-{}", id.0),
+            facts,
+            boot: 1,
+            life: 0,
+            brain: None,
+            conn: None,
+            exited: false,
+            tick_at: None,
+            memory: AgentMemory::default(),
+            dirs: BTreeMap::new(),
+            keepers: BTreeMap::new(),
+            last_keeper: 0,
+        }
+    }
+
+    /// Names the present boot of the machine.
+    #[must_use]
+    pub const fn boot(&self) -> u32 {
+        self.boot
+    }
+}
+
+impl World {
+    /// The agent process starts, and finds what earlier ones left.
+    pub fn agent_start(&mut self, id: MachineId, life: u32) {
+        let (now, head) = (self.now, self.config.head.clone());
+        let cluster = self.cluster_id.clone();
+        let Some(agent) = self.agents.get_mut(&id) else { return };
+        if agent.life != life || agent.brain.is_some() || agent.exited {
+            return;
+        }
+        let setup = AgentSetup {
+            cluster,
+            node: agent.node,
+            instance: id.instance(),
+            token: Some(agent.token.clone()),
+            boot_id: format!("boot-{}-{}", id.0, agent.boot),
+            facts: agent.facts.clone(),
+            orphan_after: head.orphan_after_ms,
+            report_hold: head.report_hold_ms,
+            on_orphan: OnOrphan::PowerOff,
+        };
+        agent.brain = Some(AgentState::new(setup, agent.memory.clone(), now));
+        let boot = agent.boot;
+        // Start records of another boot are none: the processes went with it.
+        agent.dirs.retain(|_, dir| dir.boot == boot || dir.exit.is_some());
+        let found: Vec<(RunId, u64, Timestamp, Option<KeeperSaid>)> = agent
+            .dirs
+            .iter()
+            .map(|(run, dir)| {
+                (*run, dir.order, dir.since, dir.news(*run, agent.keepers.get(run)))
+            })
+            .collect();
+        for (run, order, since, news) in found {
+            self.agent_step(id, AgentInput::Adopted { run, order, since });
+            if let Some(said) = news {
+                self.agent_step(id, AgentInput::Keeper(said));
+            }
+        }
+        self.after(0, What::Dial { machine: id, life });
+    }
+
+    /// Gives one input to the brain and does what it says, in order.
+    pub fn agent_step(&mut self, id: MachineId, input: AgentInput) {
+        let now = self.now;
+        let Some(agent) = self.agents.get_mut(&id) else { return };
+        let Some(brain) = &mut agent.brain else { return };
+        let actions = brain.step(now, input);
+        for action in actions {
+            if !self.agent_acts(id, action) {
+                return;
+            }
+            if self.strikes(Kind::AgentCrashMid) {
+                return self.agent_crashes(id);
+            }
+        }
+        self.agent_sets_timer(id);
+    }
+
+    fn agent_sets_timer(&mut self, id: MachineId) {
+        let now = self.now;
+        let Some(agent) = self.agents.get_mut(&id) else { return };
+        let due = agent.brain.as_ref().and_then(AgentState::next_due);
+        let at = due.map(|due| due.max(now + DurationMs(1)));
+        if at == agent.tick_at {
+            return;
+        }
+        agent.tick_at = at;
+        let life = agent.life;
+        if let Some(at) = at {
+            self.at(at, What::AgentTick { machine: id, life });
+        }
+    }
+
+    /// A timer of the agent.
+    pub fn agent_tick(&mut self, id: MachineId, life: u32) {
+        let now = self.now;
+        let Some(agent) = self.agents.get_mut(&id).filter(|agent| agent.life == life) else {
+            return;
+        };
+        if agent.tick_at.is_none_or(|at| at > now) {
+            return;
+        }
+        agent.tick_at = None;
+        self.agent_step(id, AgentInput::Tick { clock: now, load_milli: 0 });
+    }
+
+    /// Does one thing; false when the agent is no more.
+    fn agent_acts(&mut self, id: MachineId, action: AgentAction) -> bool {
+        match action {
+            AgentAction::Keep(memory) => {
+                if let Some(agent) = self.agents.get_mut(&id) {
+                    agent.memory = memory;
+                }
+            }
+            AgentAction::Send(frame) => self.agent_sends(id, frame),
+            AgentAction::Spawn(order) => self.keeper_spawn(id, &order),
+            AgentAction::EndRun { run, grace_ms } => self.keeper_end(id, run, grace_ms),
+            AgentAction::LimitRun { run, time_limit_ms } => {
+                self.keeper_limit(id, run, time_limit_ms);
+            }
+            AgentAction::EmptyRun { run } => self.keeper_plan(id, run, 200, Ends::Emptied),
+            AgentAction::SignalRun { .. } => {}
+            AgentAction::ForgetRun { run } => {
+                if let Some(agent) = self.agents.get_mut(&id) {
+                    agent.dirs.remove(&run);
+                    agent.keepers.remove(&run);
+                }
+            }
+            AgentAction::Hangup => self.agent_hangs_up(id),
+            AgentAction::Exit(why) => {
+                self.agent_exits(id, &why);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn agent_sends(&mut self, id: MachineId, frame: AgentFrame) {
+        let Some(conn) = self.agents.get(&id).and_then(|agent| agent.conn) else { return };
+        let delay = self.frame_delay(conn, true);
+        let Some(at) = self.net.arrival(self.now, conn, true, delay) else { return };
+        if !matches!(frame, AgentFrame::Heartbeat { .. }) {
+            self.trace.line(self.now, format_args!("machine {} says {frame:?}", id.0));
+            if self.strikes(Kind::Duplicate) {
+                self.at(at, What::ToHead { conn, frame: Box::new(frame.clone()) });
+            }
+        }
+        self.at(at, What::ToHead { conn, frame: Box::new(frame) });
+    }
+
+    fn agent_exits(&mut self, id: MachineId, why: &ExitWhy) {
+        self.trace.line(self.now, format_args!("agent of machine {} exits: {why:?}", id.0));
+        if matches!(why, ExitWhy::Orphaned(OnOrphan::PowerOff)) {
+            return self.machine_ends(id);
+        }
+        self.agent_is_gone(id);
+        if let Some(agent) = self.agents.get_mut(&id) {
+            agent.exited = true;
+        }
+    }
+
+    /// The process is no more; its connection ends with it.
+    fn agent_is_gone(&mut self, id: MachineId) {
+        let Some(agent) = self.agents.get_mut(&id) else { return };
+        agent.brain = None;
+        agent.life += 1;
+        agent.conn = None;
+        agent.tick_at = None;
+        for conn in self.net.of_machine(id) {
+            // What it had said before is delivered: its kernel lives.
+            self.after(100, What::HeadHearsCut { conn });
+        }
+    }
+
+    /// The agent process dies and is started again by the machine.
+    pub fn agent_crashes(&mut self, id: MachineId) {
+        if self.agents.get(&id).is_none_or(|agent| agent.brain.is_none()) {
+            return;
+        }
+        self.trace.line(self.now, format_args!("agent of machine {} crashes", id.0));
+        self.agent_is_gone(id);
+        let life = self.agents.get(&id).map_or(0, |agent| agent.life);
+        let pause = self.rng.between(500, 15_000);
+        self.after(pause, What::AgentStart { machine: id, life });
+    }
+
+    /// The agent loses its key and comes back with another.
+    pub fn agent_forgets_key(&mut self, id: MachineId) {
+        self.agent_crashes(id);
+        if let Some(agent) = self.agents.get_mut(&id) {
+            agent.key.push('x');
+            agent.memory.joined = false;
+        }
+    }
+
+    /// The machine comes back under another boot id, with its disk.
+    pub fn machine_reboots(&mut self, id: MachineId) {
+        self.trace.line(self.now, format_args!("machine {} reboots", id.0));
+        self.procs.end_all(id);
+        self.cut_machine(id);
+        self.agent_is_gone(id);
+        let Some(agent) = self.agents.get_mut(&id) else { return };
+        agent.keepers.clear();
+        agent.boot += 1;
+        let life = agent.life;
+        let pause = self.rng.between(15_000, 100_000);
+        self.after(pause, What::AgentStart { machine: id, life });
+    }
+
+    /// Tries to reach the head.
+    pub fn agent_dial(&mut self, id: MachineId, life: u32) {
+        let now = self.now;
+        let head = self.head.as_ref().filter(|head| !head.asleep).map(|head| head.life);
+        let Some(agent) = self.agents.get_mut(&id).filter(|agent| agent.life == life) else {
+            return;
+        };
+        if agent.brain.is_none() || agent.conn.is_some() {
+            return;
+        }
+        let Some(head) = head else {
+            let pause = self.rng.between(1_000, 10_000);
+            return self.after(pause, What::Dial { machine: id, life });
+        };
+        agent.conn = Some(self.net.open(now, id, (life, head)));
+        self.agent_step(id, AgentInput::Connected { clock: now });
+    }
+
+    fn agent_hangs_up(&mut self, id: MachineId) {
+        if let Some(conn) = self.agents.get(&id).and_then(|agent| agent.conn) {
+            self.after(0, What::AgentHearsCut { conn });
+        }
+    }
+
+    /// The agent's side of a cut connection, or its own decision to end it.
+    pub fn agent_hears_cut(&mut self, conn: ConnId) {
+        let Some(known) = self.net.conns.get(&conn).cloned() else { return };
+        if self.net.cut(conn) {
+            self.after(50, What::HeadHearsCut { conn });
+        }
+        let Some(agent) = self.agents.get_mut(&known.machine) else { return };
+        if agent.conn != Some(conn) {
+            return;
+        }
+        agent.conn = None;
+        let life = agent.life;
+        self.agent_step(known.machine, AgentInput::Disconnected);
+        let pause = self.rng.between(300, 8_000);
+        self.after(pause, What::Dial { machine: known.machine, life });
+    }
+
+    /// A frame of the head arrives.
+    pub fn agent_frame(&mut self, conn: ConnId, frame: HeadFrame) {
+        let Some(known) = self.net.conns.get(&conn) else { return };
+        let (machine, up) = (known.machine, known.up);
+        if up && self.agents.get(&machine).is_some_and(|agent| agent.conn == Some(conn)) {
+            self.agent_step(machine, AgentInput::Frame(frame));
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Law 7: nodes and spend stay under their caps at all times.
+//!
+//! Spend is the provider's meter, month by month, less what nobody could prevent: time in which the
+//! head was down, asleep or settling, and time after the provider was told to end a machine.
+use super::Check;
+use crate::cloud::Machine;
+use crate::world::World;
+use pcluster_core::event::Event;
+use pcluster_model::{DurationMs, Timestamp};
+use std::collections::BTreeMap;
+
+/// Law 7.
+#[derive(Debug, Default)]
+pub struct Caps {
+    machines: usize,
+    /// The highest `max` of each pool so far.
+    most: BTreeMap<String, u32>,
+    counted_to: Option<Timestamp>,
+    /// Micro-dollar-milliseconds an hour, by month.
+    spent: BTreeMap<i64, i128>,
+    /// The wall clock was set: months are what the head took them for, so spend is not judged.
+    clock_was_set: bool,
+}
+
+/// After a start or a stall no deadline fires for the settling time.
+const SETTLES: DurationMs = DurationMs::from_secs(75);
+const HOUR_MS: i128 = 3_600_000;
+
+impl Check for Caps {
+    fn law(&self) -> u8 {
+        7
+    }
+
+    fn step(&mut self, world: &World) -> Result<(), String> {
+        self.launches(world)?;
+        self.machines(world)?;
+        self.spend(world)
+    }
+}
+
+impl Caps {
+    /// What the head decides: pools never ask for more than their maximum.
+    fn launches(&self, world: &World) -> Result<(), String> {
+        let Some(head) = &world.head else { return Ok(()) };
+        for stamped in &world.seen.events {
+            let Event::LaunchWanted { intent } = &stamped.event else { continue };
+            let Some(pool) = head.cluster.pool(&intent.offering.pool) else { continue };
+            let living = head.cluster.living_nodes(&pool.name);
+            let (nodes, cpus) = living.fold((0u32, 0u32), |(nodes, cpus), node| {
+                (nodes + 1, cpus + node.shape.total.cpus)
+            });
+            if nodes > pool.max || pool.max_cpus.is_some_and(|most| cpus > most) {
+                return Err(format!(
+                    "pool {} wants {nodes} nodes with {cpus} CPUs; it may have {} and {:?}",
+                    pool.name, pool.max, pool.max_cpus
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the provider sees: machines that live and were not told to end.
+    fn machines(&mut self, world: &World) -> Result<(), String> {
+        for pool in &world.config.pools {
+            let most = self.most.entry(pool.name.to_string()).or_default();
+            *most = pool.max.max(*most);
+        }
+        if world.cloud.machines.len() == self.machines {
+            return Ok(());
+        }
+        self.machines = world.cloud.machines.len();
+        for (pool, most) in &self.most {
+            let ours = living(world).filter(|machine| machine.pool == *pool).count();
+            if ours > *most as usize {
+                return Err(format!("{ours} machines of pool {pool} live; it may have {most}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn spend(&mut self, world: &World) -> Result<(), String> {
+        self.clock_was_set |= world.wall_ahead_ms != 0;
+        let before = self.counted_to.replace(world.now).unwrap_or(world.now);
+        let Some(cap) = world.config.budget.month.filter(|_| !self.clock_was_set) else {
+            return Ok(());
+        };
+        let Some(head) = world.head.as_ref().filter(|head| !head.asleep) else { return Ok(()) };
+        if before < head.awake_since + SETTLES {
+            return Ok(());
+        }
+        let span = i128::from(world.now.0 - before.0);
+        let month = month_of(world.now.0 + world.config.zone_offset_ms);
+        let prices: i128 = living(world).map(|machine| i128::from(machine.price)).sum();
+        let spent = self.spent.entry(month).or_default();
+        *spent += prices * span;
+        // One billing quantum for each machine that lives.
+        let quantum = prices * i128::from(world.cloud.minimum_ms);
+        if *spent > i128::from(cap.0) * HOUR_MS + quantum {
+            let micro = *spent / HOUR_MS;
+            return Err(format!("{micro} micro-dollars were spent in a month of {}", cap.0));
+        }
+        Ok(())
+    }
+}
+
+fn living(world: &World) -> impl Iterator<Item = &Machine> {
+    world
+        .cloud
+        .living
+        .iter()
+        .filter_map(|id| world.cloud.machines.get(id))
+        .filter(|machine| !machine.stray && !machine.late && machine.end_asked_at.is_none())
+}
+
+/// Months since the epoch, by counting them: slow, plain, and not the core's way.
+fn month_of(wall_ms: i64) -> i64 {
+    let mut days = wall_ms.div_euclid(86_400_000);
+    let (mut year, mut month) = (1970, 0);
+    loop {
+        let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+        let february = if leap { 29 } else { 28 };
+        let lengths = [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+        if days < lengths[month] {
+            return (year - 1970) * 12 + i64::try_from(month).unwrap_or(0);
+        }
+        days -= lengths[month];
+        month = (month + 1) % 12;
+        year += i64::from(month == 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::month_of;
+
+    #[test]
+    fn months_are_counted_as_in_the_calendar() {
+        let day = 86_400_000;
+        assert_eq!(month_of(0), 0);
+        assert_eq!(month_of(31 * day - 1), 0);
+        assert_eq!(month_of(31 * day), 1);
+        // 2024-02-29 and 2024-03-01.
+        assert_eq!(month_of(19_782 * day), 54 * 12 + 1);
+        assert_eq!(month_of(19_783 * day), 54 * 12 + 2);
+    }
+}

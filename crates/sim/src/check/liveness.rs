@@ -1,0 +1,88 @@
+//! Law 6: after faults stop, every feasible job finishes and idle nodes go.
+use super::Check;
+use crate::world::{Mode, World};
+use pcluster_core::reason::Reason;
+use pcluster_core::{Cluster, Job};
+use pcluster_model::{DurationMs, Timestamp};
+
+/// Law 6.
+#[derive(Debug, Default)]
+pub struct Liveness {
+    /// Since when there is nothing to do.
+    quiet_since: Option<Timestamp>,
+}
+
+/// What repeated calls, the list's window and a grace after silence may add to the idle time.
+const SLACK: DurationMs = DurationMs::from_mins(30);
+
+impl Check for Liveness {
+    fn law(&self) -> u8 {
+        6
+    }
+
+    fn step(&mut self, world: &World) -> Result<(), String> {
+        if world.healed.is_none() || !world.seen.released {
+            return Ok(());
+        }
+        let Some(head) = &world.head else { return Ok(()) };
+        let busy = !world.users.all_answered() || unfinished(&head.cluster, world.now).is_some();
+        if busy || world.cloud.living.len() <= world.kept() {
+            self.quiet_since = None;
+            return Ok(());
+        }
+        let since = *self.quiet_since.get_or_insert(world.now);
+        let idle = world.config.pools.iter().map(|pool| pool.idle_timeout_ms).max();
+        let within = idle.unwrap_or_default() + DurationMs::from_secs(60) + SLACK;
+        if world.now.since(since) <= within {
+            return Ok(());
+        }
+        let left = world.cloud.living.len();
+        Err(format!("{left} machines live {within} after the last job: {}", nodes(&head.cluster)))
+    }
+
+    fn end(&mut self, world: &World) -> Result<(), String> {
+        if world.mode != Mode::Liveness {
+            return Ok(());
+        }
+        let Some(head) = &world.head else { return Err("the head is down".into()) };
+        match unfinished(&head.cluster, world.now) {
+            Some(words) => Err(format!("{words}; {}", nodes(&head.cluster))),
+            None if !world.users.all_answered() => Err("a user never got an answer".into()),
+            None if world.cloud.living.len() > world.kept() => {
+                Err(format!("{} machines live: {}", world.cloud.living.len(), nodes(&head.cluster)))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn nodes(cluster: &Cluster) -> String {
+    let living = cluster.nodes.values().filter(|node| node.state.is_alive());
+    let words: Vec<String> =
+        living.map(|node| format!("{} {:?} runs {:?}", node.id, node.state, node.runs)).collect();
+    words.join(", ")
+}
+
+/// The first job that could finish and has not, in words.
+#[must_use]
+pub fn unfinished(cluster: &Cluster, now: Timestamp) -> Option<String> {
+    let job = cluster.jobs.values().find(|job| !job.is_finished() && is_feasible(cluster, job, now))?;
+    let reason = cluster.reason(job, now);
+    Some(format!("job {} pends {} lives {:?}: {reason:?}", job.id, job.pending, job.live))
+}
+
+fn is_feasible(cluster: &Cluster, job: &Job, now: Timestamp) -> bool {
+    if !job.live.is_empty() {
+        return true;
+    }
+    match cluster.reason(job, now) {
+        Reason::Held { .. } => !job.spec.hold,
+        Reason::DependencyNever(_) => false,
+        // As feasible as what it waits for.
+        Reason::Dependency(state) => cluster
+            .jobs
+            .get(&state.dependency.job)
+            .is_some_and(|other| other.is_finished() || is_feasible(cluster, other, now)),
+        Reason::Begin { .. } | Reason::Throttle { .. } | Reason::Waits(_) => true,
+    }
+}

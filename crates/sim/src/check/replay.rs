@@ -1,0 +1,91 @@
+//! Law 8: the replayed log, the loaded rows and the living state are equal, byte for byte.
+use super::Check;
+use crate::world::World;
+use pcluster_core::Cluster;
+use std::collections::BTreeMap;
+
+/// Law 8.
+#[derive(Debug, Default)]
+pub struct Replay {
+    /// The log so far, replayed by nobody but this checker.
+    replayed: Option<Cluster>,
+    compared_at: u64,
+}
+
+/// Events between two comparisons.
+const EVERY: u64 = 60;
+
+type Rows = BTreeMap<(&'static str, String), String>;
+
+impl Check for Replay {
+    fn law(&self) -> u8 {
+        8
+    }
+
+    fn step(&mut self, world: &World) -> Result<(), String> {
+        let replayed = self.replayed.get_or_insert_with(|| Cluster::new(world.cluster_id.clone()));
+        let from = usize::try_from(replayed.log_length()).unwrap_or(usize::MAX);
+        for stamped in world.disk.events.get(from..).unwrap_or_default() {
+            if stamped.seq != replayed.log_length() + 1 {
+                return Err(format!("event {} follows {}", stamped.seq, replayed.log_length()));
+            }
+            replayed.apply(stamped);
+        }
+        let due = world.seen.released && replayed.log_length() >= self.compared_at + EVERY;
+        if due || world.seen.started { self.compare(world) } else { Ok(()) }
+    }
+
+    fn end(&mut self, world: &World) -> Result<(), String> {
+        self.step(world)?;
+        self.compare(world)?;
+        let mut anew = Cluster::new(world.cluster_id.clone());
+        for stamped in &world.disk.events {
+            anew.apply(stamped);
+        }
+        equal("a second replay", &rows(&anew), "the rows on disk", &world.disk.rows)
+    }
+}
+
+impl Replay {
+    fn compare(&mut self, world: &World) -> Result<(), String> {
+        let Some(replayed) = &self.replayed else { return Ok(()) };
+        self.compared_at = replayed.log_length();
+        if replayed.log_length() == 0 {
+            return Ok(());
+        }
+        let replayed = rows(replayed);
+        equal("the replayed log", &replayed, "the rows on disk", &world.disk.rows)?;
+        match &world.head {
+            Some(head) => equal("the replayed log", &replayed, "the head", &rows(&head.cluster)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn rows(cluster: &Cluster) -> Rows {
+    let rows = cluster.all_rows().into_iter();
+    rows.filter_map(|row| Some(((row.table, row.key), row.body?))).collect()
+}
+
+fn equal(left_name: &str, left: &Rows, right_name: &str, right: &Rows) -> Result<(), String> {
+    if left == right {
+        return Ok(());
+    }
+    let missing = String::from("nothing");
+    let keys = left.keys().chain(right.keys());
+    for key in keys {
+        let (a, b) = (left.get(key).unwrap_or(&missing), right.get(key).unwrap_or(&missing));
+        if a != b {
+            let at = a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
+            let from = at.saturating_sub(60);
+            let cut = |text: &str| text.chars().skip(from).take(160).collect::<String>();
+            let (table, key) = key;
+            return Err(format!(
+                "{table} {key}: {left_name} has …{}…, {right_name} …{}…",
+                cut(a),
+                cut(b)
+            ));
+        }
+    }
+    Ok(())
+}

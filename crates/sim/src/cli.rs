@@ -1,0 +1,230 @@
+//! The command line of the simulator: `run` many seeds, `replay` one.
+//!
+//! Invariant: a failing seed prints exactly one command that tells its story again. Deliberately
+//! absent: anything that a seed does not decide, except how long it took.
+use crate::check;
+use crate::plant::Plant;
+use crate::world::{Figures, Mode, World};
+use crate::{Outcome, replay_command, run_seed, run_world};
+use clap::{Parser, Subcommand, ValueEnum};
+use pcluster_model::DurationMs;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Mutex;
+use std::time::Instant;
+
+/// The cluster in a simulated world, with faults and checkers
+#[derive(Debug, Parser)]
+#[command(name = "pcluster-sim", version)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a range of seeds and print figures; ends at the first seed that breaks a law
+    Run {
+        /// First and last seed: `1..500` has 499 of them
+        #[arg(long, value_parser = range, default_value = "1..101")]
+        seeds: (u64, u64),
+        #[arg(long, value_enum, default_value = "both")]
+        mode: Modes,
+        /// Go on after a seed that breaks a law, and list all of them
+        #[arg(long)]
+        keep_going: bool,
+        /// Plant a bug, to see a checker fire
+        #[arg(long, value_parser = plant)]
+        plant: Option<Plant>,
+        /// Worlds at once
+        #[arg(long, default_value_t = 2)]
+        threads: usize,
+    },
+    /// Run one seed and print every event, frame and fault
+    Replay {
+        #[arg(long)]
+        seed: u64,
+        #[arg(long, value_enum, default_value = "safety")]
+        mode: OneMode,
+        #[arg(long, value_parser = plant)]
+        plant: Option<Plant>,
+        /// Print only the verdict and the figures
+        #[arg(long)]
+        quiet: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Modes {
+    Safety,
+    Liveness,
+    /// Even seeds for safety, odd ones for liveness
+    Both,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OneMode {
+    Safety,
+    Liveness,
+}
+
+fn range(text: &str) -> Result<(u64, u64), String> {
+    let words = || format!("{text} is no range of seeds; 1..500 is one");
+    let (first, last) = text.split_once("..").ok_or_else(words)?;
+    let first = first.parse().map_err(|_| words())?;
+    let last = last.parse().map_err(|_| words())?;
+    if first < last { Ok((first, last)) } else { Err(words()) }
+}
+
+fn plant(word: &str) -> Result<Plant, String> {
+    Plant::named(word).ok_or_else(|| {
+        let known: Vec<&str> = Plant::ALL.iter().map(|(_, _, word)| *word).collect();
+        format!("there is no plant {word}; there are {}", known.join(", "))
+    })
+}
+
+/// The mode of a seed in a mixed range.
+#[must_use]
+pub const fn mixed(seed: u64) -> Mode {
+    if seed.is_multiple_of(2) { Mode::Safety } else { Mode::Liveness }
+}
+
+/// Runs what the arguments ask for.
+#[must_use]
+pub fn main(args: Args) -> ExitCode {
+    let well = match args.command {
+        Command::Run { seeds, mode, keep_going, plant, threads } => {
+            let mode_of = |seed| match mode {
+                Modes::Safety => Mode::Safety,
+                Modes::Liveness => Mode::Liveness,
+                Modes::Both => mixed(seed),
+            };
+            let plant = plant.unwrap_or_default();
+            let started = Instant::now();
+            let sweep = run_range(seeds.0..seeds.1, threads, plant, keep_going, mode_of);
+            sweep.print(plant, started.elapsed().as_secs_f64());
+            sweep.failed.is_empty()
+        }
+        Command::Replay { seed, mode, plant, quiet } => {
+            let mode = if mode == OneMode::Safety { Mode::Safety } else { Mode::Liveness };
+            replay(seed, mode, plant.unwrap_or_default(), quiet)
+        }
+    };
+    if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn replay(seed: u64, mode: Mode, plant: Plant, quiet: bool) -> bool {
+    let mut world = World::new(seed, mode, plant, check::all());
+    world.trace.aloud = !quiet;
+    let faults: Vec<&str> = world.faults.on().collect();
+    println!("seed {seed}, {}: {}", mode.word(), faults.join(", "));
+    let verdict = run_world(&mut world);
+    print_figures(&world.figures);
+    println!("trace {:016x}", world.trace.hash());
+    match &verdict {
+        Ok(()) => println!("all laws held"),
+        Err(violation) => println!("{violation}"),
+    }
+    verdict.is_ok()
+}
+
+/// What came of many seeds.
+#[derive(Debug, Default)]
+pub struct Sweep {
+    pub seeds: u64,
+    pub figures: Figures,
+    pub failed: Vec<Outcome>,
+}
+
+impl Sweep {
+    fn add(&mut self, outcome: Outcome) {
+        self.seeds += 1;
+        let (sum, one) = (&mut self.figures, &outcome.figures);
+        sum.steps += one.steps;
+        sum.simulated = DurationMs(sum.simulated.0 + one.simulated.0);
+        sum.events += one.events;
+        sum.commits += one.commits;
+        sum.jobs += one.jobs;
+        sum.runs += one.runs;
+        sum.machines += one.machines;
+        for (word, count) in &one.faults {
+            *sum.faults.entry(word).or_default() += count;
+        }
+        if outcome.verdict.is_err() {
+            self.failed.push(outcome);
+        }
+    }
+
+    /// The failing seeds in words, each with the command that replays it.
+    #[must_use]
+    pub fn verdict(&self, plant: Plant) -> String {
+        let lines = self.failed.iter().filter_map(|outcome| {
+            let violation = outcome.verdict.as_ref().err()?;
+            let command = replay_command(outcome.seed, outcome.mode, plant);
+            Some(format!("seed {}: {violation}\n  {command}", outcome.seed))
+        });
+        lines.collect::<Vec<String>>().join("\n")
+    }
+
+    fn print(&self, plant: Plant, seconds: f64) {
+        println!("{} seeds", self.seeds);
+        print_figures(&self.figures);
+        println!("{:.0} steps/s in {seconds:.1} s", self.figures.steps as f64 / seconds);
+        if self.failed.is_empty() {
+            println!("all laws held");
+        } else {
+            println!("{}", self.verdict(plant));
+        }
+    }
+}
+
+fn print_figures(figures: &Figures) {
+    println!(
+        "{:.1} simulated hours, {} steps, {} commits, {} events, {} jobs, {} runs, {} machines",
+        figures.simulated.0 as f64 / 3_600_000.0,
+        figures.steps,
+        figures.commits,
+        figures.events,
+        figures.jobs,
+        figures.runs,
+        figures.machines
+    );
+    for (word, count) in &figures.faults {
+        println!("  {count:>8} {word}");
+    }
+}
+
+/// Runs seeds on some threads; each world is alone on its thread.
+pub fn run_range(
+    seeds: std::ops::Range<u64>,
+    threads: usize,
+    plant: Plant,
+    keep_going: bool,
+    mode_of: impl Fn(u64) -> Mode + Sync,
+) -> Sweep {
+    let next = AtomicU64::new(seeds.start);
+    let sweep = Mutex::new(Sweep::default());
+    std::thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let outcome = run_seed(seed, mode_of(seed), plant, check::all());
+                    let failed = outcome.verdict.is_err();
+                    if let Ok(mut sweep) = sweep.lock() {
+                        sweep.add(outcome);
+                    }
+                    if failed && !keep_going {
+                        next.store(seeds.end, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    let mut sweep = sweep.into_inner().unwrap_or_default();
+    sweep.failed.sort_by_key(|outcome| outcome.seed);
+    sweep
+}

@@ -1,0 +1,270 @@
+//! Keepers and run directories: what runs a user's processes on a machine and outlives the agent.
+//!
+//! Invariant: the exit record is on disk before anybody hears of it. Deliberately absent: cgroups
+//! and signals; a process ends when the world says so.
+use crate::cloud::MachineId;
+use crate::plant::Plant;
+use crate::procs::{Proc, ProcId};
+use crate::scenario::Behaviour;
+use crate::world::{What, World};
+use pcluster_core::agent::{AgentInput, KeeperSaid};
+use pcluster_model::{DurationMs, RunId, Timestamp};
+use pcluster_wire::{Exit, RunEnd, StartOrder, Usage};
+
+/// How a run ends on a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ends {
+    /// By itself.
+    Exit,
+    TimedOut,
+    /// By an order.
+    Ordered,
+    /// Ended before anything was spawned.
+    NotStarted,
+    /// What a lost keeper left is ended by the agent.
+    Emptied,
+}
+
+/// What is on disk of a run.
+#[derive(Debug, Clone)]
+pub struct RunDir {
+    pub order: u64,
+    pub since: Timestamp,
+    pub boot: u32,
+    /// The start record.
+    pub started_at: Option<Timestamp>,
+    /// The exit record.
+    pub exit: Option<RunEnd>,
+}
+
+impl RunDir {
+    /// What an agent that has just started hears of it.
+    #[must_use]
+    pub fn news(&self, run: RunId, keeper: Option<&Keeper>) -> Option<KeeperSaid> {
+        if let Some(end) = &self.exit {
+            return Some(KeeperSaid::Ended(end.clone()));
+        }
+        match (self.started_at, keeper.filter(|keeper| !keeper.lost)) {
+            (Some(started_at), Some(_)) => Some(KeeperSaid::Started { run, started_at }),
+            (Some(started_at), None) => Some(KeeperSaid::Lost { run, started_at }),
+            (None, Some(_)) => None,
+            (None, None) => {
+                let why = "its keeper was never started".into();
+                Some(KeeperSaid::NotStarted { run, why })
+            }
+        }
+    }
+}
+
+/// A keeper, or what it left when it was killed.
+#[derive(Debug, Clone)]
+pub struct Keeper {
+    /// What is planned for an earlier life is void.
+    pub life: u32,
+    behaviour: Behaviour,
+    limit: Option<DurationMs>,
+    grace: DurationMs,
+    proc: Proc,
+    live: Vec<ProcId>,
+    pub lost: bool,
+    ending: bool,
+}
+
+impl World {
+    /// Makes the run's directory and starts its keeper.
+    pub fn keeper_spawn(&mut self, id: MachineId, order: &StartOrder) {
+        let now = self.now;
+        let crash = self.strikes(crate::faults::Kind::AgentCrashMid);
+        let Some(agent) = self.agents.get_mut(&id) else { return };
+        let boot = agent.boot();
+        let dir =
+            RunDir { order: order.order, since: now, boot, started_at: None, exit: None };
+        agent.dirs.entry(order.run).or_insert(dir);
+        if crash {
+            return self.agent_crashes(id);
+        }
+        agent.last_keeper += 1;
+        let keeper = Keeper {
+            life: agent.last_keeper,
+            behaviour: Behaviour::of(&order.spec),
+            limit: order.time_limit_ms,
+            grace: order.term_grace_ms,
+            proc: Proc {
+                run: order.run,
+                job: order.job,
+                task: order.task.unwrap_or(0),
+                node: agent.node,
+                machine: id,
+                resources: order.resources,
+            },
+            live: Vec::new(),
+            lost: false,
+            ending: false,
+        };
+        let (run, life) = (order.run, keeper.life);
+        agent.keepers.insert(run, keeper);
+        let pause = self.rng.between(5, 1_500);
+        self.after(pause, What::KeeperStarts { machine: id, run, life });
+    }
+
+    fn keeper(&mut self, id: MachineId, run: RunId, life: u32) -> Option<&mut Keeper> {
+        self.agents.get_mut(&id)?.keepers.get_mut(&run).filter(|keeper| keeper.life == life)
+    }
+
+    /// The keeper writes its start record and spawns.
+    pub fn keeper_starts(&mut self, id: MachineId, run: RunId, life: u32) {
+        let now = self.now;
+        let Some(keeper) = self.keeper(id, run, life) else { return };
+        if keeper.lost || keeper.ending {
+            return;
+        }
+        let proc = keeper.proc.clone();
+        let cannot = keeper.behaviour.ends == 4;
+        if let Some(dir) = self.agents.get_mut(&id).and_then(|agent| agent.dirs.get_mut(&run)) {
+            dir.started_at = Some(now);
+        }
+        if cannot {
+            return self.keeper_ends(id, run, life, Ends::Exit);
+        }
+        let twice = self.plant == Plant::DoubleStart && self.rng.chance(2_000);
+        for _ in 0..=u32::from(twice) {
+            let started = self.procs.begin(proc.clone());
+            self.seen.began.push(started);
+            self.figures.runs += 1;
+            if let Some(keeper) = self.keeper(id, run, life) {
+                keeper.live.push(started);
+            }
+        }
+        self.trace.line(now, format_args!("run {run} begins on machine {}", id.0));
+        self.keeper_times(id, run, now);
+        self.agent_step(id, AgentInput::Keeper(KeeperSaid::Started { run, started_at: now }));
+    }
+
+    /// Plans the end of a run that has started.
+    fn keeper_times(&mut self, id: MachineId, run: RunId, started_at: Timestamp) {
+        let Some(agent) = self.agents.get(&id) else { return };
+        let Some(keeper) = agent.keepers.get(&run) else { return };
+        let over = started_at + keeper.behaviour.lasts;
+        let grace = if keeper.behaviour.ignores_term { keeper.grace } else { DurationMs(100) };
+        let (at, how) = match keeper.limit.map(|limit| started_at + limit) {
+            Some(limit) if limit < over => (limit + grace, Ends::TimedOut),
+            _ => (over, Ends::Exit),
+        };
+        let life = keeper.life;
+        self.at(at, What::KeeperEnds { machine: id, run, life, how });
+    }
+
+    /// A new time limit, counted from the start.
+    pub fn keeper_limit(&mut self, id: MachineId, run: RunId, limit: Option<DurationMs>) {
+        let Some(agent) = self.agents.get_mut(&id) else { return };
+        let started = agent.dirs.get(&run).and_then(|dir| dir.started_at);
+        agent.last_keeper += 1;
+        let life = agent.last_keeper;
+        let Some(keeper) = agent.keepers.get_mut(&run) else { return };
+        if keeper.lost || keeper.ending {
+            return;
+        }
+        keeper.limit = limit;
+        if let Some(started) = started {
+            // What was planned under the old limit is void.
+            keeper.life = life;
+            self.keeper_times(id, run, started);
+        }
+    }
+
+    /// Plans an end of a run, whatever was planned before.
+    pub fn keeper_plan(&mut self, id: MachineId, run: RunId, most_ms: u64, how: Ends) {
+        let pause = self.rng.below(most_ms + 1);
+        let Some(agent) = self.agents.get_mut(&id) else { return };
+        agent.last_keeper += 1;
+        let life = agent.last_keeper;
+        let Some(keeper) = agent.keepers.get_mut(&run) else { return };
+        keeper.life = life;
+        keeper.ending = true;
+        self.after(pause, What::KeeperEnds { machine: id, run, life, how });
+    }
+
+    /// TERM now, KILL after the grace.
+    pub fn keeper_end(&mut self, id: MachineId, run: RunId, grace: DurationMs) {
+        let Some(agent) = self.agents.get(&id) else { return };
+        let started = agent.dirs.get(&run).is_some_and(|dir| dir.started_at.is_some());
+        let Some(keeper) = agent.keepers.get(&run).filter(|k| !k.ending && !k.lost) else {
+            return;
+        };
+        let most = if keeper.behaviour.ignores_term { grace.0 } else { grace.0.min(300) };
+        if started {
+            self.keeper_plan(id, run, most, Ends::Ordered);
+        } else {
+            self.keeper_plan(id, run, 20, Ends::NotStarted);
+        }
+    }
+
+    /// The end of a run on its machine: the record first, then the word to the agent.
+    pub fn keeper_ends(&mut self, id: MachineId, run: RunId, life: u32, how: Ends) {
+        let now = self.now;
+        let early = self.plant == Plant::EndsTooEarly;
+        let Some(keeper) = self.keeper(id, run, life) else { return };
+        let live = std::mem::take(&mut keeper.live);
+        let (lost, behaviour) = (keeper.lost, keeper.behaviour);
+        for proc in live.into_iter().filter(|_| !early) {
+            self.procs.end(proc);
+        }
+        if lost && how != Ends::Emptied {
+            // Nobody watched it end; the agent finds the cage empty.
+            return;
+        }
+        let Some(agent) = self.agents.get_mut(&id) else { return };
+        agent.keepers.remove(&run);
+        let Some(dir) = agent.dirs.get_mut(&run) else { return };
+        let started_at = dir.started_at.unwrap_or(now);
+        if how == Ends::NotStarted {
+            agent.dirs.remove(&run);
+            let why = "ended before it started".into();
+            return self.agent_step(id, AgentInput::Keeper(KeeperSaid::NotStarted { run, why }));
+        }
+        let usage = Usage { user_cpu_ms: now.since(started_at).0, ..Usage::default() };
+        let exit = exit_of(how, behaviour);
+        let end = RunEnd { run, exit, usage, started_at, ended_at: now };
+        dir.exit = Some(end.clone());
+        self.trace.line(now, format_args!("run {run} ends on machine {}: {how:?}", id.0));
+        let said = match how {
+            Ends::Emptied => KeeperSaid::Emptied { run, started_at, ended_at: now },
+            Ends::Exit | Ends::TimedOut | Ends::Ordered | Ends::NotStarted => {
+                KeeperSaid::Ended(end)
+            }
+        };
+        self.agent_step(id, AgentInput::Keeper(said));
+    }
+
+    /// A keeper is killed; the processes it started run on until the agent empties the cage.
+    pub fn keeper_is_lost(&mut self, id: MachineId) {
+        let Some(agent) = self.agents.get_mut(&id) else { return };
+        let started = |run: &RunId| agent.dirs.get(run).and_then(|dir| dir.started_at);
+        let found = agent
+            .keepers
+            .iter()
+            .filter(|(_, keeper)| !keeper.lost && !keeper.ending)
+            .find_map(|(run, _)| Some((*run, started(run)?)));
+        let Some((run, started_at)) = found else { return };
+        if let Some(keeper) = agent.keepers.get_mut(&run) {
+            keeper.lost = true;
+        }
+        self.trace.line(self.now, format_args!("keeper of run {run} is killed"));
+        self.agent_step(id, AgentInput::Keeper(KeeperSaid::Lost { run, started_at }));
+    }
+}
+
+fn exit_of(how: Ends, behaviour: Behaviour) -> Exit {
+    match how {
+        Ends::TimedOut => Exit::TimedOut,
+        Ends::Ordered => Exit::Ended { code: 0, signal: 15 },
+        Ends::Emptied | Ends::NotStarted => Exit::KeeperLost,
+        Ends::Exit => match behaviour.ends {
+            1 => Exit::Code(3),
+            2 => Exit::Signal(11),
+            3 => Exit::OutOfMemory,
+            4 => Exit::CannotRun { why: "the interpreter is missing".into() },
+            _ => Exit::Code(0),
+        },
+    }
+}

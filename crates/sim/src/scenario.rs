@@ -1,0 +1,323 @@
+//! What a seed's world looks like: its configuration, its users and what they ask for.
+//!
+//! Invariant: everything here is drawn before the world starts. A job's script is its hash: the
+//! first bytes say how long it runs and how it ends. Deliberately absent: faults.
+use crate::rng::Rng;
+use pcluster_model::config::{
+    Budget, Config, Head, Image, ImageSource, Pool, ProviderKind, SpotUse,
+};
+use pcluster_model::job::MemoryAsk;
+use pcluster_model::{
+    ArraySpec, BlobHash, DependencyKind, DurationMs, JobSpec, MicroUsd, PoolName, Price, Resources,
+    Shape, Timestamp,
+};
+
+/// The provider of every pool.
+#[must_use]
+pub fn provider() -> ProviderKind {
+    ProviderKind::External("sim".into())
+}
+
+/// What somebody asks for; jobs are named by the order in which they are submitted.
+#[derive(Debug, Clone)]
+pub enum Ask {
+    Submit { spec: Box<JobSpec>, after: Vec<(usize, DependencyKind)> },
+    Cancel { job: usize, task: Option<u32> },
+    Hold { job: usize },
+    Release { job: usize },
+    Requeue { job: usize },
+    Rerun { job: usize },
+    /// A new time limit.
+    Update { job: usize, time_limit_ms: DurationMs },
+    /// The n-th living node is drained, resumed or ended.
+    Drain { nth: usize },
+    Resume { nth: usize },
+    Terminate { nth: usize },
+    Configure(Box<Config>),
+}
+
+/// A world before it starts.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    pub config: Config,
+    pub starts_at: Timestamp,
+    /// Times from the start.
+    pub asks: Vec<(DurationMs, Ask)>,
+    /// Faults and asks end after this.
+    pub lasts: DurationMs,
+    /// Provider's clock less true time.
+    pub provider_skew_ms: i64,
+}
+
+/// How a job behaves once it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Behaviour {
+    pub lasts: DurationMs,
+    /// 0 ends well; 1 fails; 2 is ended by a signal; 3 fills the memory; 4 cannot run.
+    pub ends: u8,
+    /// It ends only when it is killed.
+    pub ignores_term: bool,
+}
+
+impl Behaviour {
+    /// As the name of a script.
+    #[must_use]
+    pub fn script(self) -> BlobHash {
+        let mut bytes = [0u8; 32];
+        bytes[..8].copy_from_slice(&self.lasts.0.to_le_bytes());
+        bytes[8] = self.ends;
+        bytes[9] = u8::from(self.ignores_term);
+        BlobHash(bytes)
+    }
+
+    /// Read back from the name of the script.
+    #[must_use]
+    pub fn of(spec: &JobSpec) -> Self {
+        let bytes = spec.script.0;
+        let mut lasts = [0u8; 8];
+        lasts.copy_from_slice(&bytes[..8]);
+        let lasts = DurationMs(u64::from_le_bytes(lasts));
+        Self { lasts, ends: bytes[8], ignores_term: bytes[9] != 0 }
+    }
+}
+
+impl Scenario {
+    /// The scenario of a seed. `money`: some seeds have a budget.
+    #[must_use]
+    pub fn draw(rng: &mut Rng, money: bool) -> Self {
+        let lasts = DurationMs::from_mins(rng.between(40, 110));
+        let config = config(rng, money);
+        let mut asks = Vec::new();
+        let jobs = usize::try_from(rng.between(5, 24)).unwrap_or(5);
+        for job in 0..jobs {
+            let at = DurationMs(rng.below(lasts.0 * 6 / 10));
+            asks.push((at, submit(rng, &config, job)));
+        }
+        asks.sort_by_key(|(at, _)| *at);
+        for (at, ask) in &mut asks {
+            // Names follow the order of submission, so that dependencies point backwards.
+            if let Ask::Submit { after, .. } = ask {
+                let _ = at;
+                after.clear();
+            }
+        }
+        depend(rng, &mut asks);
+        for _ in 0..rng.between(0, 12) {
+            let at = DurationMs(rng.below(lasts.0 * 9 / 10));
+            asks.push((at, meddle(rng, &config, jobs)));
+        }
+        asks.sort_by_key(|(at, _)| *at);
+        // Some months end while the world runs: 2026-11-30 23:00 UTC and later.
+        let starts_at = if rng.chance(3_000) {
+            Timestamp(1_796_079_600_000 + i64::try_from(rng.below(3_600_000)).unwrap_or(0))
+        } else {
+            Timestamp(1_795_500_000_000)
+        };
+        let skew = i64::try_from(rng.below(4_000)).unwrap_or(0) - 2_000;
+        Self { config, starts_at, asks, lasts, provider_skew_ms: skew }
+    }
+}
+
+fn shape(name: &str, cpus: u32, gib: u64, price: i64) -> Shape {
+    Shape {
+        name: name.into(),
+        arch: "x86_64".into(),
+        total: Resources { cpus, memory_bytes: gib << 30, gpus: 0, tmp_bytes: 10 << 30 },
+        gpu_type: String::new(),
+        price: Some(Price(price)),
+        spot_price: None,
+        reserve_bytes: 256 << 20,
+    }
+}
+
+fn pool(rng: &mut Rng, name: &str, default: bool) -> Pool {
+    let menu = [
+        shape("s2", 2, 4, 83_200),
+        shape("s4", 4, 8, 166_417),
+        shape("s8", 8, 32, 401_003),
+    ];
+    let mut shapes: Vec<Shape> = menu.iter().filter(|_| rng.chance(6_000)).cloned().collect();
+    if shapes.is_empty() {
+        shapes.push(menu[1].clone());
+    }
+    let max = rng.small(1, 6);
+    Pool {
+        name: PoolName(name.into()),
+        provider: provider(),
+        shapes,
+        min: if rng.chance(2_500) { 1 } else { 0 },
+        max,
+        max_cpus: rng.chance(2_000).then(|| rng.small(8, 32)),
+        image: "debian-12".into(),
+        spot: SpotUse::Never,
+        spot_patience_ms: DurationMs::from_mins(5),
+        max_price: None,
+        idle_timeout_ms: DurationMs::from_secs(rng.between(0, 300)),
+        boot_timeout_ms: DurationMs::from_mins(3),
+        boot_limit_ms: DurationMs::from_mins(rng.between(5, 15)),
+        lost_grace_idle_ms: Some(DurationMs::from_mins(rng.between(2, 4))),
+        lost_grace_busy_ms: Some(DurationMs::from_mins(rng.between(5, 20))),
+        default_time_ms: Some(DurationMs::from_mins(20)),
+        max_time_ms: None,
+        default,
+        exclusive: rng.chance(1_500),
+        shares: Vec::new(),
+        local_bytes: 0,
+        minimum_billing_ms: DurationMs::from_secs(60),
+    }
+}
+
+fn config(rng: &mut Rng, money: bool) -> Config {
+    let mut pools = vec![pool(rng, "main", true)];
+    if rng.chance(4_000) {
+        pools.push(pool(rng, "side", false));
+    }
+    let budget = money && rng.chance(5_000);
+    Config {
+        name: "sim".into(),
+        head: Head {
+            address: None,
+            listen: None,
+            instance_type: None,
+            settle_ms: DurationMs::from_secs(60),
+            orphan_after_ms: DurationMs::from_mins(10),
+            report_hold_ms: DurationMs::from_hours(1),
+            heartbeat_ms: DurationMs::from_secs(20),
+            silent_after_ms: DurationMs::from_secs(60),
+            orphan_grace_ms: DurationMs::from_mins(2),
+            sweep_ms: DurationMs::from_mins(1),
+        },
+        pools,
+        images: vec![Image {
+            name: "debian-12".into(),
+            source: ImageSource::BuiltIn,
+            profile: None,
+        }],
+        budget: Budget {
+            month: budget.then(|| {
+                MicroUsd(i64::try_from(rng.between(20_000, 1_500_000)).unwrap_or(20_000))
+            }),
+            warn_percent: None,
+        },
+        fixed_costs: Vec::new(),
+        admins: vec!["root".into()],
+        root_jobs: false,
+        term_grace_ms: DurationMs::from_secs(rng.between(2, 30)),
+        requeue_limit: rng.small(0, 5),
+        zone_offset_ms: *rng.pick(&[0, 3_600_000, -18_000_000, 20_700_000]).unwrap_or(&0),
+    }
+}
+
+fn submit(rng: &mut Rng, config: &Config, number: usize) -> Ask {
+    let pool = rng.pick(&config.pools).unwrap_or(&config.pools[0]).clone();
+    let most = pool.shapes.iter().map(|shape| shape.total.cpus).max().unwrap_or(1);
+    let lasts = match rng.below(10) {
+        0 => DurationMs(rng.between(1, 900)),
+        1 | 2 => DurationMs::from_mins(rng.between(8, 25)),
+        _ => DurationMs::from_secs(rng.between(5, 360)),
+    };
+    let behaviour = Behaviour {
+        lasts,
+        ends: if rng.chance(2_500) { u8::try_from(rng.between(1, 4)).unwrap_or(1) } else { 0 },
+        ignores_term: rng.chance(2_000),
+    };
+    let array = rng.chance(2_500).then(|| {
+        let last = rng.small(1, 9);
+        let step = usize::try_from(rng.between(1, 2)).unwrap_or(1);
+        ArraySpec {
+            indices: (0..=last).step_by(step).collect(),
+            throttle: rng.chance(3_000).then(|| rng.small(1, 3)),
+        }
+    });
+    let nodes = if array.is_none() && rng.chance(1_200) { rng.small(1, pool.max.min(3)) } else { 1 };
+    let cpus = rng.small(1, most);
+    let spec = JobSpec {
+        name: format!("job{number}"),
+        pools: if pool.default { Vec::new() } else { vec![pool.name.clone()] },
+        nodes,
+        tasks: nodes,
+        cpus_per_task: cpus,
+        tasks_per_node: None,
+        memory: match rng.below(4) {
+            0 => MemoryAsk::PerNode(rng.between(1, 3) << 29),
+            1 => MemoryAsk::PerCpu(rng.between(1, 3) << 28),
+            _ => MemoryAsk::Proportional,
+        },
+        gpus_per_node: 0,
+        gpu_type: String::new(),
+        tmp_bytes: 0,
+        time_limit_ms: Some(DurationMs::from_secs(rng.between(60, 1_500))),
+        exclusive: rng.chance(800),
+        array,
+        dependencies: Vec::new(),
+        any_dependency: false,
+        begin: None,
+        priority: if rng.chance(1_500) { -1 } else { 0 },
+        hold: rng.chance(500),
+        requeue: !rng.chance(1_500),
+        warn_signal: None,
+        output: "out-%j".into(),
+        error: None,
+        input: None,
+        open_mode: pcluster_model::OpenMode::default(),
+        make_output_dirs: false,
+        script: behaviour.script(),
+        args: Vec::new(),
+        environment: BlobHash([0; 32]),
+        work_dir: "/home/ana".into(),
+        umask: None,
+        soft_limits: Vec::new(),
+        comment: String::new(),
+        account: String::new(),
+        max_cost: None,
+        image: None,
+        mail: Vec::new(),
+    };
+    Ask::Submit { spec: Box::new(spec), after: Vec::new() }
+}
+
+/// Some jobs wait for earlier ones.
+fn depend(rng: &mut Rng, asks: &mut [(DurationMs, Ask)]) {
+    let kinds = [
+        DependencyKind::After,
+        DependencyKind::AfterAny,
+        DependencyKind::AfterAny,
+        DependencyKind::AfterOk,
+        DependencyKind::AfterNotOk,
+    ];
+    for at in 1..asks.len() {
+        let Ask::Submit { after, spec } = &mut asks[at].1 else { continue };
+        spec.name = format!("job{at}");
+        if rng.chance(2_500) {
+            for _ in 0..rng.between(1, 2) {
+                let other = usize::try_from(rng.below(at as u64)).unwrap_or(0);
+                after.push((other, *rng.pick(&kinds).unwrap_or(&kinds[0])));
+            }
+        }
+    }
+}
+
+fn meddle(rng: &mut Rng, config: &Config, jobs: usize) -> Ask {
+    let job = usize::try_from(rng.below(jobs as u64)).unwrap_or(0);
+    let nth = usize::try_from(rng.below(6)).unwrap_or(0);
+    match rng.below(20) {
+        0..=4 => Ask::Cancel { job, task: rng.chance(3_000).then(|| rng.small(0, 4)) },
+        5..=7 => Ask::Hold { job },
+        8..=10 => Ask::Release { job },
+        11 | 12 => Ask::Requeue { job },
+        13 => Ask::Rerun { job },
+        14 => Ask::Update { job, time_limit_ms: DurationMs::from_secs(rng.between(30, 3_000)) },
+        15 => Ask::Drain { nth },
+        16 => Ask::Resume { nth },
+        17 => Ask::Terminate { nth },
+        _ => {
+            let mut config = config.clone();
+            for pool in &mut config.pools {
+                pool.max = rng.small(pool.max, pool.max + 2);
+                pool.min = rng.small(0, 1);
+                pool.idle_timeout_ms = DurationMs::from_secs(rng.between(0, 240));
+            }
+            Ask::Configure(Box::new(config))
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What happened, as one number and, on demand, as lines.
+//!
+//! Invariant (law 10): the hash covers every event, frame and provider call with its time, so two
+//! runs that differ anywhere differ here. Deliberately absent: the seeded hashes of the standard
+//! library's maps.
+use pcluster_model::Timestamp;
+use std::fmt::{self, Write};
+
+/// Hash of a trace so far (FNV-1a, 64 bits), and its last lines.
+#[derive(Debug, Clone)]
+pub struct Trace {
+    hash: u64,
+    /// Lines told so far.
+    pub lines: u64,
+    /// Print every line as it comes.
+    pub aloud: bool,
+}
+
+impl Default for Trace {
+    fn default() -> Self {
+        Self { hash: 0xcbf2_9ce4_8422_2325, lines: 0, aloud: false }
+    }
+}
+
+impl Trace {
+    /// The hash of all lines so far.
+    #[must_use]
+    pub const fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// Adds one line.
+    pub fn line(&mut self, at: Timestamp, words: fmt::Arguments<'_>) {
+        self.lines += 1;
+        if self.aloud {
+            let second = at.0 / 1000;
+            let (hour, minute) = (second / 3600 % 24, second / 60 % 60);
+            println!("{hour:02}:{minute:02}:{:02}.{:03} {words}", second % 60, at.0 % 1000);
+        }
+        self.mix(&at.0.to_le_bytes());
+        // A sink that never fails: the text is hashed as it is made, without a buffer.
+        let _ = self.write_fmt(words);
+    }
+
+    fn mix(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+}
+
+impl Write for Trace {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.mix(text.as_bytes());
+        Ok(())
+    }
+}

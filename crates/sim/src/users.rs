@@ -1,0 +1,217 @@
+//! Users and admins: they ask, ask again when no answer comes, and remember what was promised.
+//!
+//! Invariant: a submission is repeated under its first key, as the command line does it.
+//! Deliberately absent: reading views.
+use crate::head::From;
+use crate::scenario::Ask;
+use crate::world::{What, World};
+use pcluster_core::input::{Input, JobTarget, Principal, Request};
+use pcluster_model::{Dependency, IndexRanges, JobId, NodeId};
+
+/// What a user hears.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    Submitted(JobId),
+    Done,
+    Rejected(String),
+}
+
+/// Somebody who wants one thing.
+#[derive(Debug)]
+pub struct Client {
+    pub ask: Ask,
+    pub key: Option<String>,
+    /// The job that an ask about a job was about, once it is known.
+    pub job: Option<JobId>,
+    tries: u32,
+    /// The first answer that left the head, and how long the log was then.
+    pub promised: Option<(Answer, usize)>,
+    /// A later answer differed from the first.
+    pub contradicted: Option<Answer>,
+    heard: Option<Answer>,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub struct Users {
+    pub clients: Vec<Client>,
+    /// Clients that submit, in order: how asks name jobs.
+    submits: Vec<usize>,
+}
+
+/// Somebody who never gets an answer stops asking after this many times.
+const TRIES: u32 = 400;
+
+impl Users {
+    /// A new client; returns its number.
+    pub fn add(&mut self, ask: Ask) -> usize {
+        let number = self.clients.len();
+        let submits = matches!(ask, Ask::Submit { .. });
+        if submits {
+            self.submits.push(number);
+        }
+        self.clients.push(Client {
+            ask,
+            key: submits.then(|| format!("key-{number}")),
+            job: None,
+            tries: 0,
+            promised: None,
+            contradicted: None,
+            heard: None,
+        });
+        number
+    }
+
+    /// An answer leaves the head.
+    pub fn acknowledge(&mut self, client: usize, answer: &Answer, log: usize) {
+        let Some(client) = self.clients.get_mut(client) else { return };
+        match &client.promised {
+            None => client.promised = Some((answer.clone(), log)),
+            Some((first @ Answer::Submitted(_), _)) if first != answer => {
+                client.contradicted = Some(answer.clone());
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// True when nobody waits for an answer.
+    #[must_use]
+    pub fn all_answered(&self) -> bool {
+        self.clients.iter().all(|client| client.heard.is_some())
+    }
+
+    /// The job of the n-th submission: `Err` while nobody knows, `Ok(None)` when it was refused.
+    fn job(&self, nth: usize) -> Result<Option<JobId>, ()> {
+        let Some(client) = self.submits.get(nth).and_then(|at| self.clients.get(*at)) else {
+            return Ok(None);
+        };
+        match &client.heard {
+            None => Err(()),
+            Some(Answer::Submitted(job)) => Ok(Some(*job)),
+            Some(Answer::Done | Answer::Rejected(_)) => Ok(None),
+        }
+    }
+
+    /// When faults end nobody holds anything any more; returns new clients who release.
+    pub fn let_go(&mut self) -> Vec<usize> {
+        for client in &mut self.clients {
+            match &mut client.ask {
+                Ask::Hold { .. } if client.heard.is_none() => {
+                    client.heard = Some(Answer::Rejected("nobody asks any more".into()));
+                }
+                Ask::Submit { spec, .. } => spec.hold = false,
+                _ => {}
+            }
+        }
+        (0..self.submits.len()).map(|job| self.add(Ask::Release { job })).collect()
+    }
+}
+
+fn ana() -> Principal {
+    Principal { user: "ana".into(), uid: 1000, gid: 1000, admin: false }
+}
+
+fn root() -> Principal {
+    Principal { user: "root".into(), uid: 0, gid: 0, admin: true }
+}
+
+impl World {
+    /// A client tries to reach the head, and again later unless it has its answer.
+    pub fn user_asks(&mut self, number: usize) {
+        let Some(client) = self.users.clients.get_mut(number) else { return };
+        if client.heard.is_some() {
+            return;
+        }
+        client.tries += 1;
+        if client.tries > TRIES {
+            client.heard = Some(Answer::Rejected("gave up".into()));
+            return;
+        }
+        let awake = self.head.as_ref().is_some_and(|head| !head.asleep);
+        let pause = if awake { 30_000 } else { self.rng.between(2_000, 15_000) };
+        self.after(pause, What::Ask { client: number });
+        if awake && let Some((principal, request)) = self.request_of(number) {
+            self.trace.line(self.now, format_args!("client {number} asks {request:?}"));
+            let input = Input::Request { principal, request };
+            self.head_input(input, From::User(number));
+        }
+    }
+
+    /// The answer arrives.
+    pub fn user_hears(&mut self, number: usize, answer: Answer) {
+        self.trace.line(self.now, format_args!("client {number} hears {answer:?}"));
+        if let Some(client) = self.users.clients.get_mut(number) {
+            if client.heard.is_none() && matches!(answer, Answer::Submitted(_)) {
+                self.figures.jobs += 1;
+            }
+            client.heard.get_or_insert(answer);
+        }
+    }
+
+    /// The request, once everything it names is known.
+    fn request_of(&mut self, number: usize) -> Option<(Principal, Request)> {
+        let ask = self.users.clients[number].ask.clone();
+        let job = match &ask {
+            Ask::Cancel { job, .. }
+            | Ask::Hold { job }
+            | Ask::Release { job }
+            | Ask::Requeue { job }
+            | Ask::Rerun { job }
+            | Ask::Update { job, .. } => match self.users.job(*job) {
+                Err(()) => return None,
+                Ok(None) => return self.drop_ask(number),
+                Ok(Some(job)) => job,
+            },
+            _ => JobId(0),
+        };
+        self.users.clients[number].job = Some(job);
+        let whole = JobTarget { job, tasks: None };
+        Some(match ask {
+            Ask::Submit { mut spec, after } => {
+                for (other, kind) in after {
+                    if let Some(job) = self.users.job(other).ok()? {
+                        spec.dependencies.push(Dependency { kind, job, task: None });
+                    }
+                }
+                let key = self.users.clients[number].key.clone();
+                (ana(), Request::Submit { spec, key })
+            }
+            Ask::Cancel { task, .. } => {
+                let tasks = task.map(IndexRanges::single);
+                (ana(), Request::Cancel(JobTarget { job, tasks }))
+            }
+            Ask::Hold { .. } => (ana(), Request::Hold(whole)),
+            Ask::Release { .. } => (ana(), Request::Release(whole)),
+            Ask::Requeue { .. } => (ana(), Request::Requeue(whole)),
+            Ask::Rerun { .. } => (ana(), Request::RerunFailed { job }),
+            Ask::Update { time_limit_ms, .. } => {
+                let cluster = &self.head.as_ref()?.cluster;
+                let Some(known) = cluster.jobs.get(&job) else { return self.drop_ask(number) };
+                let mut spec = Box::new((*known.spec).clone());
+                spec.time_limit_ms = Some(time_limit_ms);
+                (root(), Request::Update { job, spec })
+            }
+            Ask::Drain { nth } => (root(), Request::DrainNode { node: self.nth_node(nth)? }),
+            Ask::Resume { nth } => (root(), Request::ResumeNode { node: self.nth_node(nth)? }),
+            Ask::Terminate { nth } => {
+                (root(), Request::TerminateNode { node: self.nth_node(nth)? })
+            }
+            Ask::Configure(config) => {
+                self.config = *config.clone();
+                self.head_input(Input::ConfigChanged { config }, From::Nobody);
+                return self.drop_ask(number);
+            }
+        })
+    }
+
+    /// Nothing is left to ask for.
+    fn drop_ask<T>(&mut self, number: usize) -> Option<T> {
+        self.users.clients[number].heard.get_or_insert(Answer::Done);
+        None
+    }
+
+    fn nth_node(&self, nth: usize) -> Option<NodeId> {
+        let nodes = &self.head.as_ref()?.cluster.nodes;
+        nodes.values().filter(|node| node.state.is_alive()).nth(nth).map(|node| node.id)
+    }
+}

@@ -1,0 +1,21 @@
+//! The event log and its rows, in one SQLite file.
+//!
+//! Invariant: events are appended without gaps and never change; the rows of a batch are written in
+//! the transaction of its events, and `commit` returns only when both are on disk. A file that this
+//! version does not know is refused before a byte of it is touched.
+//! Deliberately absent: decisions, the meaning of rows (`pcluster-core` makes and reads them), and
+//! job scripts (blobs are files of their own).
+mod error;
+mod reader;
+mod schema;
+mod seal;
+mod verify;
+mod writer;
+
+pub use error::StoreError;
+pub use reader::{HistoryFilter, Reader};
+pub use verify::{Verified, compare_rows};
+pub use writer::{EventStore, Loaded};
+
+#[cfg(test)]
+mod tests;

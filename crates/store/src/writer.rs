@@ -1,0 +1,186 @@
+//! The one writer: loads the rows, appends batches.
+use crate::schema;
+use crate::seal::{event_seal, row_seal};
+use crate::{Reader, StoreError};
+use pcluster_core::event::Stamped;
+use pcluster_core::rows::{Row, RowChange};
+use pcluster_model::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+use std::path::{Path, PathBuf};
+
+/// The last events whose seals are checked at every start; `verify` checks all of them.
+const SEALS_AT_START: u64 = 4096;
+
+/// What the file held when it was opened.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Loaded {
+    /// Every row, by table and key.
+    pub rows: Vec<Row>,
+    /// Number of the last event; 0: the log is new.
+    pub log_length: u64,
+    /// When the last event was committed, by the head's steady time.
+    pub last_at: Timestamp,
+}
+
+/// The event log, open for appending.
+#[derive(Debug)]
+pub struct EventStore {
+    db: Connection,
+    path: PathBuf,
+    last_seq: u64,
+    last_seal: i64,
+}
+
+impl EventStore {
+    /// Opens the file, or makes it, and loads every row.
+    ///
+    /// # Errors
+    /// A file of another program, of a newer version or of no use is refused untouched.
+    pub fn open(path: &Path) -> Result<(Self, Loaded), StoreError> {
+        let db = schema::open_for_writing(path)?;
+        let failed = |error: rusqlite::Error| StoreError::from_sqlite(path, &error);
+        let last: Option<(u64, i64, i64)> = db
+            .query_row("SELECT seq, at, seal FROM event ORDER BY seq DESC LIMIT 1", [], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
+            .optional()
+            .map_err(failed)?;
+        let (last_seq, last_at, last_seal) = last.unwrap_or_default();
+        check_tail(path, &db, last_seq)?;
+        let rows = load_rows(path, &db)?;
+        let loaded = Loaded { rows, log_length: last_seq, last_at: Timestamp(last_at) };
+        Ok((Self { db, path: path.to_path_buf(), last_seq, last_seal }, loaded))
+    }
+
+    /// Writes a batch; returns when it is on disk.
+    ///
+    /// # Errors
+    /// After any error memory is ahead of disk: the caller must end the process. Nothing of the
+    /// batch is kept then.
+    pub fn commit(&mut self, events: &[Stamped], rows: &[RowChange]) -> Result<(), StoreError> {
+        let failed = |error: rusqlite::Error| StoreError::from_sqlite(&self.path, &error);
+        let transaction =
+            self.db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate);
+        let transaction = transaction.map_err(failed)?;
+        let (mut seq, mut seal) = (self.last_seq, self.last_seal);
+        for event in events {
+            if event.seq != seq + 1 {
+                return Err(StoreError::Gap { last: seq, found: event.seq });
+            }
+            seq = event.seq;
+            seal = append(&transaction, event, seal, &self.path)?;
+        }
+        for change in rows {
+            write_row(&transaction, change).map_err(failed)?;
+        }
+        transaction.commit().map_err(failed)?;
+        (self.last_seq, self.last_seal) = (seq, seal);
+        Ok(())
+    }
+
+    /// Number of the last event on disk.
+    #[must_use]
+    pub fn log_length(&self) -> u64 {
+        self.last_seq
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A second connection, for queries beside the loop.
+    ///
+    /// # Errors
+    /// As `Reader::open`.
+    pub fn reader(&self) -> Result<Reader, StoreError> {
+        Reader::open(&self.path)
+    }
+}
+
+/// Appends one event and returns its seal.
+fn append(
+    db: &Connection,
+    stamped: &Stamped,
+    before: i64,
+    path: &Path,
+) -> Result<i64, StoreError> {
+    let body = serde_json::to_string(&stamped.event)
+        .map_err(|error| StoreError::Body { seq: stamped.seq, cause: error.to_string() })?;
+    let kind = stamped.event.kind();
+    let seal = event_seal(before, stamped.seq, stamped.at.0, kind, &body);
+    db.prepare_cached(
+        "INSERT INTO event(seq, at, kind, subject, body, seal) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )
+    .and_then(|mut insert| {
+        let subject = stamped.event.subject();
+        insert.execute(params![stamped.seq, stamped.at.0, kind, subject, body, seal])
+    })
+    .map_err(|error| StoreError::from_sqlite(path, &error))?;
+    Ok(seal)
+}
+
+fn write_row(db: &Connection, change: &RowChange) -> Result<(), rusqlite::Error> {
+    let Some(body) = &change.body else {
+        db.prepare_cached("DELETE FROM row WHERE tab = ?1 AND key = ?2")?
+            .execute(params![change.table, change.key])?;
+        return Ok(());
+    };
+    let column = |name: &str| {
+        change.columns.iter().find(|(column, _)| *column == name).map(|(_, text)| text.as_str())
+    };
+    let at: Option<i64> = column("at").and_then(|text| text.parse().ok());
+    let seal = row_seal(change.table, &change.key, body);
+    db.prepare_cached(
+        "INSERT INTO row(tab, key, state, user, name, at, body, seal)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         ON CONFLICT(tab, key) DO UPDATE SET state = excluded.state, user = excluded.user,
+           name = excluded.name, at = excluded.at, body = excluded.body, seal = excluded.seal",
+    )?
+    .execute(params![
+        change.table,
+        change.key,
+        column("state"),
+        column("user"),
+        column("name"),
+        at,
+        body,
+        seal
+    ])?;
+    Ok(())
+}
+
+fn load_rows(path: &Path, db: &Connection) -> Result<Vec<Row>, StoreError> {
+    let failed = |error: rusqlite::Error| StoreError::from_sqlite(path, &error);
+    let mut select =
+        db.prepare("SELECT tab, key, body, seal FROM row ORDER BY tab, key").map_err(failed)?;
+    let mut found = select.query([]).map_err(failed)?;
+    let mut rows = Vec::new();
+    while let Some(row) = found.next().map_err(failed)? {
+        let (table, key, body, seal): (String, String, String, i64) = row
+            .get(0)
+            .and_then(|table| Ok((table, row.get(1)?, row.get(2)?, row.get(3)?)))
+            .map_err(failed)?;
+        if seal != row_seal(&table, &key, &body) {
+            let detail = format!("row {key} of table {table} does not match its checksum");
+            return Err(StoreError::Damaged { path: path.to_path_buf(), detail });
+        }
+        rows.push(Row { table, key, body });
+    }
+    Ok(rows)
+}
+
+/// Numbers without gaps, and the chain of the last events.
+fn check_tail(path: &Path, db: &Connection, last_seq: u64) -> Result<(), StoreError> {
+    let failed = |error: rusqlite::Error| StoreError::from_sqlite(path, &error);
+    let (count, first): (u64, Option<u64>) = db
+        .query_row("SELECT count(*), min(seq) FROM event", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .map_err(failed)?;
+    let whole = first.is_none_or(|first| first == 1 && count == last_seq);
+    if !whole {
+        let detail = format!("{count} events are there, numbered up to {last_seq}");
+        return Err(StoreError::Damaged { path: path.to_path_buf(), detail });
+    }
+    crate::verify::check_seals(path, db, last_seq.saturating_sub(SEALS_AT_START))
+}

@@ -1,0 +1,261 @@
+//! What head and agent say to each other: JSON text frames over one WebSocket that the agent opens.
+//!
+//! Invariant: added fields have defaults and unknown fields are ignored, so that an agent of the
+//! version before keeps working while its jobs run. Deliberately absent: sockets, and job output in
+//! anything but bounded chunks.
+#![no_std]
+extern crate alloc;
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use pcluster_model::{
+    BlobHash, ClusterId, DurationMs, InstanceRef, JobId, JobSpec, NodeId, Resources, RunId, Signal,
+    Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+/// The protocol of this version. A peer within `OLDEST_PROTOCOL..=PROTOCOL` is served.
+pub const PROTOCOL: u32 = 1;
+/// The oldest protocol still understood.
+pub const OLDEST_PROTOCOL: u32 = 1;
+/// A frame larger than this is refused, in bytes.
+pub const MAX_FRAME_BYTES: usize = 1 << 20;
+/// Job output travels in pieces of at most this many bytes (before base64).
+pub const MAX_CHUNK_BYTES: usize = 64 << 10;
+/// The head keeps this much of the end of each run's output, in bytes.
+pub const LOG_TAIL_BYTES: u64 = 1 << 20;
+
+/// What the agent found out about its machine.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Facts {
+    pub hostname: String,
+    pub arch: String,
+    /// What jobs may use of this node, as the agent found it or the launch order limits it.
+    pub usable: Resources,
+    #[serde(default)]
+    pub gpu_type: String,
+    pub kernel: String,
+    /// What limits the agent can enforce: `cgroup v2`, `cgroup v1: memory, cpu, pids`, `none`.
+    pub cage: String,
+    /// True when jobs can run as other users.
+    pub switches_users: bool,
+    pub agent_version: String,
+    /// The agent's wall clock when it said this.
+    pub clock: Timestamp,
+    /// Shared paths that were asked for and could be read: path and the token found there.
+    #[serde(default)]
+    pub shares: Vec<ShareProof>,
+}
+
+/// A shared path as a node sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShareProof {
+    pub path: String,
+    /// `None`: the path works. Otherwise what is wrong.
+    #[serde(default)]
+    pub trouble: Option<String>,
+}
+
+/// How a run's batch process ended, as the keeper recorded it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exit {
+    /// The process returned this code.
+    Code(i32),
+    /// The process was ended by this signal.
+    Signal(i32),
+    /// The time limit ended it.
+    TimedOut,
+    /// The kernel ended it for want of memory.
+    OutOfMemory,
+    /// It filled its scratch disk.
+    DiskFull,
+    /// An order of the head ended it; what the process returned is kept.
+    Ended { code: i32, signal: i32 },
+    /// Nothing of the user ran: the working directory, an output file or the interpreter failed.
+    CannotRun { why: String },
+    /// The keeper vanished without a record; everything in its cage was ended first.
+    KeeperLost,
+}
+
+/// What a run used on one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Usage {
+    pub user_cpu_ms: u64,
+    pub system_cpu_ms: u64,
+    pub max_rss_bytes: u64,
+    /// Bytes written to the output file.
+    #[serde(default)]
+    pub output_bytes: u64,
+}
+
+/// The end of a run on one node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunEnd {
+    pub run: RunId,
+    pub exit: Exit,
+    #[serde(default)]
+    pub usage: Usage,
+    /// Node's wall clock; the same as `ended_at` when nothing was started.
+    pub started_at: Timestamp,
+    pub ended_at: Timestamp,
+}
+
+/// A run that the agent knows of, told at every `Hello`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunReport {
+    Running { run: RunId, started_at: Timestamp },
+    Ended(RunEnd),
+    /// The agent will never start this run (tombstone).
+    NotStarted { run: RunId, why: String },
+}
+
+/// Agent to head.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "snake_case")]
+pub enum AgentFrame {
+    /// The first frame of a connection; the TLS client key is the identity, the token only binds
+    /// an unknown key to its launch.
+    Hello {
+        protocol: u32,
+        cluster: ClusterId,
+        node: NodeId,
+        /// Provider's name of the machine where the agent knows it.
+        instance: InstanceRef,
+        /// Join token, only until the first `Welcome`.
+        #[serde(default)]
+        token: Option<String>,
+        /// Changes with every boot of the machine (for a process node: every start of its agent's
+        /// session on another boot of this machine).
+        boot_id: String,
+        facts: Facts,
+        runs: Vec<RunReport>,
+    },
+    /// Where the boot has got to; progress restarts the boot timeout. May come before `Hello`.
+    BootPhase { phase: String },
+    /// Lines of the agent's boot log.
+    BootLog { lines: Vec<String> },
+    Heartbeat { clock: Timestamp, load_milli: u32 },
+    RunStarted { run: RunId, started_at: Timestamp },
+    RunEnded(RunEnd),
+    NotStarted { run: RunId, why: String },
+    /// Output of a run: `offset` counts from the start of the file.
+    Output { run: RunId, offset: u64, data_base64: String },
+    /// The agent goes away by itself (no head, or an order).
+    Leaving { why: String },
+}
+
+/// Everything a keeper needs to start a run. Script and environment come as blobs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartOrder {
+    pub run: RunId,
+    /// Highest of these seen is remembered: an order not above a forgotten one never spawns.
+    pub order: u64,
+    pub job: JobId,
+    #[serde(default)]
+    pub task: Option<u32>,
+    /// Id of the task's own (equal to `job` for plain jobs).
+    pub raw_job: JobId,
+    /// 1 for the first attempt.
+    pub attempt: u32,
+    pub spec: JobSpec,
+    pub user: UserIdentity,
+    pub pool: String,
+    /// This node's part of the allocation.
+    pub resources: Resources,
+    /// All nodes of the allocation, in order, as names for people.
+    pub nodes: Vec<String>,
+    /// This node's place in `nodes`.
+    pub rank: u32,
+    /// Time limit from the start of the run; `None` is none.
+    #[serde(default)]
+    pub time_limit_ms: Option<DurationMs>,
+    pub term_grace_ms: DurationMs,
+    /// Image's profile, sourced before the script.
+    #[serde(default)]
+    pub profile: Option<String>,
+}
+
+/// The submitting user as the head resolved it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserIdentity {
+    pub name: String,
+    pub uid: u32,
+    pub gid: u32,
+    pub groups: Vec<u32>,
+    pub home: String,
+    pub shell: String,
+}
+
+/// Head to agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "tell", rename_all = "snake_case")]
+pub enum HeadFrame {
+    /// The agent's key is bound to its node; the token is of no more use.
+    Welcome { protocol: u32, node_name: String, heartbeat_ms: DurationMs, shares: Vec<String> },
+    /// This agent is not wanted: it ends its jobs' keepers only if `final_` is set, and exits.
+    Refused { why: String, last: bool },
+    /// Create everything a run needs, and start it.
+    Start(alloc::boxed::Box<StartOrder>),
+    /// End a run: TERM, and KILL after the grace. An unknown run becomes a tombstone.
+    End { run: RunId, grace_ms: DurationMs },
+    /// Send a signal to a run.
+    Signal { run: RunId, signal: Signal, batch_only: bool },
+    /// A new time limit, counted from the start of the run.
+    Limit { run: RunId, time_limit_ms: Option<DurationMs> },
+    /// The end of these runs is committed; the agent may forget them.
+    Forget { runs: Vec<RunId> },
+    /// The node is to go: clean up and exit once no run is left.
+    Leave { why: String },
+}
+
+/// Where blobs are fetched from: `GET /node/v1/blobs/HASH` on the head's TLS port.
+#[must_use]
+pub fn blob_path(hash: BlobHash) -> String {
+    alloc::format!("/node/v1/blobs/{hash}")
+}
+
+/// What a node is started with, in a file that only the agent's user can read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinOrder {
+    pub cluster: ClusterId,
+    pub cluster_name: String,
+    pub node: NodeId,
+    /// `compute-7`.
+    pub node_name: String,
+    pub instance: InstanceRef,
+    /// Tried in turn: `HOST:PORT`.
+    pub head_addresses: Vec<String>,
+    /// SHA-256 of the head's certificate (DER), in hexadecimal: the agent talks to no other.
+    pub head_key_sha256: String,
+    /// HMAC of the launch id under the cluster's secret.
+    pub token: String,
+    /// What this node may use of the machine (process nodes share one).
+    #[serde(default)]
+    pub limit: Option<Resources>,
+    /// Scratch and spool of this node.
+    pub state_dir: String,
+    /// Image directory (process), `None` for the machine as it is.
+    #[serde(default)]
+    pub image_dir: Option<String>,
+    /// What the agent does when it is idle and has heard no head for this long.
+    pub orphan_after_ms: DurationMs,
+    pub report_hold_ms: DurationMs,
+    pub on_orphan: OnOrphan,
+}
+
+/// What an agent without a head does at last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnOrphan {
+    /// Ends the machine (vm, ec2).
+    PowerOff,
+    /// Cleans up and exits (process).
+    Exit,
+    /// Stays (ssh: other people's machines).
+    Stay,
+}
+
+#[cfg(test)]
+mod tests;

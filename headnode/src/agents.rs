@@ -1,0 +1,174 @@
+//! The connections of agents: who speaks for which node, and what each is told.
+//!
+//! Invariant: only the newest connection of a node counts. Which one that is changes in the loop
+//! alone (at a `Welcome`, and at the `Disconnected` of the newest), so frames of an older one that
+//! are still in the inbox are dropped in the order in which they came.
+//! Deliberately absent: decisions about nodes.
+pub mod link;
+pub mod listener;
+pub mod tls;
+pub mod token;
+
+use crate::inbox::LinkId;
+use crate::limits;
+use crate::mirror::Mirror;
+use pcluster_core::effect::StartPlan;
+use pcluster_core::reply::Reply;
+use pcluster_core::{AgentSaid, Order};
+use pcluster_model::{DurationMs, NodeId, RunId, Signal};
+use pcluster_wire::{HeadFrame, PROTOCOL};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::mpsc;
+
+/// What is to be sent on a connection.
+#[derive(Debug)]
+pub enum Out {
+    Frame(HeadFrame),
+    /// Becomes a frame once the user's account is known.
+    Start(Box<StartPlan>),
+    /// Nothing more after this.
+    Close,
+}
+
+/// All connections. Cheap to clone.
+#[derive(Clone)]
+pub struct Hub {
+    table: Arc<Mutex<Table>>,
+    mirror: Mirror,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    next: u64,
+    links: BTreeMap<LinkId, mpsc::Sender<Out>>,
+    newest: BTreeMap<NodeId, LinkId>,
+}
+
+impl Table {
+    /// A connection that does not take what it is told is closed; its agent comes back and is told
+    /// anew.
+    fn push(&mut self, link: LinkId, out: Out) {
+        let full = self.links.get(&link).is_some_and(|sender| sender.try_send(out).is_err());
+        if full {
+            self.links.remove(&link);
+        }
+    }
+
+    fn close(&mut self, link: LinkId) {
+        self.push(link, Out::Close);
+        self.links.remove(&link);
+    }
+}
+
+impl Hub {
+    /// No connections yet.
+    #[must_use]
+    pub fn new(mirror: Mirror) -> Self {
+        Self { table: Arc::default(), mirror }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection that has said `Hello` and is not yet anybody's newest.
+    pub(crate) fn enter(&self) -> (LinkId, mpsc::Receiver<Out>) {
+        let (sender, receiver) = mpsc::channel(limits::LINK_QUEUE);
+        let mut table = self.lock();
+        table.next += 1;
+        let link = LinkId(table.next);
+        table.links.insert(link, sender);
+        (link, receiver)
+    }
+
+    /// The connection is gone. That it was the newest is settled when its `Disconnected` is read.
+    pub(crate) fn leave(&self, link: LinkId) {
+        self.lock().links.remove(&link);
+    }
+
+    /// True when the loop may hear this. The end of the newest connection makes the node have none.
+    pub fn admits(&self, link: LinkId, node: NodeId, said: &AgentSaid) -> bool {
+        let mut table = self.lock();
+        if matches!(said, AgentSaid::Hello { .. }) {
+            return table.links.contains_key(&link);
+        }
+        if table.newest.get(&node) != Some(&link) {
+            return false;
+        }
+        if matches!(said, AgentSaid::Disconnected) {
+            table.newest.remove(&node);
+            table.links.remove(&link);
+        }
+        true
+    }
+
+    /// Carries out an answer to a connection.
+    pub fn answer(&self, link: LinkId, reply: Reply) {
+        match reply {
+            Reply::Welcome { node, node_name, shares, forget } => {
+                let heartbeat_ms = self.heartbeat();
+                let mut table = self.lock();
+                if let Some(older) = table.newest.insert(node, link)
+                    && older != link
+                {
+                    table.close(older);
+                }
+                let welcome =
+                    HeadFrame::Welcome { protocol: PROTOCOL, node_name, heartbeat_ms, shares };
+                table.push(link, Out::Frame(welcome));
+                if !forget.is_empty() {
+                    table.push(link, Out::Frame(HeadFrame::Forget { runs: forget }));
+                }
+            }
+            Reply::AgentRefused { node, why, last } => {
+                let mut table = self.lock();
+                tracing::warn!(%node, why, "an agent is refused");
+                table.push(link, Out::Frame(HeadFrame::Refused { why, last }));
+                table.close(link);
+            }
+            Reply::Forget { runs, .. } => {
+                self.lock().push(link, Out::Frame(HeadFrame::Forget { runs }));
+            }
+            Reply::None
+            | Reply::Submitted { .. }
+            | Reply::Done { .. }
+            | Reply::Signals { .. }
+            | Reply::Rejected(_) => {}
+        }
+    }
+
+    fn heartbeat(&self) -> DurationMs {
+        let cluster = self.mirror.read();
+        cluster.config().map_or(DurationMs::from_secs(10), |config| config.head.heartbeat_ms)
+    }
+
+    /// An order to a node. Without a connection it is dropped: it is given again after `Hello`.
+    pub fn order(&self, node: NodeId, order: Order) {
+        let out = match order {
+            Order::Start(plan) => Out::Start(plan),
+            Order::End { run, grace_ms } => Out::Frame(HeadFrame::End { run, grace_ms }),
+            Order::Limit { run, time_limit_ms } => {
+                Out::Frame(HeadFrame::Limit { run, time_limit_ms })
+            }
+            Order::Leave { why } => Out::Frame(HeadFrame::Leave { why }),
+        };
+        self.send(node, out);
+    }
+
+    /// A signal to a run on a node, now or never.
+    pub fn signal(&self, node: NodeId, run: RunId, signal: i32, batch_only: bool) {
+        let frame = HeadFrame::Signal { run, signal: Signal(signal), batch_only };
+        self.send(node, Out::Frame(frame));
+    }
+
+    fn send(&self, node: NodeId, out: Out) {
+        let mut table = self.lock();
+        if let Some(link) = table.newest.get(&node).copied() {
+            table.push(link, out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,57 @@
+//! What every request handler may use. Reads go to the mirror and the files, writes to the inbox.
+use crate::blobs::Blobs;
+use crate::clock::Clock;
+use crate::disk::DiskWatch;
+use crate::inbox::InboxHandle;
+use crate::logs::{BootLogs, OutputTails};
+use crate::metrics::Metrics;
+use crate::mirror::Mirror;
+use crate::people::People;
+use pcluster_model::Timestamp;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Everything that the HTTP room needs. Cheap to clone.
+///
+/// The caller's `pcluster_core::input::Principal` is an extension of every request.
+#[derive(Clone)]
+pub struct AppState {
+    /// The cluster as of the last commit; `state.mirror.read()` must not be held across an await.
+    pub mirror: Mirror,
+    /// The way to the loop: `state.submit.ask(input).await`.
+    pub submit: InboxHandle,
+    /// Scripts and environments by hash.
+    pub blobs: Blobs,
+    /// The end of the output of every run.
+    pub logs: OutputTails,
+    /// What nodes said while they booted.
+    pub boot_logs: BootLogs,
+    pub facts: Arc<HeadFacts>,
+    /// For `pcluster_store::Reader::open`: history and events.
+    pub store_path: Arc<Path>,
+    pub clock: Clock,
+    pub disk: DiskWatch,
+    pub people: People,
+    pub metrics: Metrics,
+    /// Changes whenever the mirror may show something new; long polls and followers wait on it.
+    pub changes: watch::Receiver<u64>,
+}
+
+/// What does not change while the process lives.
+#[derive(Debug, Clone)]
+pub struct HeadFacts {
+    pub version: &'static str,
+    pub pid: u32,
+    /// The user who started the head.
+    pub uid: u32,
+    /// Steady time.
+    pub started_at: Timestamp,
+    pub state_dir: PathBuf,
+    /// The file as it was named at the start, absolute.
+    pub config_file: PathBuf,
+    /// `HOST:PORT` that nodes dial.
+    pub node_address: String,
+    /// Said once: what this machine cannot do, what was assumed.
+    pub notes: Vec<String>,
+}

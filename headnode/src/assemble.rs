@@ -1,0 +1,195 @@
+//! Puts the parts of a head together, before anything moves.
+use crate::agents::Hub;
+use crate::agents::link::LinkState;
+use crate::agents::token::ClusterSecret;
+use crate::app::{AppState, HeadFacts};
+use crate::boot::{BootError, ConfigFile, StateDir, Stored};
+use crate::clock::{Clock, SystemTime};
+use crate::disk::{self, DiskWatch};
+use crate::driver::Parts;
+use crate::hands::Hands;
+use crate::hands::orders::Orders;
+use crate::hands::providers::ProviderHands;
+use crate::hands::starts::Starts;
+use crate::inbox::inbox;
+use crate::logs::{BootLogs, OutputTails};
+use crate::metrics::Metrics;
+use crate::mirror::Mirror;
+use crate::people::People;
+use crate::run::{Prepared, VERSION};
+use crate::server;
+use pcluster_api::places::Places;
+use pcluster_model::ClusterId;
+use pcluster_model::config::{Config, ProviderKind};
+use pcluster_providers::Provider;
+use pcluster_providers::process::{ProcessProvider, ProcessSettings};
+use pcluster_store::EventStore;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+use tokio_rustls::rustls::ServerConfig;
+
+/// A head that is complete and has not moved yet.
+pub(crate) struct Head {
+    pub id: ClusterId,
+    pub file: ConfigFile,
+    pub places: Places,
+    /// Holds the lock.
+    pub state: StateDir,
+    pub app: AppState,
+    pub hands: Hands,
+    pub parts: Parts<EventStore, Hands>,
+    pub socket: UnixListener,
+    pub port: TcpListener,
+    pub tls: Arc<ServerConfig>,
+    pub link: LinkState,
+}
+
+/// What is shared by those who read.
+struct Files {
+    logs: OutputTails,
+    boot_logs: BootLogs,
+    notes: Vec<String>,
+}
+
+fn files(dir: &Path, file: &ConfigFile) -> Result<Files, BootError> {
+    let ballast = disk::ballast(dir).map_err(BootError::io("write", dir.join("ballast")))?;
+    let output = dir.join("output");
+    let logs = OutputTails::open(&output).map_err(BootError::io("use", output))?;
+    let nodes_log = dir.join("nodes-log");
+    let boot_logs = BootLogs::open(&nodes_log).map_err(BootError::io("use", nodes_log))?;
+    let notes = file.notes.iter().cloned().chain(ballast).collect();
+    Ok(Files { logs, boot_logs, notes })
+}
+
+/// Loads what is on disk, binds the ports and connects the parts.
+pub(crate) async fn assemble(prepared: Prepared) -> Result<Head, BootError> {
+    let Prepared { file, places, state } = prepared;
+    let dir = state.path().to_path_buf();
+    let Files { logs, boot_logs, notes } = files(&dir, &file)?;
+    let Stored { store, cluster, last_at, id, secret, key, blobs } = state.load()?;
+    let clock = Clock::start(Arc::new(SystemTime), last_at);
+    let disk = DiskWatch::of(&dir);
+    let (submit, inbox) = inbox(disk.clone());
+    let in_use = cluster.nodes.values().any(|node| node.state.is_alive());
+    let mirror = Mirror::new(cluster.clone());
+    let (port, node_address) = bind_port(&state, &file.config, in_use).await?;
+    let uid = rustix::process::geteuid().as_raw();
+    let people = People::new(uid);
+    let orders = Orders {
+        mirror: mirror.clone(),
+        cluster: id.clone(),
+        secret: secret.clone(),
+        head_addresses: vec![node_address.clone()],
+        head_key_sha256: key.sha256(),
+        state_dir: dir.clone(),
+    };
+    let providers = providers(&file.config, &dir, &id);
+    let providers = ProviderHands::new(providers, orders, submit.clone(), clock.clone());
+    let hub = Hub::new(mirror.clone());
+    let metrics = Metrics::new();
+    let hands = Hands { hub: hub.clone(), providers, metrics: metrics.clone() };
+    let socket = server::bind(&places.socket, uid == 0)
+        .map_err(BootError::io("listen on", &places.socket))?;
+    let (changes, changed) = watch::channel(0);
+    let facts = HeadFacts {
+        version: VERSION,
+        pid: std::process::id(),
+        uid,
+        started_at: clock.now(),
+        state_dir: dir,
+        config_file: file.path.clone(),
+        node_address,
+        notes,
+    };
+    let app = AppState {
+        mirror,
+        submit,
+        blobs,
+        logs,
+        boot_logs,
+        facts: Arc::new(facts),
+        store_path: store.path().into(),
+        clock: clock.clone(),
+        disk,
+        people,
+        metrics,
+        changes: changed,
+    };
+    let link = link_state(&app, hub, id.clone(), secret);
+    let (mirror, outlet) = (app.mirror.clone(), hands.clone());
+    let parts = Parts { cluster, mirror, log: store, outlet, clock, inbox, changes };
+    let tls = key.server_config()?;
+    Ok(Head { id, file, places, state, app, hands, parts, socket, port, tls, link })
+}
+
+fn link_state(app: &AppState, hub: Hub, cluster: ClusterId, secret: ClusterSecret) -> LinkState {
+    LinkState {
+        hub,
+        inbox: app.submit.clone(),
+        mirror: app.mirror.clone(),
+        blobs: app.blobs.clone(),
+        output: app.logs.clone(),
+        boot_logs: app.boot_logs.clone(),
+        starts: Starts::new(app.people.clone(), app.mirror.clone()),
+        clock: app.clock.clone(),
+        cluster,
+        secret,
+    }
+}
+
+/// Providers of this configuration. A node needs its provider to the end, so those of an earlier
+/// configuration stay: in this version there is one.
+fn providers(
+    config: &Config,
+    state_dir: &Path,
+    cluster: &ClusterId,
+) -> Vec<Arc<dyn Provider>> {
+    let agent = std::env::current_exe()
+        .ok()
+        .and_then(|exe| Some(exe.parent()?.join("pcluster-agent")))
+        .unwrap_or_else(|| "pcluster-agent".into());
+    let mut settings = ProcessSettings::new(state_dir, agent, cluster.clone());
+    settings.shapes = config
+        .pools
+        .iter()
+        .filter(|pool| pool.provider == ProviderKind::Process)
+        .flat_map(|pool| pool.shapes.iter().cloned())
+        .collect();
+    vec![Arc::new(ProcessProvider::new(settings))]
+}
+
+/// The TLS port: as configured, or the one that nodes know, or any that is free on loopback.
+async fn bind_port(
+    state: &StateDir,
+    config: &Config,
+    in_use: bool,
+) -> Result<(TcpListener, String), BootError> {
+    let local_only = config.pools.iter().all(|pool| pool.provider == ProviderKind::Process);
+    let default = if local_only { "127.0.0.1:0" } else { "0.0.0.0:7443" };
+    let asked = config.head.listen.as_deref().unwrap_or(default);
+    let address: SocketAddr = asked
+        .parse()
+        .map_err(|_| BootError::Refused(format!("head.listen is not ADDRESS:PORT: {asked:?}")))?;
+    let kept = state.kept_port().filter(|kept| address.port() == 0 && kept.ip() == address.ip());
+    let first = kept.unwrap_or(address);
+    let listener = match TcpListener::bind(first).await {
+        Ok(listener) => listener,
+        Err(error) if kept.is_some() && !in_use => {
+            tracing::warn!(%first, %error, "the port of before is taken; no node knows it any more");
+            TcpListener::bind(address).await.map_err(BootError::io("listen on", asked))?
+        }
+        Err(error) => return Err(BootError::io("listen on", first.to_string())(error)),
+    };
+    let bound = listener.local_addr().map_err(BootError::io("listen on", asked))?;
+    state.keep_port(bound)?;
+    let dialled = match &config.head.address {
+        Some(host) if host.contains(':') => host.clone(),
+        Some(host) => format!("{host}:{}", bound.port()),
+        None if bound.ip().is_unspecified() => format!("127.0.0.1:{}", bound.port()),
+        None => bound.to_string(),
+    };
+    Ok((listener, dialled))
+}

@@ -1,0 +1,77 @@
+//! `cluster.toml`, with the facts of this machine around it.
+use super::BootError;
+use pcluster_api::places::Surroundings;
+use pcluster_config::{Machine, Parsed, Source};
+use pcluster_model::config::Config;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A file that was read and found right.
+#[derive(Debug, Clone)]
+pub struct ConfigFile {
+    /// Absolute.
+    pub path: PathBuf,
+    pub config: Config,
+    /// Said once at the start.
+    pub notes: Vec<String>,
+}
+
+/// Reads the file and refuses what a head must not start with.
+///
+/// # Errors
+/// Every mistake of the file at once, or why `up` refuses it.
+pub fn read_config(path: &Path) -> Result<ConfigFile, BootError> {
+    let path = std::path::absolute(path).map_err(BootError::io("find", path))?;
+    let text = fs::read_to_string(&path).map_err(BootError::io("read", &path))?;
+    let parsed = pcluster_config::parse(&text, &source(&path), &machine());
+    let refusals = pcluster_config::up_refusals(&parsed);
+    let Parsed { config, notes, .. } = &parsed;
+    let Some(config) = config.clone() else {
+        return Err(BootError::Config(pcluster_config::render_all(&parsed, &text, 100, false)));
+    };
+    if !refusals.is_empty() {
+        let words = refusals.iter().map(|refusal| {
+            let place = format!("{}:{}", parsed.file_name, refusal.line);
+            format!("{place}: {}\nhint: {}", refusal.message, refusal.hint)
+        });
+        return Err(BootError::Refused(words.collect::<Vec<_>>().join("\n")));
+    }
+    let notes = notes.iter().map(|note| note.text.clone()).collect();
+    Ok(ConfigFile { path, config, notes })
+}
+
+fn source(path: &Path) -> Source {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let surroundings = Surroundings::of_process(rustix::process::geteuid().as_raw());
+    let personal = surroundings.config_dir();
+    Source {
+        file_name: path.display().to_string(),
+        folder: folder.display().to_string(),
+        in_system_dir: folder == Path::new("/etc/pcluster")
+            || personal.is_some_and(|personal| personal == folder),
+    }
+}
+
+fn machine() -> Machine {
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Machine {
+        cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
+        memory_bytes: memory_bytes(),
+        hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        home: std::env::var("HOME").unwrap_or_else(|_| "/".to_owned()),
+        zone_offset_ms: i64::from(jiff::Zoned::now().offset().seconds()) * 1000,
+    }
+}
+
+/// Main memory, or what the control group of this process leaves of it.
+fn memory_bytes() -> u64 {
+    let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = info
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok())
+        .map_or(1 << 30, |kilobytes: u64| kilobytes << 10);
+    ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+        .iter()
+        .filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok())
+        .fold(total, u64::min)
+}

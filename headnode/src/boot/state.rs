@@ -1,0 +1,186 @@
+//! The state directory: its lock, and what is made in it once.
+use super::BootError;
+use crate::agents::tls::{HeadKey, write_secret};
+use crate::agents::token::{ClusterSecret, hex};
+use crate::blobs::Blobs;
+use pcluster_core::Cluster;
+use pcluster_core::rows::Row;
+use pcluster_model::{BlobHash, ClusterId, Timestamp};
+use pcluster_store::EventStore;
+use rustix::fs::{FlockOperation, flock};
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// A locked state directory.
+#[derive(Debug)]
+pub struct StateDir {
+    path: PathBuf,
+    /// Held as long as the process lives; the kernel lets go of it at its end, whatever the end.
+    _lock: File,
+}
+
+/// Everything a state directory held.
+pub struct Stored {
+    pub store: EventStore,
+    pub cluster: Cluster,
+    pub last_at: Timestamp,
+    pub id: ClusterId,
+    pub secret: ClusterSecret,
+    pub key: HeadKey,
+    pub blobs: Blobs,
+}
+
+impl StateDir {
+    /// Takes the directory, which must exist.
+    ///
+    /// # Errors
+    /// `Running` when another head has it.
+    pub fn lock(path: &Path) -> Result<Self, BootError> {
+        let file = path.join("head.lock");
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut lock = options.open(&file).map_err(BootError::io("open", &file))?;
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let mut holder = String::new();
+            let _ = lock.read_to_string(&mut holder);
+            let holder = match holder.trim() {
+                "" => "its process is not known".to_owned(),
+                pid => format!("process {pid}"),
+            };
+            return Err(BootError::Running { state_dir: path.to_path_buf(), holder });
+        }
+        let named = lock
+            .set_len(0)
+            .and_then(|()| lock.rewind())
+            .and_then(|()| write!(lock, "{}", std::process::id()));
+        named.map_err(BootError::io("write", &file))?;
+        Ok(Self { path: path.to_path_buf(), _lock: lock })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Loads what is there and makes what is not.
+    ///
+    /// # Errors
+    /// A file that is damaged, of a newer version or of another cluster is refused untouched.
+    pub fn load(&self) -> Result<Stored, BootError> {
+        let path = self.path.join("events.db");
+        let (store, loaded) = EventStore::open(&path)?;
+        let id = self.cluster_id(&loaded.rows)?;
+        let blobs = Blobs::open(&self.path.join("blobs"))?;
+        blobs.keep_only(&hashes_of(&loaded.rows))?;
+        let cluster = if loaded.log_length == 0 {
+            Cluster::new(id.clone())
+        } else {
+            Cluster::from_rows(loaded.rows.into_iter(), loaded.log_length, loaded.last_at)?
+        };
+        Ok(Stored {
+            store,
+            cluster,
+            last_at: loaded.last_at,
+            id,
+            secret: self.secret()?,
+            key: HeadKey::load_or_make(&self.path)?,
+            blobs,
+        })
+    }
+
+    /// The id in the log, or the one made before the log's first event, or a new one.
+    fn cluster_id(&self, rows: &[Row]) -> Result<ClusterId, BootError> {
+        let path = self.path.join("cluster-id");
+        let written = match fs::read_to_string(&path) {
+            Ok(text) => Some(ClusterId::from(text.trim())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(BootError::io("read", &path)(error)),
+        };
+        let meta = rows.iter().find(|row| row.table == "meta");
+        let logged = meta.and_then(|row| {
+            let meta: pcluster_core::Meta = serde_json::from_str(&row.body).ok()?;
+            Some(meta.cluster)
+        });
+        match (written, logged) {
+            (Some(written), Some(logged)) if written != logged => {
+                Err(BootError::Contradiction(format!(
+                    "{} says cluster {written}, the event log beside it is of cluster {logged}",
+                    path.display()
+                )))
+            }
+            (Some(id), _) if is_id(&id) => Ok(id),
+            (Some(id), _) => Err(BootError::Contradiction(format!(
+                "{} holds no cluster id: {:?}",
+                path.display(),
+                id.as_str()
+            ))),
+            (None, logged) => {
+                let id = logged.map_or_else(|| random::<8>().map(|bytes| ClusterId(hex(&bytes))), Ok);
+                let id = id.map_err(BootError::io("make", &path))?;
+                let kept = write_secret(&path, id.as_str().as_bytes());
+                kept.map_err(BootError::io("write", &path))?;
+                Ok(id)
+            }
+        }
+    }
+
+    fn secret(&self) -> Result<ClusterSecret, BootError> {
+        let path = self.path.join("secret");
+        match fs::read(&path) {
+            Ok(bytes) => match bytes.try_into() {
+                Ok(secret) => Ok(ClusterSecret(secret)),
+                Err(_) => Err(BootError::Contradiction(format!(
+                    "{} does not hold the 32 bytes of a secret",
+                    path.display()
+                ))),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let secret = random::<32>().map_err(BootError::io("make", &path))?;
+                write_secret(&path, &secret).map_err(BootError::io("write", &path))?;
+                Ok(ClusterSecret(secret))
+            }
+            Err(error) => Err(BootError::io("read", &path)(error)),
+        }
+    }
+
+    /// The port that nodes of this directory were told to dial.
+    #[must_use]
+    pub fn kept_port(&self) -> Option<SocketAddr> {
+        fs::read_to_string(self.path.join("node-address")).ok()?.trim().parse().ok()
+    }
+
+    /// Remembers the port for the next head.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn keep_port(&self, address: SocketAddr) -> Result<(), BootError> {
+        let path = self.path.join("node-address");
+        let kept = write_secret(&path, address.to_string().as_bytes());
+        kept.map_err(BootError::io("write", path))
+    }
+}
+
+fn is_id(id: &ClusterId) -> bool {
+    id.as_str().len() == 16 && id.as_str().bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(bytes)
+}
+
+/// Every blob that a stored job names.
+fn hashes_of(rows: &[Row]) -> BTreeSet<BlobHash> {
+    let mut hashes = BTreeSet::new();
+    for row in rows.iter().filter(|row| row.table == "job") {
+        let Ok(job) = serde_json::from_str::<pcluster_core::Job>(&row.body) else { continue };
+        hashes.extend([job.spec.script, job.spec.environment]);
+    }
+    hashes
+}

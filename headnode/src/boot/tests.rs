@@ -1,0 +1,73 @@
+use super::*;
+use crate::scratch::Scratch;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+#[test]
+fn a_second_head_is_refused_with_the_others_process() {
+    let scratch = Scratch::new("boot");
+    let first = StateDir::lock(scratch.path()).unwrap();
+    let error = StateDir::lock(scratch.path()).unwrap_err();
+    assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+    assert_eq!(error.exit_code(), 3);
+    drop(first);
+    StateDir::lock(scratch.path()).unwrap();
+}
+
+#[test]
+fn what_must_never_change_is_made_once_and_for_the_owner_only() {
+    let scratch = Scratch::new("boot");
+    let state = StateDir::lock(scratch.path()).unwrap();
+    let first = state.load().unwrap();
+    let (id, secret, key) = (first.id.clone(), first.secret.0, first.key.sha256());
+    drop(first);
+    let again = state.load().unwrap();
+    assert_eq!((again.id, again.secret.0, again.key.sha256()), (id, secret, key));
+    for name in ["cluster-id", "secret", "head-key.der", "head-cert.der", "events.db"] {
+        let mode = fs::metadata(scratch.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+#[test]
+fn a_state_file_that_is_not_ours_is_refused_untouched() {
+    let scratch = Scratch::new("boot");
+    fs::write(scratch.path().join("events.db"), "hello").unwrap();
+    let state = StateDir::lock(scratch.path()).unwrap();
+    let Err(error) = state.load() else { panic!("loaded") };
+    assert!(error.to_string().contains("left untouched"), "{error}");
+    assert_eq!(fs::read(scratch.path().join("events.db")).unwrap(), b"hello");
+    assert_eq!(error.exit_code(), 3);
+}
+
+#[test]
+fn a_damaged_secret_or_id_is_named_and_not_replaced() {
+    for (name, text) in [("secret", "short"), ("cluster-id", "not an id")] {
+        let scratch = Scratch::new("boot");
+        fs::write(scratch.path().join(name), text).unwrap();
+        let Err(error) = StateDir::lock(scratch.path()).unwrap().load() else { panic!("{name}") };
+        assert!(error.to_string().contains(name), "{error}");
+        assert_eq!(fs::read_to_string(scratch.path().join(name)).unwrap(), text);
+    }
+}
+
+#[test]
+fn mistakes_of_the_file_are_shown_with_their_lines() {
+    let scratch = Scratch::new("boot");
+    let file = scratch.path().join("cluster.toml");
+    fs::write(&file, "provider = \"process\"\nimagge = \"host\"\n").unwrap();
+    let error = read_config(&file).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    let text = error.to_string();
+    assert!(text.contains("cluster.toml:2") && text.contains("imagge"), "{text}");
+}
+
+#[test]
+fn a_provider_that_is_not_built_in_is_refused() {
+    let scratch = Scratch::new("boot");
+    let file = scratch.path().join("cluster.toml");
+    fs::write(&file, "provider = \"vm\"\n").unwrap();
+    let error = read_config(&file).unwrap_err();
+    assert_eq!(error.exit_code(), 3);
+    assert!(error.to_string().contains("no provider vm"), "{error}");
+}

@@ -1,0 +1,131 @@
+//! Launch orders: the plan of the cluster and what only the head knows (addresses, keys, folders).
+//!
+//! Invariant: the same plan gives the same order, byte for byte, in every process of the head.
+use crate::agents::token::ClusterSecret;
+use crate::mirror::Mirror;
+use pcluster_core::effect::LaunchPlan;
+use pcluster_model::config::{Config, Image, ImageSource, ProviderKind};
+use pcluster_model::{ClusterId, InstanceRef, NodeId};
+use pcluster_providers::{ErrorClass, LaunchImage, LaunchOrder, ProviderError};
+use pcluster_wire::{JoinOrder, OnOrphan};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// What every launch order of this head has in common.
+#[derive(Clone)]
+pub struct Orders {
+    pub mirror: Mirror,
+    pub cluster: ClusterId,
+    pub secret: ClusterSecret,
+    /// Tried in turn: `HOST:PORT`.
+    pub head_addresses: Vec<String>,
+    pub head_key_sha256: String,
+    pub state_dir: PathBuf,
+}
+
+impl Orders {
+    /// The order for a plan.
+    ///
+    /// # Errors
+    /// `BadConfig` when the image is not in the configuration any more.
+    pub fn launch(&self, plan: &LaunchPlan) -> Result<LaunchOrder, ProviderError> {
+        let bad = |words: String| ProviderError::new(ErrorClass::BadConfig, words);
+        let config = self.mirror.read().config().cloned();
+        let config = config.ok_or_else(|| bad("there is no configuration yet".into()))?;
+        let image = image(&config, &plan.image).map_err(bad)?;
+        let joins = (0..).zip(&plan.names);
+        let joins: Result<Vec<String>, _> = joins
+            .map(|(index, name)| {
+                let node = NodeId { launch: plan.launch, index };
+                serde_json::to_string(&self.join(plan, &config, &image, node, name))
+            })
+            .collect();
+        Ok(LaunchOrder {
+            cluster: self.cluster.clone(),
+            cluster_name: config.name.clone(),
+            launch: plan.launch,
+            count: u32::try_from(plan.names.len()).unwrap_or(u32::MAX),
+            shape: plan.shape.clone(),
+            image,
+            spot: plan.offering.spot,
+            names: plan.names.clone(),
+            joins: joins.map_err(|error| bad(error.to_string()))?,
+            tags: self.tags(plan, &config),
+        })
+    }
+
+    fn tags(&self, plan: &LaunchPlan, config: &Config) -> BTreeMap<String, String> {
+        BTreeMap::from([
+            ("pcluster:cluster".to_owned(), self.cluster.to_string()),
+            ("pcluster:cluster-name".to_owned(), config.name.clone()),
+            ("pcluster:launch".to_owned(), plan.launch.to_string()),
+            ("pcluster:pool".to_owned(), plan.offering.pool.to_string()),
+        ])
+    }
+
+    fn join(
+        &self,
+        plan: &LaunchPlan,
+        config: &Config,
+        image: &LaunchImage,
+        node: NodeId,
+        name: &str,
+    ) -> JoinOrder {
+        let here = plan.provider == ProviderKind::Process;
+        JoinOrder {
+            cluster: self.cluster.clone(),
+            cluster_name: config.name.clone(),
+            node,
+            node_name: name.to_owned(),
+            // Other providers name a machine once it is there; its agent asks it for the name.
+            instance: if here {
+                InstanceRef(format!("p-{node}"))
+            } else {
+                InstanceRef::default()
+            },
+            head_addresses: self.head_addresses.clone(),
+            head_key_sha256: self.head_key_sha256.clone(),
+            token: self.secret.token(&self.cluster, node.launch),
+            limit: here.then(|| plan.shape.usable()),
+            state_dir: if here {
+                self.state_dir.join("nodes").join(format!("p-{node}")).display().to_string()
+            } else {
+                "/var/lib/pcluster-agent".to_owned()
+            },
+            image_dir: (here && !image.reference.is_empty()).then(|| image.reference.clone()),
+            orphan_after_ms: config.head.orphan_after_ms,
+            report_hold_ms: config.head.report_hold_ms,
+            on_orphan: match plan.provider {
+                ProviderKind::Process => OnOrphan::Exit,
+                ProviderKind::Ssh => OnOrphan::Stay,
+                ProviderKind::Vm | ProviderKind::Ec2 | ProviderKind::External(_) => {
+                    OnOrphan::PowerOff
+                }
+            },
+        }
+    }
+}
+
+fn image(config: &Config, name: &str) -> Result<LaunchImage, String> {
+    let image = config.image(name).ok_or_else(|| format!("image {name:?} is not configured"))?;
+    let reference = match &image.source {
+        ImageSource::Directory(path) | ImageSource::Qcow2(path) => path.clone(),
+        ImageSource::Host | ImageSource::BuiltIn => String::new(),
+        ImageSource::Ami(ids) => ids.first().map(|(_, id)| id.clone()).unwrap_or_default(),
+        ImageSource::Recipe { .. } | ImageSource::Built => {
+            return Err(format!("image {name:?} has not been built"));
+        }
+    };
+    Ok(LaunchImage { name: name.to_owned(), reference })
+}
+
+/// The file that is sourced before every job script of an image.
+#[must_use]
+pub fn profile(image: &Image) -> Option<String> {
+    if image.profile.is_some() {
+        return image.profile.clone();
+    }
+    let ImageSource::Directory(folder) = &image.source else { return None };
+    let file = std::path::Path::new(folder).join("profile");
+    file.is_file().then(|| file.display().to_string())
+}

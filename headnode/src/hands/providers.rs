@@ -1,0 +1,254 @@
+//! Calls of providers, each in a task of its own, and the lists that say what really exists.
+use super::orders::Orders;
+use crate::clock::Clock;
+use crate::inbox::InboxHandle;
+use crate::limits;
+use pcluster_core::effect::{EffectKey, LaunchPlan};
+use pcluster_core::event::LaunchErrorClass;
+use pcluster_core::input::{LaunchError, LaunchedInstance, ListedInstance};
+use pcluster_core::{Cluster, Effect, Input, ProviderSaid};
+use pcluster_model::config::ProviderKind;
+use pcluster_model::{InstanceRef, NodeId};
+use pcluster_providers::{ErrorClass, Listed, Phase, Provider, ProviderError, Target};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore, watch};
+
+/// The hands for all providers of this head. Cheap to clone.
+#[derive(Clone)]
+pub struct ProviderHands {
+    shared: Arc<Shared>,
+}
+
+struct Source {
+    provider: Arc<dyn Provider>,
+    /// Milliseconds from one list to the next.
+    pace: watch::Sender<u64>,
+}
+
+struct Shared {
+    sources: Vec<Source>,
+    orders: Orders,
+    inbox: InboxHandle,
+    clock: Clock,
+    in_hand: Mutex<BTreeSet<EffectKey>>,
+    calls: Semaphore,
+    /// Something was launched or ended: the list has changed.
+    news: Notify,
+}
+
+impl ProviderHands {
+    /// Hands for these providers; nothing is called yet.
+    #[must_use]
+    pub fn new(
+        providers: Vec<Arc<dyn Provider>>,
+        orders: Orders,
+        inbox: InboxHandle,
+        clock: Clock,
+    ) -> Self {
+        let source = |provider| Source { provider, pace: watch::Sender::new(0) };
+        let shared = Shared {
+            sources: providers.into_iter().map(source).collect(),
+            orders,
+            inbox,
+            clock,
+            in_hand: Mutex::default(),
+            calls: Semaphore::new(limits::PROVIDER_CALLS),
+            news: Notify::new(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// How soon after one list the next is to be read.
+    pub fn pace(&self, cluster: &Cluster) {
+        for source in &self.shared.sources {
+            let every_ms = cluster.list_every_ms(&source.provider.kind());
+            source.pace.send_if_modified(|pace| std::mem::replace(pace, every_ms) != every_ms);
+        }
+    }
+
+    /// Takes on an effect, unless it is already in hand.
+    pub fn take(&self, effect: Effect) {
+        let key = effect.key();
+        if !self.shared.lock().insert(key.clone()) {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            let said = shared.carry_out(effect).await;
+            shared.lock().remove(&key);
+            shared.news.notify_waiters();
+            if let Some(said) = said {
+                // At the head's end nobody hears it; the next head does it again.
+                let _ = shared.inbox.tell(Input::ProviderSaid(said)).await;
+            }
+        });
+    }
+
+    /// Reads the lists of all providers until the process ends.
+    pub fn start_lists(&self) {
+        for source in &self.shared.sources {
+            let (shared, provider) = (Arc::clone(&self.shared), Arc::clone(&source.provider));
+            let pace = source.pace.subscribe();
+            tokio::spawn(async move { shared.keep_listing(&*provider, pace).await });
+        }
+    }
+
+    /// The console of a machine, for people.
+    ///
+    /// # Errors
+    /// What the provider says.
+    pub async fn console(
+        &self,
+        kind: &ProviderKind,
+        instance: &InstanceRef,
+    ) -> Result<String, ProviderError> {
+        self.shared.provider(kind)?.console(instance).await
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<EffectKey>> {
+        self.in_hand.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn provider(&self, kind: &ProviderKind) -> Result<&Arc<dyn Provider>, ProviderError> {
+        let found = self.sources.iter().find(|source| source.provider.kind() == *kind);
+        found.map(|source| &source.provider).ok_or_else(|| {
+            let words = format!("provider {} is not part of this version", kind.as_str());
+            ProviderError::new(ErrorClass::BadConfig, words)
+        })
+    }
+
+    async fn carry_out(&self, effect: Effect) -> Option<ProviderSaid> {
+        let _place = self.calls.acquire().await.ok()?;
+        match effect {
+            Effect::Launch(plan) => Some(self.launch(&plan).await),
+            Effect::Terminate { node, provider, instance } => {
+                let error = self.terminate(node, &provider, instance).await.err();
+                Some(ProviderSaid::Terminated { node, error })
+            }
+            Effect::TerminateUnknown { instance, provider } => {
+                let target = Target::Instance(instance.clone());
+                let done = match self.provider(&provider) {
+                    Ok(provider) => provider.terminate(&[target]).await,
+                    Err(error) => Err(error),
+                };
+                let error = done.err().map(|error| error.message);
+                Some(ProviderSaid::TerminatedUnknown { instance, error })
+            }
+            Effect::Tell { .. } => None,
+        }
+    }
+
+    async fn launch(&self, plan: &LaunchPlan) -> ProviderSaid {
+        let answer = match (self.provider(&plan.provider), self.orders.launch(plan)) {
+            (Ok(provider), Ok(order)) => provider.launch(&order).await,
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        };
+        let answer = match answer {
+            Ok(answers) => Ok(answers
+                .into_iter()
+                .zip(0..)
+                .map(|(answer, index)| match answer {
+                    Ok(launched) => Ok(LaunchedInstance {
+                        index: launched.index,
+                        instance: launched.instance,
+                        launched_at: launched.launched_at,
+                    }),
+                    Err(error) => Err((index, told(error))),
+                })
+                .collect()),
+            Err(error) => Err(told(error)),
+        };
+        ProviderSaid::Launched { launch: plan.launch, answer }
+    }
+
+    async fn terminate(
+        &self,
+        node: NodeId,
+        kind: &ProviderKind,
+        instance: Option<InstanceRef>,
+    ) -> Result<(), String> {
+        let words = |error: ProviderError| error.message;
+        let provider = self.provider(kind).map_err(words)?;
+        let targets = match instance {
+            Some(instance) => vec![Target::Instance(instance)],
+            None if self.lock().contains(&EffectKey::Launch(node.launch)) => {
+                // It may yet name the machine; the cluster asks again.
+                return Err("the launch has not been answered yet".into());
+            }
+            None => unbound(&provider.list().await.map_err(words)?, node),
+        };
+        provider.terminate(&targets).await.map_err(words)
+    }
+
+    async fn keep_listing(&self, provider: &dyn Provider, mut pace: watch::Receiver<u64>) {
+        loop {
+            let asked_at = self.clock.now();
+            let said = match provider.list().await {
+                Ok(listed) => ProviderSaid::Listed {
+                    provider: provider.kind(),
+                    asked_at,
+                    instances: listed.into_iter().map(seen).collect(),
+                },
+                Err(error) => ProviderSaid::ListFailed {
+                    provider: provider.kind(),
+                    message: error.message,
+                },
+            };
+            if self.inbox.tell(Input::ProviderSaid(said)).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(limits::LIST_PAUSE).await;
+            let wait = Duration::from_millis(*pace.borrow_and_update());
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.news.notified() => {}
+                changed = pace.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+}
+
+/// What to end when the answer of a launch never came: the machine of this index where the list
+/// shows it. If the list shows none of the launch, it must not come up later either.
+fn unbound(listed: &[Listed], node: NodeId) -> Vec<Target> {
+    let mut of_launch = listed.iter().filter(|one| one.launch == node.launch).peekable();
+    if of_launch.peek().is_none() {
+        return vec![Target::Launch(node.launch)];
+    }
+    of_launch
+        .filter(|one| one.index == Some(node.index) && one.phase != Phase::Ended)
+        .map(|one| Target::Instance(one.instance.clone()))
+        .collect()
+}
+
+fn seen(listed: Listed) -> ListedInstance {
+    // Something that stops still bills: only an end is an end.
+    ListedInstance {
+        instance: listed.instance,
+        launch: listed.launch,
+        index: listed.index,
+        ended_at: match listed.phase {
+            Phase::Ended => listed.ended_at.or(Some(listed.launched_at)),
+            Phase::Pending | Phase::Running | Phase::Stopping => None,
+        },
+        ended_estimated: listed.ended_estimated || listed.ended_at.is_none(),
+        launched_at: listed.launched_at,
+    }
+}
+
+fn told(error: ProviderError) -> LaunchError {
+    let class = match error.class {
+        ErrorClass::NoCapacity => LaunchErrorClass::NoCapacity,
+        ErrorClass::Quota { limit, used } => LaunchErrorClass::Quota { limit, used },
+        ErrorClass::RateLimited { retry_at } => LaunchErrorClass::RateLimited { retry_at },
+        ErrorClass::NeverFits => LaunchErrorClass::NeverFits,
+        ErrorClass::Denied => LaunchErrorClass::Denied,
+        ErrorClass::BadConfig => LaunchErrorClass::BadConfig,
+        ErrorClass::Unknown => LaunchErrorClass::Unknown,
+    };
+    LaunchError { class, message: error.message }
+}

@@ -1,0 +1,328 @@
+//! Jobs: list, one, why, wait, and what their owners do to them.
+use super::extract::{Asked, Body};
+use super::problem::{Failure, broken, odd};
+use super::target;
+use crate::app::AppState;
+use crate::views::rows::Filter;
+use crate::views::{self, Cx};
+use axum::Json;
+use axum::extract::{Extension, Path, State};
+use pcluster_api::{
+    ActionResponse, CancelRequest, JobDetail, JobList, JobsQuery, Problem, ProblemKind,
+    UpdateRequest, WaitQuery, WaitResponse, WhyView,
+};
+use pcluster_core::Job;
+use pcluster_core::input::{Input, JobTarget, Principal, Request};
+use pcluster_core::reply::Reply;
+use pcluster_model::job::MemoryAsk;
+use pcluster_model::{DurationMs, JobId, JobSpec};
+use pcluster_store::Reader;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// A long poll answers at the latest after this.
+const WAIT_MOST_MS: u64 = 60_000;
+
+/// A copy of a job: from the mirror, else from the rows of what ended long ago.
+///
+/// # Errors
+/// `NotFound`, and when the file cannot be read.
+pub(super) async fn find_job(app: &AppState, id: JobId) -> Result<Job, Failure> {
+    if let Some(job) = app.mirror.read().jobs.get(&id) {
+        return Ok(job.clone());
+    }
+    let path = app.store_path.clone();
+    let row = tokio::task::spawn_blocking(move || Reader::open(&path)?.row("job", &id.to_string()))
+        .await
+        .map_err(|error| broken("read the history", &error))?
+        .map_err(|error| broken("read the history", &error))?;
+    let job = row.and_then(|row| serde_json::from_str::<Job>(&row.body).ok());
+    job.ok_or_else(|| no_such_job(app, id).into())
+}
+
+fn no_such_job(app: &AppState, id: JobId) -> Problem {
+    let problem = Problem::new(ProblemKind::NotFound, format!("there is no job {id}"));
+    match app.mirror.read().jobs.keys().next_back() {
+        Some(last) => problem.fact("last", format!("the newest job is {last}")),
+        None => problem.fact("jobs", "nothing has been submitted yet"),
+    }
+    .hint("pcluster queue   pcluster history")
+}
+
+/// Refuses tasks that the job does not have.
+fn check_tasks(job: &Job, target: &JobTarget) -> Result<(), Problem> {
+    let Some(tasks) = &target.tasks else { return Ok(()) };
+    let all = Job::all_indices(&job.spec);
+    let missing = tasks.iter().find(|task| !job.is_array() || !all.contains(*task));
+    let Some(missing) = missing else { return Ok(()) };
+    let there = if job.is_array() { all.to_string() } else { "it is no array".into() };
+    let text = format!("job {} has no task {missing}", job.id);
+    Err(Problem::new(ProblemKind::NotFound, text).fact("tasks", there))
+}
+
+#[utoipa::path(get, path = "/v1/jobs", tag = "jobs", params(JobsQuery),
+    responses((status = 200, body = JobList), (status = "4XX", body = Problem)))]
+pub(super) async fn list(
+    State(app): State<AppState>,
+    Extension(reader): Extension<Principal>,
+    Asked(query): Asked<JobsQuery>,
+) -> Result<Json<JobList>, Failure> {
+    let ids = query.ids.as_deref().map(target::jobs).transpose()?;
+    let filter = Filter {
+        all: query.all,
+        finished: query.finished,
+        ids: ids.map(|ids| ids.into_iter().map(|target| (target.job, target.tasks)).collect()),
+        user: query.user.map(Into::into),
+    };
+    let view = {
+        let cluster = app.mirror.read();
+        views::rows::list(&Cx { cluster: &cluster, now: app.clock.now(), reader: &reader }, &filter)
+    };
+    Ok(Json(view))
+}
+
+#[utoipa::path(get, path = "/v1/jobs/{id}", tag = "jobs",
+    params(("id" = String, Path, description = "`41`, `41_3` or `job:41`")),
+    responses((status = 200, body = JobDetail), (status = "4XX", body = Problem)))]
+pub(super) async fn show(
+    State(app): State<AppState>,
+    Extension(reader): Extension<Principal>,
+    Path(id): Path<String>,
+) -> Result<Json<JobDetail>, Failure> {
+    let target = target::job(&id)?;
+    let job = find_job(&app, target.job).await?;
+    check_tasks(&job, &target)?;
+    let script = if reader.admin || reader.uid == job.owner.uid {
+        let (blobs, hash) = (app.blobs.clone(), job.spec.script);
+        let read = tokio::task::spawn_blocking(move || blobs.get(hash)).await;
+        let bytes = read.ok().and_then(Result::ok);
+        bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    } else {
+        None
+    };
+    let view = {
+        let cluster = app.mirror.read();
+        let cx = Cx { cluster: &cluster, now: app.clock.now(), reader: &reader };
+        views::detail::of(&cx, cluster.jobs.get(&job.id).unwrap_or(&job), target.tasks.as_ref(), script)
+    };
+    Ok(Json(view))
+}
+
+#[utoipa::path(get, path = "/v1/jobs/{id}/why", tag = "jobs",
+    params(("id" = String, Path, description = "`41`, `41_3` or `job:41`")),
+    responses((status = 200, body = WhyView), (status = "4XX", body = Problem)))]
+pub(super) async fn why(
+    State(app): State<AppState>,
+    Extension(reader): Extension<Principal>,
+    Path(id): Path<String>,
+) -> Result<Json<WhyView>, Failure> {
+    let target = target::job(&id)?;
+    let job = find_job(&app, target.job).await?;
+    check_tasks(&job, &target)?;
+    let view = {
+        let cluster = app.mirror.read();
+        let cx = Cx { cluster: &cluster, now: app.clock.now(), reader: &reader };
+        views::why::job(&cx, cluster.jobs.get(&job.id).unwrap_or(&job), target.tasks.as_ref())
+    };
+    Ok(Json(view))
+}
+
+#[utoipa::path(get, path = "/v1/jobs/{id}/wait", tag = "jobs",
+    params(("id" = String, Path, description = "`41`, `41_3` or `job:41`"), WaitQuery),
+    responses((status = 200, body = WaitResponse), (status = "4XX", body = Problem)))]
+pub(super) async fn wait(
+    State(app): State<AppState>,
+    Extension(reader): Extension<Principal>,
+    Path(id): Path<String>,
+    Asked(query): Asked<WaitQuery>,
+) -> Result<Json<WaitResponse>, Failure> {
+    let target = target::job(&id)?;
+    let job = find_job(&app, target.job).await?;
+    check_tasks(&job, &target)?;
+    let until = Instant::now() + Duration::from_millis(query.timeout_ms.min(WAIT_MOST_MS));
+    let mut changes = app.changes.clone();
+    loop {
+        changes.mark_unchanged();
+        let ended = {
+            let cluster = app.mirror.read();
+            let job = cluster.jobs.get(&job.id).unwrap_or(&job);
+            let tasks = target.tasks.as_ref();
+            job.pending_among(tasks).is_empty() && job.live_among(tasks).is_empty()
+        };
+        let more = !ended && matches!(timeout_at(until, changes.changed()).await, Ok(Ok(())));
+        if more {
+            continue;
+        }
+        let view = {
+            let cluster = app.mirror.read();
+            let cx = Cx { cluster: &cluster, now: app.clock.now(), reader: &reader };
+            views::detail::wait(&cx, cluster.jobs.get(&job.id).unwrap_or(&job), target.tasks.as_ref())
+        };
+        return Ok(Json(view));
+    }
+}
+
+/// Sends a request of an owner to the loop and words its answer.
+async fn act(
+    app: &AppState,
+    principal: Principal,
+    job: JobId,
+    request: Request,
+) -> Result<Json<ActionResponse>, Failure> {
+    let schema = views::schema("action");
+    match app.submit.ask(Input::Request { principal, request }).await? {
+        Reply::Done { said, changed } => {
+            Ok(Json(ActionResponse { schema, job: job.0, said, changed }))
+        }
+        Reply::Signals { runs, signal, .. } => {
+            let name = views::words::signal(signal);
+            let changed = runs.len() as u64;
+            let said = format!("{name} sent to {}", views::words::counted(changed, "run"));
+            Ok(Json(ActionResponse { schema, job: job.0, said, changed }))
+        }
+        Reply::Submitted { job: new, .. } => {
+            let changed = app.mirror.read().jobs.get(&new).map_or(1, |job| job.task_count() as u64);
+            let said = format!("job {new} runs what failed of job {job} again");
+            Ok(Json(ActionResponse { schema, job: new.0, said, changed }))
+        }
+        Reply::Rejected(rejection) => Err(rejection.into()),
+        other => Err(odd(&other)),
+    }
+}
+
+#[utoipa::path(post, path = "/v1/jobs/{id}/cancel", tag = "jobs", request_body = CancelRequest,
+    params(("id" = String, Path, description = "`41`, `41_3` or `job:41`")),
+    responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
+pub(super) async fn cancel(
+    State(app): State<AppState>,
+    Extension(who): Extension<Principal>,
+    Path(id): Path<String>,
+    Body(asked): Body<CancelRequest>,
+) -> Result<Json<ActionResponse>, Failure> {
+    let target = target::job(&id)?;
+    let job = target.job;
+    let request = match asked.signal {
+        Some(signal) => Request::Signal { target, signal, batch_only: asked.batch_only },
+        None => Request::Cancel(target),
+    };
+    act(&app, who, job, request).await
+}
+
+#[utoipa::path(post, path = "/v1/jobs/{id}/hold", tag = "jobs", request_body = Object,
+    params(("id" = String, Path, description = "`41` or `job:41`")),
+    responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
+pub(super) async fn hold(
+    State(app): State<AppState>,
+    Extension(who): Extension<Principal>,
+    Path(id): Path<String>,
+    Body(_): Body<serde_json::Value>,
+) -> Result<Json<ActionResponse>, Failure> {
+    let target = target::job(&id)?;
+    act(&app, who, target.job, Request::Hold(target)).await
+}
+
+#[utoipa::path(post, path = "/v1/jobs/{id}/release", tag = "jobs", request_body = Object,
+    params(("id" = String, Path, description = "`41` or `job:41`")),
+    responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
+pub(super) async fn release(
+    State(app): State<AppState>,
+    Extension(who): Extension<Principal>,
+    Path(id): Path<String>,
+    Body(_): Body<serde_json::Value>,
+) -> Result<Json<ActionResponse>, Failure> {
+    let target = target::job(&id)?;
+    act(&app, who, target.job, Request::Release(target)).await
+}
+
+#[utoipa::path(post, path = "/v1/jobs/{id}/requeue", tag = "jobs", request_body = Object,
+    params(("id" = String, Path, description = "`41`, `41_3` or `job:41`")),
+    responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
+pub(super) async fn requeue(
+    State(app): State<AppState>,
+    Extension(who): Extension<Principal>,
+    Path(id): Path<String>,
+    Body(_): Body<serde_json::Value>,
+) -> Result<Json<ActionResponse>, Failure> {
+    let target = target::job(&id)?;
+    act(&app, who, target.job, Request::Requeue(target)).await
+}
+
+#[utoipa::path(post, path = "/v1/jobs/{id}/rerun", tag = "jobs", request_body = Object,
+    params(("id" = String, Path, description = "`41` or `job:41`")),
+    responses((status = 200, body = ActionResponse, description = "`job` is the new job"),
+        (status = "4XX", body = Problem)))]
+pub(super) async fn rerun(
+    State(app): State<AppState>,
+    Extension(who): Extension<Principal>,
+    Path(id): Path<String>,
+    Body(_): Body<serde_json::Value>,
+) -> Result<Json<ActionResponse>, Failure> {
+    let target = target::job(&id)?;
+    if target.tasks.is_some() {
+        let problem = Problem::new(ProblemKind::BadRequest, "rerun takes a whole job, not tasks of it")
+            .hint(format!("pcluster rerun --failed {}   pcluster requeue {id}", target.job));
+        return Err(problem.into());
+    }
+    act(&app, who, target.job, Request::RerunFailed { job: target.job }).await
+}
+
+#[utoipa::path(post, path = "/v1/jobs/{id}/update", tag = "jobs", request_body = UpdateRequest,
+    params(("id" = String, Path, description = "`41` or `job:41`")),
+    responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
+pub(super) async fn update(
+    State(app): State<AppState>,
+    Extension(who): Extension<Principal>,
+    Path(id): Path<String>,
+    Body(asked): Body<UpdateRequest>,
+) -> Result<Json<ActionResponse>, Failure> {
+    let target = target::job(&id)?;
+    if target.tasks.is_some() {
+        let problem = Problem::new(ProblemKind::BadRequest, "a whole job is changed, not tasks of it")
+            .hint(format!("pcluster update {}", target.job));
+        return Err(problem.into());
+    }
+    let job = find_job(&app, target.job).await?;
+    let spec = Box::new(merged(&job.spec, asked)?);
+    super::submit::check_texts(&spec)?;
+    act(&app, who, target.job, Request::Update { job: target.job, spec }).await
+}
+
+/// The old specification with what was asked for; what is absent stays.
+pub(super) fn merged(old: &JobSpec, asked: UpdateRequest) -> Result<JobSpec, Problem> {
+    let mut spec = old.clone();
+    if let Some(name) = asked.name {
+        spec.name = name;
+    }
+    if let Some(bytes) = asked.memory_bytes_per_node {
+        spec.memory = MemoryAsk::PerNode(bytes);
+    }
+    if let Some(cpus) = asked.cpus_per_task {
+        spec.cpus_per_task = cpus.max(1);
+    }
+    if let Some(limit) = asked.time_limit_ms {
+        spec.time_limit_ms = (limit > 0).then_some(DurationMs(limit));
+    }
+    if let Some(pool) = asked.pool {
+        spec.pools = vec![pool.into()];
+    }
+    if let Some(priority) = asked.priority {
+        spec.priority = priority;
+    }
+    if let Some(dependencies) = asked.dependencies {
+        spec.dependencies = dependencies;
+    }
+    if let Some(requeue) = asked.requeue {
+        spec.requeue = requeue;
+    }
+    if let Some(comment) = asked.comment {
+        spec.comment = comment;
+    }
+    if let Some(throttle) = asked.throttle {
+        let Some(array) = &mut spec.array else {
+            let text = "only an array has a number of tasks at once";
+            return Err(Problem::new(ProblemKind::Refused, text));
+        };
+        array.throttle = (throttle > 0).then_some(throttle);
+    }
+    Ok(spec)
+}

@@ -1,0 +1,135 @@
+//! Nodes: list, one, why, log, and what admins do to them.
+use super::extract::Body;
+use super::problem::{Failure, odd};
+use super::{auth, target};
+use crate::app::AppState;
+use crate::views::{self, Cx};
+use axum::extract::{Extension, Path, State};
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::Json;
+use pcluster_api::{ActionResponse, NodeDetail, NodeList, Problem, WhyView};
+use pcluster_core::input::{Input, Principal, Request};
+use pcluster_core::reply::Reply;
+use pcluster_model::NodeId;
+
+#[utoipa::path(get, path = "/v1/nodes", tag = "nodes",
+    responses((status = 200, body = NodeList), (status = "4XX", body = Problem)))]
+pub(super) async fn list(
+    State(app): State<AppState>,
+    Extension(reader): Extension<Principal>,
+) -> Json<NodeList> {
+    let view = {
+        let cluster = app.mirror.read();
+        views::node::list(&Cx { cluster: &cluster, now: app.clock.now(), reader: &reader })
+    };
+    Json(view)
+}
+
+#[utoipa::path(get, path = "/v1/nodes/{name}", tag = "nodes",
+    params(("name" = String, Path, description = "`compute-7`, `7.0` or `node:compute-7`")),
+    responses((status = 200, body = NodeDetail), (status = "4XX", body = Problem)))]
+pub(super) async fn show(
+    State(app): State<AppState>,
+    Extension(reader): Extension<Principal>,
+    Path(name): Path<String>,
+) -> Result<Json<NodeDetail>, Failure> {
+    let id = target::node(&app.mirror.read(), &name)?.id;
+    let may_read = auth::authorize(&reader, auth::Action::ReadNode, auth::Object::Cluster).is_ok();
+    let log = if may_read { app.boot_logs.last(id) } else { Vec::new() };
+    let view = {
+        let cluster = app.mirror.read();
+        let cx = Cx { cluster: &cluster, now: app.clock.now(), reader: &reader };
+        views::node::detail(&cx, target::node(&cluster, &name)?, log)
+    };
+    Ok(Json(view))
+}
+
+#[utoipa::path(get, path = "/v1/nodes/{name}/why", tag = "nodes",
+    params(("name" = String, Path, description = "`compute-7`, `7.0` or `node:compute-7`")),
+    responses((status = 200, body = WhyView), (status = "4XX", body = Problem)))]
+pub(super) async fn why(
+    State(app): State<AppState>,
+    Extension(reader): Extension<Principal>,
+    Path(name): Path<String>,
+) -> Result<Json<WhyView>, Failure> {
+    let view = {
+        let cluster = app.mirror.read();
+        let cx = Cx { cluster: &cluster, now: app.clock.now(), reader: &reader };
+        views::why_node::node(&cx, target::node(&cluster, &name)?)
+    };
+    Ok(Json(view))
+}
+
+#[utoipa::path(get, path = "/v1/nodes/{name}/log", tag = "nodes",
+    params(("name" = String, Path, description = "`compute-7`, `7.0` or `node:compute-7`")),
+    responses((status = 200, body = String, content_type = "text/plain",
+        description = "The end of its boot log"), (status = "4XX", body = Problem)))]
+pub(super) async fn log(
+    State(app): State<AppState>,
+    Path(name): Path<String>,
+) -> Result<impl IntoResponse, Failure> {
+    // An id still names the log of a node that has left memory.
+    let id = match name.strip_prefix("node:").unwrap_or(&name).parse::<NodeId>() {
+        Ok(id) => id,
+        Err(_) => target::node(&app.mirror.read(), &name)?.id,
+    };
+    let mut text = app.boot_logs.last(id).join("\n");
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text))
+}
+
+async fn act(
+    app: &AppState,
+    principal: Principal,
+    name: &str,
+    request: impl FnOnce(NodeId) -> Request,
+) -> Result<Json<ActionResponse>, Failure> {
+    let node = target::node(&app.mirror.read(), name)?.id;
+    let request = request(node);
+    match app.submit.ask(Input::Request { principal, request }).await? {
+        Reply::Done { said, changed } => {
+            Ok(Json(ActionResponse { schema: views::schema("action"), job: 0, said, changed }))
+        }
+        Reply::Rejected(rejection) => Err(rejection.into()),
+        other => Err(odd(&other)),
+    }
+}
+
+#[utoipa::path(post, path = "/v1/nodes/{name}/drain", tag = "nodes", request_body = Object,
+    params(("name" = String, Path, description = "`compute-7`, `7.0` or `node:compute-7`")),
+    responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
+pub(super) async fn drain(
+    State(app): State<AppState>,
+    Extension(who): Extension<Principal>,
+    Path(name): Path<String>,
+    Body(_): Body<serde_json::Value>,
+) -> Result<Json<ActionResponse>, Failure> {
+    act(&app, who, &name, |node| Request::DrainNode { node }).await
+}
+
+#[utoipa::path(post, path = "/v1/nodes/{name}/resume", tag = "nodes", request_body = Object,
+    params(("name" = String, Path, description = "`compute-7`, `7.0` or `node:compute-7`")),
+    responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
+pub(super) async fn resume(
+    State(app): State<AppState>,
+    Extension(who): Extension<Principal>,
+    Path(name): Path<String>,
+    Body(_): Body<serde_json::Value>,
+) -> Result<Json<ActionResponse>, Failure> {
+    act(&app, who, &name, |node| Request::ResumeNode { node }).await
+}
+
+#[utoipa::path(post, path = "/v1/nodes/{name}/terminate", tag = "nodes", request_body = Object,
+    params(("name" = String, Path, description = "`compute-7`, `7.0` or `node:compute-7`")),
+    responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
+pub(super) async fn terminate(
+    State(app): State<AppState>,
+    Extension(who): Extension<Principal>,
+    Path(name): Path<String>,
+    Body(_): Body<serde_json::Value>,
+) -> Result<Json<ActionResponse>, Failure> {
+    act(&app, who, &name, |node| Request::TerminateNode { node }).await
+}

@@ -1,0 +1,71 @@
+//! Every bound of the head in one place, each with its reason.
+use pcluster_model::DurationMs;
+use std::time::Duration;
+
+/// Inputs that may wait for the loop; beyond it whoever brings one waits.
+pub const INBOX: usize = 4096;
+/// Inputs of one batch: one commit carries them all.
+pub const BATCH: usize = 256;
+/// The loop looks at its clocks at least this often.
+pub const LONGEST_SLEEP: DurationMs = DurationMs(1000);
+/// And not more often than this when nothing comes in.
+pub const SHORTEST_SLEEP: DurationMs = DurationMs(5);
+/// A closed head answers for this long, so that `down` sees that it is closed.
+pub const CLOSED_LINGER: DurationMs = DurationMs(1000);
+/// The wall clock has stepped when it moved by more than this against steady time.
+pub const CLOCK_STEP: DurationMs = DurationMs(2000);
+/// The loop stood still when this much more passed than it meant to sleep.
+pub const STALL: DurationMs = DurationMs(5000);
+/// Events kept for the last words of a head that finds itself broken.
+pub const LAST_EVENTS: usize = 64;
+
+/// Below this much free space new submissions are refused, in bytes.
+pub const LOW_DISK_BYTES: u64 = 256 << 20;
+/// The ballast file: deleted at a start on a full disk, so that ends and cancels can commit.
+pub const BALLAST_BYTES: u64 = 16 << 20;
+/// How often free space is looked at.
+pub const DISK_EVERY: Duration = Duration::from_secs(5);
+
+/// Connections to the TLS port that have not said `Hello`.
+pub const PRE_AUTH: usize = 256;
+/// TLS handshake, request head and `Hello` each have this long.
+pub const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Frames that may wait for one agent; beyond it the connection is closed (and told anew).
+pub const LINK_QUEUE: usize = 1024;
+/// Read and write buffers of one agent's connection, in bytes.
+pub const LINK_BUFFER_BYTES: usize = 8 << 10;
+/// A frame that an agent does not take within this ends its connection.
+pub const LINK_SEND: Duration = Duration::from_secs(30);
+/// How often an agent hears a sign of life.
+pub const LINK_BEAT: Duration = Duration::from_secs(10);
+/// A connection without a sign of life for this long is closed.
+pub const LINK_SILENCE: Duration = Duration::from_secs(60);
+
+/// Connections of users at once.
+pub const CLIENTS: usize = 1024;
+/// Connections of one user at once.
+pub const CLIENTS_OF_ONE: usize = 256;
+/// How long a client may take for the head of its request.
+pub const REQUEST_HEAD: Duration = Duration::from_secs(10);
+
+/// Account data are asked for again after this.
+pub const PEOPLE_FRESH: Duration = Duration::from_secs(60);
+/// `getent` and `id` have this long.
+pub const PEOPLE_WAIT: Duration = Duration::from_secs(10);
+
+/// An account is asked for this often before its run is given up.
+pub const PEOPLE_TRIES: u32 = 3;
+
+/// Lines of a node's boot log in memory.
+pub const BOOT_LINES: usize = 200;
+/// A line of a boot log at most, in bytes.
+pub const BOOT_LINE_BYTES: usize = 4096;
+/// A node's boot log file at most, in bytes.
+pub const BOOT_FILE_BYTES: u64 = 256 << 10;
+
+/// Between two lists of one provider at the least.
+pub const LIST_PAUSE: Duration = Duration::from_millis(50);
+/// Calls of one provider at once.
+pub const PROVIDER_CALLS: usize = 8;
+/// How long open requests of users have at the end.
+pub const LAST_REQUESTS: Duration = Duration::from_secs(2);

@@ -1,0 +1,167 @@
+//! What will happen to a job, said at submit.
+use super::history;
+use super::start::usual_boot;
+use super::{Cx, detail, words};
+use pcluster_api::EstimateView;
+use pcluster_core::event::OfferingKey;
+use pcluster_core::node::Node;
+use pcluster_core::ledger::WHOLE;
+use pcluster_model::config::{Pool, SpotUse};
+use pcluster_model::{DurationMs, JobSpec, Price, Resources, Shape};
+
+/// The pool a job goes to: the first it names that holds it, else the default pool.
+#[must_use]
+pub fn pool_of<'a>(cx: &Cx<'a>, spec: &JobSpec) -> Option<&'a Pool> {
+    let config = cx.cluster.config()?;
+    let named = || spec.pools.iter().filter_map(|name| config.pool(name));
+    let fitting = named().find(|pool| cheapest(pool, spec).is_some());
+    fitting.or_else(|| named().next()).or_else(|| config.default_pool())
+}
+
+/// The cheapest shape of a pool that holds a job, with what is paid for it.
+fn cheapest<'a>(pool: &'a Pool, spec: &JobSpec) -> Option<(&'a Shape, Option<Price>)> {
+    let least = spec.least_per_node();
+    let fitting = pool.shapes.iter().filter(|shape| {
+        shape.usable().holds(&least) && (spec.gpu_type.is_empty() || shape.gpu_type == spec.gpu_type)
+    });
+    fitting
+        .map(|shape| (shape, price_of(pool, shape)))
+        .min_by_key(|(shape, price)| (price.is_none(), *price, shape.total.cpus))
+}
+
+fn price_of(pool: &Pool, shape: &Shape) -> Option<Price> {
+    match pool.spot {
+        SpotUse::Never => shape.price,
+        SpotUse::Prefer | SpotUse::Only => shape.spot_price.or(shape.price),
+    }
+}
+
+/// A job's largest share of a machine, in parts per million, as the ledger counts it.
+fn share(held: &Resources, usable: &Resources) -> u64 {
+    let part = |held: u64, whole: u64| match whole {
+        0 => 0,
+        _ => u64::try_from(u128::from(held) * u128::from(WHOLE) / u128::from(whole)).unwrap_or(WHOLE),
+    };
+    part(u64::from(held.cpus), u64::from(usable.cpus))
+        .max(part(held.memory_bytes, usable.memory_bytes))
+        .max(part(u64::from(held.gpus), u64::from(usable.gpus)))
+        .min(WHOLE)
+}
+
+/// What a job of this specification will take, when it starts, and what it costs. The job itself
+/// is not yet in the cluster.
+#[must_use]
+pub fn of(cx: &Cx<'_>, spec: &JobSpec) -> EstimateView {
+    let pool = pool_of(cx, spec);
+    let chosen = pool.and_then(|pool| cheapest(pool, spec));
+    let usable = chosen.map_or_else(Resources::default, |(shape, _)| shape.usable());
+    let each = spec.per_node_on(&usable);
+    let limit = spec.time_limit_ms.or_else(|| pool.and_then(|pool| pool.default_time_ms));
+    let tasks = spec.array.as_ref().map_or(1, |array| array.indices.len() as u64);
+    let (start, start_ms) = start_of(cx, spec, pool, chosen.map(|(shape, _)| shape));
+    let earlier = history::earlier(cx, &cx.reader.user, &spec.name);
+    let runtime = (earlier.runs > 0).then_some(DurationMs(earlier.runtime_ms));
+    let hourly = |price: Option<Price>| {
+        let part = i128::from(price?.0) * i128::from(share(&each, &usable)) / i128::from(WHOLE);
+        i64::try_from(part * i128::from(spec.nodes.max(1)) * i128::from(tasks)).ok().map(Price)
+    };
+    let price = hourly(chosen.and_then(|(_, price)| price));
+    let full = hourly(chosen.and_then(|(shape, _)| shape.price)).or(price);
+    let cost = |price: Option<Price>, span: Option<DurationMs>| Some(price?.for_span(span?).0);
+    // A node that starts for it has no known time only when none ever booted: then it is soon.
+    let from = start_ms.or_else(|| start.starts_with("starting").then(|| cx.wall_now()));
+    let length = runtime.or(limit).filter(|_| spec.array.is_none());
+    let end_ms = from.zip(length).and_then(|(from, ms)| from.checked_add_unsigned(ms.0));
+    EstimateView {
+        asked: asked_words(spec, pool, &each, limit),
+        start,
+        start_ms,
+        end_ms,
+        history_runs: earlier.runs,
+        cost_micro_usd: cost(price, runtime),
+        cost_at_most_micro_usd: cost(full, limit),
+        price_per_hour_micro_usd: price.map(|price| price.0),
+        budget_left_micro_usd: cx.cluster.account(cx.now).map(|account| account.left().0),
+        output: detail::expand(spec, &spec.output, None, None, cx.reader.user.as_str()),
+        notes: notes(spec, pool, &each, &earlier),
+    }
+}
+
+fn asked_words(spec: &JobSpec, pool: Option<&Pool>, each: &Resources, limit: Option<DurationMs>) -> String {
+    let nodes = if spec.nodes > 1 { format!("{} nodes of ", spec.nodes) } else { String::new() };
+    let tasks = match &spec.array {
+        Some(array) => format!("{} of ", words::counted(array.indices.len() as u64, "task")),
+        None => String::new(),
+    };
+    let limit = limit.map_or_else(|| "no time limit".into(), |limit| format!("at most {}", words::span(limit)));
+    let pool = pool.map_or_else(String::new, |pool| format!(", pool {}", pool.name));
+    format!("{tasks}{nodes}{}, {limit}{pool}", words::resources(each))
+}
+
+/// In words without a time, and the moment where it can be known.
+fn start_of(
+    cx: &Cx<'_>,
+    spec: &JobSpec,
+    pool: Option<&Pool>,
+    shape: Option<&Shape>,
+) -> (String, Option<i64>) {
+    let now = cx.wall_now();
+    if spec.hold {
+        return ("when it is released: it is held".into(), None);
+    }
+    if let Some(at) = spec.begin.filter(|at| at.0 > now) {
+        return ("not before the time it asked for".into(), Some(at.0));
+    }
+    let waits = spec.dependencies.iter().find(|dependency| {
+        cx.cluster.met(dependency) != pcluster_core::reason::Met::Yes
+    });
+    if let Some(dependency) = waits {
+        return (format!("after job {}", dependency.job), None);
+    }
+    let (Some(pool), Some(shape)) = (pool, shape) else { return ("unknown".into(), None) };
+    let wanted = spec.nodes.max(1) as usize;
+    let waiting = cx.cluster.queued_jobs().any(|job| job.pool == pool.name && job.held_by.is_none());
+    let fits = |node: &&Node| node.free().holds(&spec.per_node_on(&node.usable));
+    let ready = |node: &&Node| node.is_ready() && cx.cluster.is_connected(node.id);
+    let free: Vec<&str> = cx
+        .cluster
+        .living_nodes(&pool.name)
+        .filter(ready)
+        .filter(fits)
+        .map(|node| node.name.as_str())
+        .take(wanted)
+        .collect();
+    if free.len() == wanted && !waiting {
+        return (format!("at once on {}", free.join(", ")), Some(now));
+    }
+    let living = cx.cluster.living_nodes(&pool.name).count();
+    if living + wanted - free.len() > pool.max as usize {
+        let ends = super::start::ends_in_pool(cx, &pool.name);
+        let ahead = cx.cluster.volatile.report.ahead.get(&pool.name).map_or(0, Vec::len);
+        let at = ends.get(ahead).map(|(at, _)| (*at).max(now));
+        return ("when there is room: the pool has all the nodes it may have".into(), at);
+    }
+    let spot = pool.spot != SpotUse::Never && shape.spot_price.is_some();
+    let key = OfferingKey { pool: pool.name.clone(), shape: shape.name.clone(), spot };
+    let boot = usual_boot(cx.cluster, &key);
+    let how = if spot { " spot" } else { "" };
+    let text = format!("starting {} x {}{how} for it", wanted - free.len(), shape.name);
+    (text, boot.map(|boot| cx.wall(cx.now + boot)))
+}
+
+/// What is assumed, said once each.
+fn notes(spec: &JobSpec, pool: Option<&Pool>, each: &Resources, earlier: &history::Earlier) -> Vec<String> {
+    let mut notes = Vec::new();
+    if spec.time_limit_ms.is_none()
+        && let Some(limit) = pool.and_then(|pool| pool.default_time_ms)
+    {
+        notes.push(format!("no time limit given: the pool's {} is taken (--time)", words::span(limit)));
+    }
+    let used = earlier.max_rss_bytes;
+    if used > 0 && each.memory_bytes > used.saturating_mul(2) && each.memory_bytes > 1 << 30 {
+        let runs = words::counted(u64::from(earlier.memory_runs), "run");
+        let less = words::mem_option_above(used + used / 10);
+        notes.push(format!("your last {runs} of {} used at most {}: --mem {less} would do", spec.name, words::size(used)));
+    }
+    notes
+}

@@ -1,0 +1,67 @@
+//! Why something waits: a stable word and a text that fits a table.
+use super::Cx;
+use pcluster_api::ReasonView;
+use pcluster_core::Job;
+use pcluster_core::plan::Wait;
+use pcluster_core::reason::Reason;
+
+/// The reason of the pending tasks of a job.
+#[must_use]
+pub fn of(cx: &Cx<'_>, job: &Job) -> ReasonView {
+    view(cx, &cx.cluster.reason(job, cx.now))
+}
+
+/// A reason for a table.
+#[must_use]
+pub fn view(cx: &Cx<'_>, reason: &Reason) -> ReasonView {
+    let (word, short) = match reason {
+        Reason::Held { by } => ("held", format!("held by {}", cx.name_of(by))),
+        Reason::Begin { at } => ("begin", format!("not before {}", cx.clock(at.0))),
+        Reason::Dependency(state) => ("dependency", format!("after {}", label(state))),
+        Reason::DependencyNever(state) => {
+            ("dependency_failed", format!("never: needs {}", label(state)))
+        }
+        Reason::Throttle { limit } => ("throttle", format!("{limit} at once")),
+        Reason::Waits(None) => ("planning", "just submitted".into()),
+        Reason::Waits(Some(wait)) => wait_words(wait),
+    };
+    ReasonView { word: word.into(), short }
+}
+
+fn label(state: &pcluster_core::reason::DependencyState) -> String {
+    match state.dependency.task {
+        Some(task) => format!("{}_{task}", state.dependency.job),
+        None => state.dependency.job.to_string(),
+    }
+}
+
+fn wait_words(wait: &Wait) -> (&'static str, String) {
+    match wait {
+        Wait::NodeBoots { .. } | Wait::NodeWanted { .. } => ("node_boots", "node boots".into()),
+        Wait::PoolMax { max: 1, .. } => ("pool_max", "the node is full".into()),
+        Wait::PoolMax { max, .. } => ("pool_max", format!("all {max} nodes are full")),
+        Wait::Turn { after } => ("priority", format!("behind {after}")),
+        Wait::NotReached => ("priority", "its turn".into()),
+        Wait::Budget { .. } => ("budget", "budget is used up".into()),
+        Wait::Rested { class, .. } => rested_words(class),
+        Wait::Canary { .. } => ("launch_failed", "boots fail, one is tried".into()),
+        Wait::NoShape => ("no_room", "no node can hold it".into()),
+        Wait::Closing => ("closing", "the cluster goes down".into()),
+    }
+}
+
+fn rested_words(class: &str) -> (&'static str, String) {
+    match class {
+        "no_capacity" => ("no_capacity", "no capacity".into()),
+        "quota" => ("quota", "quota is used up".into()),
+        "boot_failed" => ("launch_failed", "boots fail".into()),
+        "denied" => ("launch_failed", "launching is denied".into()),
+        _ => ("launch_failed", "launching failed".into()),
+    }
+}
+
+/// True when the last plan covers the pending tasks with a node that boots: users see `starting`.
+#[must_use]
+pub fn is_covered(reason: &Reason) -> bool {
+    matches!(reason, Reason::Waits(Some(Wait::NodeBoots { .. } | Wait::NodeWanted { .. })))
+}

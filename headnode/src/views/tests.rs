@@ -1,0 +1,459 @@
+//! Views over a cluster that went through a day: inputs in, pages out.
+use super::*;
+use super::rows::Filter;
+use pcluster_api::{CostBy, JobState};
+use pcluster_core::input::{AgentSaid, Input, LaunchedInstance, ListedInstance, ProviderSaid, Request};
+use pcluster_core::reply::Reply;
+use pcluster_core::{Effect, Order};
+use pcluster_model::config::{Config, ProviderKind};
+use pcluster_model::{
+    ArraySpec, BlobHash, ClusterId, Dependency, DependencyKind, DurationMs, InstanceRef, JobId,
+    JobSpec, NodeId, RunId,
+};
+use pcluster_wire::{Exit, Facts, RunEnd, Usage};
+use std::collections::BTreeMap;
+
+/// The configuration of a file with this pool.
+pub fn config_of(compute: &str, rest: &str) -> Config {
+    let text = format!("{rest}\nprovider = \"process\"\ncompute = {{ {compute} }}\n");
+    let source = pcluster_config::Source {
+        file_name: "cluster.toml".into(),
+        folder: "/lab".into(),
+        in_system_dir: false,
+    };
+    let machine = pcluster_config::Machine {
+        cpus: 8,
+        memory_bytes: 32 << 30,
+        hostname: "head".into(),
+        home: "/root".into(),
+        zone_offset_ms: 0,
+    };
+    pcluster_config::parse(&text, &source, &machine).config.expect("the file is right")
+}
+
+pub fn config() -> Config {
+    config_of("cpus = 4, memory = \"8 GB\", max = 2, price = \"$0.36/h\", idle_timeout = \"60 s\"", "")
+}
+
+pub fn spec(name: &str, cpus: u32, limit_ms: u64) -> JobSpec {
+    let zeros = BlobHash([0; 32]);
+    serde_json::from_value(serde_json::json!({
+        "name": name, "cpus_per_task": cpus, "output": "%x-%j.out", "script": zeros,
+        "environment": zeros, "work_dir": "/lab/run", "time_limit_ms": limit_ms,
+    }))
+    .expect("a spec with defaults")
+}
+
+pub fn user(name: &str, uid: u32) -> Principal {
+    Principal { user: name.into(), uid, gid: uid, admin: false }
+}
+
+pub fn admin() -> Principal {
+    Principal { user: "root".into(), uid: 0, gid: 0, admin: true }
+}
+
+/// A cluster with hands that do what they are told at once.
+pub struct Lab {
+    pub cluster: Cluster,
+    pub now: Timestamp,
+    launched: BTreeMap<NodeId, ListedInstance>,
+    /// Nodes that wait for `boot`.
+    pub booting: Vec<NodeId>,
+    started: Vec<(NodeId, RunId)>,
+}
+
+impl Lab {
+    pub fn new(config: Config) -> Self {
+        let mut lab = Self {
+            cluster: Cluster::new(ClusterId::from("0123456789abcdef")),
+            // 22 Nov 2026, 12:00 UTC.
+            now: Timestamp(1_795_348_800_000),
+            launched: BTreeMap::new(),
+            booting: Vec::new(),
+            started: Vec::new(),
+        };
+        lab.give(Input::Started { version: "1".into(), config: Box::new(config), offset_ms: 0 });
+        lab
+    }
+
+    pub fn give(&mut self, input: Input) -> Reply {
+        let prepared = self.cluster.prepare(self.now, vec![input]);
+        let committed = prepared.commit(|_, _| Ok::<(), ()>(())).expect("memory never fails");
+        let mut released = committed.release(&mut self.cluster, self.now);
+        for effect in released.effects {
+            self.carry_out(effect);
+        }
+        released.replies.remove(0)
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Launch(plan) => {
+                let launched_at = self.now;
+                let nodes: Vec<NodeId> = (0..u32::try_from(plan.names.len()).unwrap())
+                    .map(|index| NodeId { launch: plan.launch, index })
+                    .collect();
+                let answer = nodes.iter().map(|node| {
+                    let instance = InstanceRef(format!("p-{node}"));
+                    self.launched.insert(*node, ListedInstance {
+                        instance: instance.clone(),
+                        launch: node.launch,
+                        index: Some(node.index),
+                        ended_at: None,
+                        ended_estimated: false,
+                        launched_at,
+                    });
+                    Ok(LaunchedInstance { index: node.index, instance, launched_at })
+                });
+                let answer = Ok(answer.collect());
+                self.booting.extend(nodes);
+                self.give(Input::ProviderSaid(ProviderSaid::Launched { launch: plan.launch, answer }));
+            }
+            Effect::Terminate { node, .. } => {
+                if let Some(listed) = self.launched.get_mut(&node) {
+                    listed.ended_at.get_or_insert(self.now);
+                }
+                self.give(Input::ProviderSaid(ProviderSaid::Terminated { node, error: None }));
+            }
+            Effect::Tell { node, order: Order::Start(plan), .. } => {
+                self.started.push((node, plan.run));
+            }
+            Effect::Tell { .. } | Effect::TerminateUnknown { .. } => {}
+        }
+    }
+
+    pub fn submit(&mut self, who: &Principal, spec: JobSpec) -> JobId {
+        let request = Request::Submit { spec: Box::new(spec), key: None };
+        match self.give(Input::Request { principal: who.clone(), request }) {
+            Reply::Submitted { job, .. } => job,
+            other => panic!("submit was answered with {other:?}"),
+        }
+    }
+
+    pub fn ask(&mut self, who: &Principal, request: Request) -> Reply {
+        self.give(Input::Request { principal: who.clone(), request })
+    }
+
+    /// Time passes in steps that no timeout of silence notices.
+    pub fn pass(&mut self, span: DurationMs) {
+        let end = self.now + span;
+        while self.now < end {
+            self.now = end.min(self.now + DurationMs::from_secs(10));
+            let nodes: Vec<NodeId> = self.launched.keys().copied().collect();
+            for node in nodes {
+                if self.cluster.is_connected(node) {
+                    self.give(Input::AgentSaid { node, said: AgentSaid::Heartbeat });
+                }
+            }
+            self.list();
+            self.give(Input::Tick);
+        }
+    }
+
+    pub fn list(&mut self) {
+        let instances = self.launched.values().cloned().collect();
+        let said =
+            ProviderSaid::Listed { provider: ProviderKind::Process, asked_at: self.now, instances };
+        self.give(Input::ProviderSaid(said));
+    }
+
+    /// Everything that boots says hello.
+    pub fn boot(&mut self) {
+        for node in std::mem::take(&mut self.booting) {
+            let usable = self.cluster.nodes[&node].shape.usable();
+            let facts = Box::new(Facts { usable, clock: self.now, ..Facts::default() });
+            let said = AgentSaid::Hello {
+                key: format!("k{node}"),
+                token_valid: true,
+                boot_id: "b".into(),
+                facts,
+                runs: Vec::new(),
+            };
+            self.give(Input::AgentSaid { node, said });
+        }
+    }
+
+    /// Every run that was told to start says that it has.
+    pub fn start(&mut self) {
+        for (node, run) in self.started.clone() {
+            let said = AgentSaid::RunStarted { run, started_at: self.now };
+            self.give(Input::AgentSaid { node, said });
+        }
+    }
+
+    /// Every started run ends like this.
+    pub fn end(&mut self, exit: Exit) {
+        for (node, run) in std::mem::take(&mut self.started) {
+            let started_at = self.cluster.started_at(run).unwrap_or(self.now);
+            let usage = Usage {
+                user_cpu_ms: 500,
+                system_cpu_ms: 100,
+                max_rss_bytes: 300 << 20,
+                output_bytes: 0,
+            };
+            let end = RunEnd { run, exit: exit.clone(), usage, started_at, ended_at: self.now };
+            self.give(Input::AgentSaid { node, said: AgentSaid::RunEnded(end) });
+        }
+    }
+
+    pub fn cx<'a>(&'a self, reader: &'a Principal) -> Cx<'a> {
+        Cx { cluster: &self.cluster, now: self.now, reader }
+    }
+
+    fn why(&self, reader: &Principal, job: JobId) -> pcluster_api::WhyView {
+        why::job(&self.cx(reader), &self.cluster.jobs[&job], None)
+    }
+
+    fn rows(&self, reader: &Principal, filter: &Filter) -> Vec<(String, JobState)> {
+        let list = rows::list(&self.cx(reader), filter);
+        list.jobs.into_iter().map(|row| (row.id, row.state)).collect()
+    }
+}
+
+fn row(id: &str, state: JobState) -> (String, JobState) {
+    (id.into(), state)
+}
+
+#[test]
+fn a_job_is_starting_while_its_node_boots_then_runs_then_is_history() {
+    let (ana, mine) = (user("ana", 1000), Filter::default());
+    let mut lab = Lab::new(config());
+    let job = lab.submit(&ana, spec("align", 2, 600_000));
+    assert_eq!(lab.rows(&ana, &mine), [row("1", JobState::Starting)]);
+    assert_eq!(lab.why(&ana, job).word, "node_boots");
+    lab.pass(DurationMs::from_secs(30));
+    lab.boot();
+    lab.start();
+    assert_eq!(lab.rows(&ana, &mine), [row("1", JobState::Running)]);
+    lab.pass(DurationMs::from_secs(100));
+    lab.end(Exit::Code(3));
+    assert_eq!(lab.rows(&ana, &mine), []);
+    let all = Filter { finished: true, ..Filter::default() };
+    let list = rows::list(&lab.cx(&ana), &all);
+    let outcome = list.jobs[0].outcome.clone().unwrap();
+    assert_eq!((outcome.word.as_str(), outcome.exit_code, outcome.wait_code), ("failed", Some(3), 3));
+    assert_eq!(list.jobs[0].elapsed_ms, 100_000);
+    let jobs: Vec<Job> = lab.cluster.jobs.values().cloned().collect();
+    let entries = history::list(&lab.cx(&ana), &jobs, None, 10);
+    assert_eq!((entries.jobs[0].cpu_ms, entries.jobs[0].max_rss_bytes), (600, 300 << 20));
+}
+
+#[test]
+fn an_array_is_a_row_for_each_live_task_and_one_for_the_rest() {
+    let ana = user("ana", 1000);
+    let mut lab = Lab::new(config());
+    let indices = (1..=12).collect();
+    let mut asked = spec("call", 4, 600_000);
+    asked.array = Some(ArraySpec { indices, throttle: Some(2) });
+    lab.submit(&ana, asked);
+    lab.boot();
+    lab.start();
+    let list = rows::list(&lab.cx(&ana), &Filter::default());
+    let ids: Vec<&str> = list.jobs.iter().map(|row| row.id.as_str()).collect();
+    assert_eq!(ids, ["1_1", "1_2", "1_[3-12]"]);
+    let rest = &list.jobs[2];
+    assert_eq!((rest.count, rest.tasks.as_deref()), (10, Some("3-12")));
+    assert_eq!(rest.reason.as_ref().unwrap().short, "2 at once");
+    assert_eq!(rest.expected_start_ms, Some(lab.now.0 + 600_000));
+}
+
+#[test]
+fn others_see_place_and_size_and_nothing_private() {
+    let (ana, bo) = (user("ana", 1000), user("bo", 1001));
+    let mut lab = Lab::new(config());
+    let job = lab.submit(&ana, JobSpec { comment: "secret".into(), ..spec("align", 2, 600_000) });
+    lab.boot();
+    lab.start();
+    lab.pass(DurationMs::from_secs(100));
+    let by = |reader: &Principal| {
+        detail::of(&lab.cx(reader), &lab.cluster.jobs[&job], None, Some("#!/bin/sh".into()))
+    };
+    let (mine, others) = (by(&ana), by(&bo));
+    assert_eq!(mine.work_dir.as_deref(), Some("/lab/run"));
+    assert_eq!(mine.output.as_deref(), Some("/lab/run/align-1.out"));
+    assert!(mine.rows[0].cost_micro_usd.unwrap() > 0);
+    assert!(mine.script.is_some() && mine.comment.is_some());
+    assert_eq!(others.rows[0].node_names, mine.rows[0].node_names);
+    assert_eq!(others.rows[0].cost_micro_usd, None);
+    assert_eq!((others.output, others.work_dir, others.comment, others.script), (None, None, None, None));
+    let listed = rows::list(&lab.cx(&bo), &Filter::default());
+    assert_eq!((listed.jobs.len(), listed.others, listed.other_users), (0, 1, 1));
+}
+
+#[test]
+fn why_names_the_nearest_node_and_the_change_that_fits() {
+    let ana = user("ana", 1000);
+    let mut lab = Lab::new(config_of("cpus = 4, memory = \"8 GB\", max = 1", ""));
+    lab.submit(&ana, spec("index", 3, 600_000));
+    lab.boot();
+    lab.start();
+    let job = lab.submit(&ana, spec("align", 2, 600_000));
+    let why = lab.why(&ana, job);
+    assert_eq!(why.word, "pool_max");
+    assert!(why.headline.starts_with("job 2 (align) waits for room"), "{}", why.headline);
+    assert!(why.facts.iter().any(|(_, text)| text.ends_with("1 of 2 CPUs, 1.8 of 3.6 GB free   <- nearest") || text.contains("1 of 2 CPUs")), "{why:?}");
+    assert!(why.change[0].starts_with("-c 1"), "{why:?}");
+}
+
+#[test]
+fn why_of_a_dependency_counts_and_says_never() {
+    let ana = user("ana", 1000);
+    let mut lab = Lab::new(config());
+    let first = lab.submit(&ana, spec("call", 2, 600_000));
+    let after = Dependency { kind: DependencyKind::AfterOk, job: first, task: None };
+    let second =
+        lab.submit(&ana, JobSpec { dependencies: vec![after], ..spec("joint", 1, 600_000) });
+    assert_eq!(lab.why(&ana, second).headline, "job 2 (joint) waits for job 1 (call, afterok): it waits itself");
+    lab.boot();
+    lab.start();
+    lab.end(Exit::Code(1));
+    let why = lab.why(&ana, second);
+    assert_eq!(why.word, "dependency_failed");
+    assert_eq!(why.headline, "job 2 (joint) can never start: it needs job 1, and 1 failed (exit 1)");
+    assert_eq!(why.change, ["pcluster rerun --failed 1   then   pcluster update 2 --after-ok ID"]);
+}
+
+#[test]
+fn a_held_job_says_who_holds_it() {
+    let (ana, bo) = (user("ana", 1000), user("bo", 1001));
+    let mut lab = Lab::new(config());
+    let job = lab.submit(&ana, JobSpec { hold: true, ..spec("train", 1, 600_000) });
+    assert_eq!(lab.why(&ana, job).headline, "job 1 (train) is held by you");
+    assert_eq!(lab.why(&bo, job).headline, "job 1 (train) is held by ana");
+    assert_eq!(lab.rows(&ana, &Filter::default()), [row("1", JobState::Held)]);
+}
+
+#[test]
+fn buckets_add_up_to_spans_while_they_are_open_and_when_they_are_closed() {
+    let (ana, root) = (user("ana", 1000), admin());
+    let mut lab = Lab::new(config());
+    lab.submit(&ana, spec("align", 3, 600_000));
+    lab.pass(DurationMs::from_secs(20));
+    lab.boot();
+    lab.start();
+    lab.pass(DurationMs::from_secs(100));
+    let sums = |view: &pcluster_api::CostView| {
+        let b = &view.buckets;
+        b.job_micro_usd + b.boot_micro_usd + b.idle_busy_micro_usd + b.idle_empty_micro_usd + b.drain_micro_usd
+    };
+    let open = cost::view(&lab.cx(&root), CostBy::User, None, true);
+    // 120 s at $0.36 an hour.
+    assert_eq!((open.nodes_micro_usd, sums(&open), open.open_spans), (12_000, 12_000, 1));
+    assert_eq!(open.buckets.boot_micro_usd, 2_000);
+    lab.end(Exit::Code(0));
+    lab.pass(DurationMs::from_secs(120));
+    let closed = cost::view(&lab.cx(&root), CostBy::User, None, true);
+    let spans: i64 = lab.cluster.ledger.spans.values().map(|span| span.total.0).sum();
+    assert_eq!((closed.spans, closed.open_spans), (1, 0));
+    assert_eq!((closed.nodes_micro_usd, sums(&closed)), (spans, spans));
+    assert_eq!(closed.by[0].key, "ana");
+    assert_eq!(closed.by[0].cost_micro_usd, closed.buckets.job_micro_usd);
+    for by in [CostBy::Job, CostBy::Pool, CostBy::Day, CostBy::Account] {
+        let view = cost::view(&lab.cx(&root), by, None, true);
+        assert_eq!(view.by.iter().map(|row| row.cost_micro_usd).sum::<i64>(), closed.buckets.job_micro_usd);
+    }
+    let others = cost::view(&lab.cx(&user("bo", 1001)), CostBy::User, None, false);
+    assert_eq!((others.nodes_micro_usd, others.by.len()), (spans, 0));
+}
+
+#[test]
+fn the_bill_of_an_array_is_divided_among_its_tasks() {
+    let ana = user("ana", 1000);
+    let mut lab = Lab::new(config());
+    let mut asked = spec("call", 2, 600_000);
+    asked.array = Some(ArraySpec { indices: (1..=2).collect(), throttle: None });
+    let job = lab.submit(&ana, asked);
+    lab.boot();
+    lab.start();
+    lab.pass(DurationMs::from_secs(100));
+    let cx = lab.cx(&ana);
+    let costs = money::JobCosts::of_job(&cx, &lab.cluster.jobs[&job]);
+    let rows = rows::of_job(&cx, &lab.cluster.jobs[&job], None, true, &costs);
+    let sum: i64 = rows.iter().map(|row| row.cost_micro_usd.unwrap()).sum();
+    assert_eq!((rows.len(), sum), (2, costs.get(job).0));
+}
+
+#[test]
+fn nodes_show_boot_use_and_the_moment_they_stop() {
+    let root = admin();
+    let mut lab = Lab::new(config());
+    lab.submit(&root_as_ana(), spec("align", 2, 600_000));
+    let phase = |lab: &Lab| {
+        let node = node::list(&lab.cx(&root)).nodes[0].clone();
+        (node.state, node.jobs, node.stops_at_ms)
+    };
+    assert_eq!(phase(&lab), ("booting".into(), vec![], None));
+    lab.boot();
+    lab.start();
+    assert_eq!(phase(&lab), ("busy".into(), vec!["1".into()], None));
+    lab.end(Exit::Code(0));
+    assert_eq!(phase(&lab), ("idle".into(), vec![], Some(lab.now.0 + 60_000)));
+    let listed = node::list(&lab.cx(&root));
+    assert_eq!(listed.price_per_hour_micro_usd, 360_000);
+    let why = why_node::node(&lab.cx(&root), lab.cluster.node_named("compute-1").unwrap());
+    assert!(why.headline.starts_with("node compute-1 is idle and stops at"), "{}", why.headline);
+    lab.pass(DurationMs::from_secs(90));
+    assert_eq!(node::list(&lab.cx(&root)).nodes.len(), 0);
+}
+
+fn root_as_ana() -> Principal {
+    user("ana", 1000)
+}
+
+#[test]
+fn a_node_that_did_not_boot_stays_listed_and_needs_attention() {
+    let root = admin();
+    let mut lab = Lab::new(config());
+    lab.submit(&root_as_ana(), spec("align", 2, 600_000));
+    lab.pass(DurationMs::from_mins(4));
+    let failed: Vec<String> = node::list(&lab.cx(&root))
+        .nodes
+        .into_iter()
+        .filter(|node| node.state == "failed")
+        .map(|node| node.name)
+        .collect();
+    assert_eq!(failed, ["compute-1"]);
+    let status = status::view(&lab.cx(&root), status::HeadFacts::default());
+    assert!(status.attention.iter().any(|(label, _)| label == "compute-1"), "{:?}", status.attention);
+    assert_eq!(status.nodes_failed_last_hour, 1);
+}
+
+#[test]
+fn an_estimate_learns_from_the_last_two_runs() {
+    let ana = user("ana", 1000);
+    let mut lab = Lab::new(config());
+    let first = estimate::of(&lab.cx(&ana), &spec("align", 2, 3_600_000));
+    assert_eq!(first.start, "starting 1 x 4c for it");
+    assert_eq!((first.history_runs, first.cost_micro_usd), (0, None));
+    assert_eq!(first.cost_at_most_micro_usd, Some(180_000));
+    for seconds in [100, 200] {
+        lab.submit(&ana, spec("align", 2, 3_600_000));
+        lab.boot();
+        lab.start();
+        lab.pass(DurationMs::from_secs(seconds));
+        lab.end(Exit::Code(0));
+    }
+    let next = estimate::of(&lab.cx(&ana), &spec("align", 2, 3_600_000));
+    assert_eq!(next.start, "at once on compute-1");
+    assert_eq!((next.history_runs, next.end_ms), (2, Some(lab.now.0 + 150_000)));
+    assert_eq!(next.cost_micro_usd, Some(7_500));
+}
+
+#[test]
+fn status_counts_and_down_says_what_is_left() {
+    let root = admin();
+    let mut lab = Lab::new(config());
+    lab.submit(&root_as_ana(), spec("align", 4, 600_000));
+    lab.boot();
+    lab.start();
+    lab.submit(&root_as_ana(), JobSpec { hold: true, ..spec("later", 4, 600_000) });
+    lab.list();
+    let status = status::view(&lab.cx(&root), status::HeadFacts::default());
+    assert_eq!((status.jobs_running, status.jobs_held, status.nodes_busy), (1, 1, 1));
+    assert_eq!((status.instances_listed, status.instances_unknown), (1, 0));
+    assert_eq!((status.phase.as_str(), status.attention.len()), ("up", 0));
+    lab.ask(&root, Request::Down { now: false });
+    let down = status::down(&lab.cx(&root));
+    assert_eq!((down.phase.as_str(), down.running, down.waiting), ("closing", 1, 1));
+    assert_eq!(down.last_end_ms, Some(lab.now.0 + 600_000));
+}
