@@ -246,9 +246,11 @@ impl Agent {
             if let Some((_, until)) = &self.exit
                 && (self.brain.live_runs() == 0 || Instant::now() >= *until)
             {
-                return Ok(self.leave().await);
+                break;
             }
         }
+        // Outside the loop, whose own sender would keep the connection open.
+        Ok(self.leave().await)
     }
 
     fn restart(mut self) -> Result<ExitCode> {

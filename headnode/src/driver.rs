@@ -121,7 +121,8 @@ impl<L: Log, O: Outlet> Driver<L, O> {
             if !batch.is_empty() {
                 self.turn(now, batch)?;
             }
-            self.awake_by = self.clock.now() + self.wait(self.clock.now());
+            // From the moment the inbox was read: a batch that took long is a stall as well.
+            self.awake_by = now + self.wait(self.clock.now());
             if self.is_over(now) {
                 return Ok(Ended::Closed);
             }

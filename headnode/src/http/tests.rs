@@ -1,0 +1,498 @@
+//! The interface as a client sees it: real router, real store, a loop without hands.
+use super::*;
+use crate::app::HeadFacts;
+use crate::blobs::Blobs;
+use crate::clock::{Clock, SystemTime};
+use crate::disk::DiskWatch;
+use crate::inbox::{Asked, From, inbox};
+use crate::logs::{BootLogs, OutputTails};
+use crate::metrics::Metrics;
+use crate::mirror::Mirror;
+use crate::people::People;
+use crate::scratch::Scratch;
+use crate::views::tests::{admin, config, user};
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use base64::Engine;
+use http_body_util::{BodyExt, Full};
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+use pcluster_api::*;
+use pcluster_core::input::{AgentSaid, Input, LaunchedInstance, ProviderSaid};
+use pcluster_core::{Cluster, Effect, Order};
+use pcluster_model::{ClusterId, InstanceRef, NodeId, RunId, Timestamp};
+use pcluster_store::EventStore;
+use pcluster_wire::{Exit, Facts, RunEnd, Usage};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Longer than anything here takes; a test that gets there has failed.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+struct Bench {
+    app: AppState,
+    router: Router,
+    effects: Arc<Mutex<Vec<Effect>>>,
+    work: tokio::task::JoinHandle<()>,
+    _scratch: Scratch,
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.work.abort();
+    }
+}
+
+/// The loop: decide, commit, mirror, answer; effects are kept for the test to carry out.
+async fn turn(
+    mut cluster: Cluster,
+    mut store: EventStore,
+    mut inbox: crate::inbox::Inbox,
+    (mirror, clock, changes): (Mirror, Clock, watch::Sender<u64>),
+    effects: Arc<Mutex<Vec<Effect>>>,
+) {
+    while let Some(Asked { input, from }) = inbox.next().await {
+        let now = clock.now();
+        let prepared = cluster.prepare(now, vec![input.clone()]);
+        let committed = prepared.commit(|events, rows| store.commit(events, rows)).unwrap();
+        mirror.follow(now, &[input], committed.events());
+        let mut released = committed.release(&mut cluster, now);
+        effects.lock().unwrap().extend(released.effects);
+        changes.send_modify(|number| *number += 1);
+        if let From::Client(answer) = from {
+            let _ = answer.send(released.replies.remove(0));
+        }
+    }
+}
+
+async fn bench() -> Bench {
+    let scratch = Scratch::new("http");
+    let (store, _) = EventStore::open(&scratch.path().join("events.db")).unwrap();
+    let new = || Cluster::new(ClusterId::from("0123456789abcdef"));
+    let disk = DiskWatch::of(scratch.path());
+    let (submit, inbox) = inbox(disk.clone());
+    let (mirror, clock) = (Mirror::new(new()), Clock::start(Arc::new(SystemTime), Timestamp(0)));
+    let (changes, changed) = watch::channel(0);
+    let app = AppState {
+        mirror: mirror.clone(),
+        submit: submit.clone(),
+        blobs: Blobs::open(&scratch.path().join("blobs")).unwrap(),
+        logs: OutputTails::open(&scratch.path().join("output")).unwrap(),
+        boot_logs: BootLogs::open(&scratch.path().join("boot")).unwrap(),
+        facts: Arc::new(HeadFacts {
+            version: "0.1.0",
+            pid: 1,
+            uid: 0,
+            started_at: clock.now(),
+            state_dir: scratch.path().into(),
+            config_file: "/lab/cluster.toml".into(),
+            node_address: "127.0.0.1:7443".into(),
+            notes: Vec::new(),
+        }),
+        store_path: store.path().into(),
+        clock: clock.clone(),
+        disk,
+        people: People::new(0),
+        metrics: Metrics::new(),
+        changes: changed,
+    };
+    let effects: Arc<Mutex<Vec<Effect>>> = Arc::default();
+    let loop_parts = (mirror, clock, changes);
+    let work = tokio::spawn(turn(new(), store, inbox, loop_parts, Arc::clone(&effects)));
+    let started =
+        Input::Started { version: "0.1.0".into(), config: Box::new(config()), offset_ms: 0 };
+    submit.ask(started).await.unwrap();
+    Bench { router: router(app.clone()), app, effects, work, _scratch: scratch }
+}
+
+impl Bench {
+    async fn send(
+        &self,
+        who: Option<&Principal>,
+        method: &str,
+        path: &str,
+        body: Option<serde_json::Value>,
+    ) -> Response {
+        let mut request = axum::http::Request::builder().method(method).uri(path);
+        if body.is_some() {
+            request = request.header("content-type", "application/json");
+        }
+        let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
+        let mut request = request.body(Full::new(body)).unwrap();
+        if let Some(who) = who {
+            request.extensions_mut().insert(who.clone());
+        }
+        let service = TowerToHyperService::new(self.router.clone());
+        tokio::time::timeout(DEADLINE, service.call(request)).await.expect("an answer").unwrap()
+    }
+
+    async fn get<T: DeserializeOwned>(&self, who: &Principal, path: &str) -> T {
+        read(self.send(Some(who), "GET", path, None).await).await.1.unwrap()
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        who: &Principal,
+        path: &str,
+        body: serde_json::Value,
+    ) -> Result<T, Problem> {
+        read(self.send(Some(who), "POST", path, Some(body)).await).await.1
+    }
+
+    async fn submit(&self, who: &Principal, changes: serde_json::Value) -> Result<SubmitResponse, Problem> {
+        self.post(who, "/v1/jobs", submission(changes)).await
+    }
+
+    /// Launches what is wanted, lets it say hello, and returns the runs that were told to start.
+    async fn boot(&self) -> Vec<(NodeId, RunId)> {
+        let mut started = Vec::new();
+        loop {
+            let effects = std::mem::take(&mut *self.effects.lock().unwrap());
+            if effects.is_empty() {
+                return started;
+            }
+            for effect in effects {
+                match effect {
+                    Effect::Launch(plan) => self.launch(plan.launch, plan.names.len()).await,
+                    Effect::Tell { node, order: Order::Start(plan), .. } => started.push((node, plan.run)),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    async fn launch(&self, launch: pcluster_model::LaunchId, count: usize) {
+        let now = self.app.clock.now();
+        for index in 0..u32::try_from(count).unwrap() {
+            let node = NodeId { launch, index };
+            let instance = InstanceRef(format!("p-{node}"));
+            let seen = LaunchedInstance { index, instance, launched_at: now };
+            let answer = Ok(vec![Ok(seen)]);
+            self.give(Input::ProviderSaid(ProviderSaid::Launched { launch, answer })).await;
+            let usable = self.app.mirror.read().nodes[&node].shape.usable();
+            let facts = Box::new(Facts { usable, clock: now, ..Facts::default() });
+            let said = AgentSaid::Hello {
+                key: format!("k{node}"),
+                token_valid: true,
+                boot_id: "b".into(),
+                facts,
+                runs: Vec::new(),
+            };
+            self.give(Input::AgentSaid { node, said }).await;
+        }
+    }
+
+    async fn give(&self, input: Input) {
+        self.app.submit.ask(input).await.unwrap();
+    }
+
+    async fn end(&self, (node, run): (NodeId, RunId), code: i32, output_bytes: u64) {
+        let at = self.app.clock.now();
+        let usage = Usage { output_bytes, ..Usage::default() };
+        let end = RunEnd { run, exit: Exit::Code(code), usage, started_at: at, ended_at: at };
+        self.give(Input::AgentSaid { node, said: AgentSaid::RunEnded(end) }).await;
+    }
+}
+
+fn submission(changes: serde_json::Value) -> serde_json::Value {
+    let base64 = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+    let zeros = "0".repeat(64);
+    let mut request = json!({
+        "spec": {
+            "name": "align", "cpus_per_task": 2, "output": "o-%j.txt", "script": zeros,
+            "environment": zeros, "work_dir": "/lab/run", "time_limit_ms": 600_000,
+        },
+        "script_base64": base64("#!/bin/sh\necho hello\n"),
+        "environment_base64": base64("PATH=/bin\0"),
+    });
+    for (name, value) in changes.as_object().unwrap() {
+        match request["spec"].get(name) {
+            _ if request.get(name).is_some() || ["key", "estimate_only"].contains(&name.as_str()) => {
+                request[name] = value.clone();
+            }
+            _ => request["spec"][name] = value.clone(),
+        }
+    }
+    request
+}
+
+async fn read<T: DeserializeOwned>(response: Response) -> (StatusCode, Result<T, Problem>) {
+    let status = response.status();
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    if status.is_success() {
+        return (status, Ok(serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))));
+    }
+    let problem: Problem = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+    assert_eq!(problem.kind.status(), status.as_u16());
+    (status, Err(problem))
+}
+
+#[tokio::test]
+async fn a_submitted_job_is_in_the_next_list_and_its_script_is_kept() {
+    let (bench, ana) = (bench().await, user("ana", 1000));
+    let answer = bench.submit(&ana, json!({})).await.unwrap();
+    assert_eq!((answer.job, answer.repeated), (1, false));
+    assert_eq!(answer.estimate.output, "/lab/run/o-1.txt");
+    let list: JobList = bench.get(&ana, "/v1/jobs").await;
+    assert_eq!(list.jobs[0].id, "1");
+    let detail: JobDetail = bench.get(&ana, "/v1/jobs/job:1").await;
+    assert_eq!(detail.script.as_deref(), Some("#!/bin/sh\necho hello\n"));
+    let history: HistoryList = bench.get(&ana, "/v1/history").await;
+    assert_eq!(history.jobs.len(), 0);
+}
+
+#[tokio::test]
+async fn the_same_key_again_is_the_same_job() {
+    let (bench, ana) = (bench().await, user("ana", 1000));
+    let keyed = || bench.submit(&ana, json!({ "key": "k1" }));
+    let (first, again) = (keyed().await.unwrap(), keyed().await.unwrap());
+    assert_eq!((first.job, again.job, again.repeated), (1, 1, true));
+}
+
+#[tokio::test]
+async fn an_estimate_adds_nothing_and_is_refused_as_the_job_would_be() {
+    let (bench, ana) = (bench().await, user("ana", 1000));
+    let before = bench.app.mirror.read().log_length();
+    let answer = bench.submit(&ana, json!({ "estimate_only": true })).await.unwrap();
+    assert_eq!((answer.job, answer.estimate.start.as_str()), (0, "starting 1 x 4c for it"));
+    let refused = bench.submit(&ana, json!({ "estimate_only": true, "cpus_per_task": 64 })).await;
+    assert_eq!(refused.unwrap_err().kind, ProblemKind::Refused);
+    assert_eq!(bench.app.mirror.read().log_length(), before);
+}
+
+#[tokio::test]
+async fn bad_submissions_are_refused_in_words() {
+    let (bench, ana) = (bench().await, user("ana", 1000));
+    let base64 = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);
+    let cases = [
+        (json!({ "script_base64": "" }), ProblemKind::Refused, "the script is empty"),
+        (json!({ "script_base64": base64(b"echo hi\n") }), ProblemKind::Refused, "no first line"),
+        (json!({ "script_base64": base64(b"#!/bin/sh\r\n") }), ProblemKind::Refused, "CRLF"),
+        (json!({ "script_base64": "***" }), ProblemKind::BadRequest, "not base64"),
+        (
+            json!({ "environment_base64": base64(&vec![b'x'; MAX_ENVIRONMENT_BYTES + 1]) }),
+            ProblemKind::Refused,
+            "the environment is too large",
+        ),
+        (json!({ "work_dir": "run" }), ProblemKind::BadRequest, "not absolute"),
+        (json!({ "output": "a\nb" }), ProblemKind::BadRequest, "line end"),
+        (json!({ "name": "x".repeat(300) }), ProblemKind::BadRequest, "300 bytes long"),
+        (json!({ "nodes": 0 }), ProblemKind::BadRequest, "at least 1 node"),
+        (json!({ "priority": 5 }), ProblemKind::NotAllowed, "only an admin"),
+        (json!({ "cpus_per_task": "many" }), ProblemKind::BadRequest, "not what is asked for"),
+        (json!({ "pools": ["gpu"] }), ProblemKind::NotFound, "no pool gpu"),
+    ];
+    for (changes, kind, words) in cases {
+        let problem = bench.submit(&ana, changes.clone()).await.unwrap_err();
+        assert_eq!(problem.kind, kind, "{changes}: {problem:?}");
+        assert!(problem.message.contains(words), "{changes}: {}", problem.message);
+    }
+    assert_eq!(bench.app.mirror.read().jobs.len(), 0);
+}
+
+#[test]
+fn a_directory_is_seen_below_a_share_and_nowhere_else() {
+    let mut pool = config().pools.remove(0);
+    let mut seen = |shares: &[&str], work_dir: &str| {
+        pool.shares = shares
+            .iter()
+            .map(|path| pcluster_model::config::Share {
+                path: (*path).into(),
+                source: pcluster_model::config::ShareSource::Mounted,
+                size_bytes: None,
+            })
+            .collect();
+        let spec = pcluster_model::JobSpec {
+            work_dir: work_dir.into(),
+            ..crate::views::tests::spec("x", 1, 1)
+        };
+        submit::check_work_dir(&spec, &pool).is_ok()
+    };
+    assert!(seen(&["/"], "/home/ana"));
+    assert!(seen(&["/shared"], "/shared"));
+    assert!(seen(&["/data", "/shared/"], "/shared/ana/run"));
+    assert!(!seen(&["/shared"], "/shared2"));
+    assert!(!seen(&["/shared"], "/shared/../home/ana"));
+    assert!(!seen(&[], "/shared"));
+}
+
+#[tokio::test]
+async fn wait_answers_when_the_job_ends_and_not_later_than_asked() {
+    let (bench, ana) = (bench().await, user("ana", 1000));
+    bench.submit(&ana, json!({})).await.unwrap();
+    let early: WaitResponse = bench.get(&ana, "/v1/jobs/1/wait?timeout_ms=1").await;
+    assert!(!early.ended);
+    let runs = bench.boot().await;
+    let waiting = bench.get::<WaitResponse>(&ana, "/v1/jobs/1/wait?timeout_ms=60000");
+    let (late, ()) = tokio::join!(waiting, bench.end(runs[0], 7, 0));
+    assert_eq!((late.ended, late.code), (true, 7));
+    let history: HistoryList = bench.get(&ana, "/v1/history").await;
+    assert_eq!(history.jobs[0].job.outcome.as_ref().unwrap().exit_code, Some(7));
+}
+
+#[tokio::test]
+async fn followed_output_starts_in_the_queue_and_ends_with_the_last_byte() {
+    let (bench, ana) = (bench().await, user("ana", 1000));
+    bench.submit(&ana, json!({})).await.unwrap();
+    let following = async {
+        let response = bench.send(Some(&ana), "GET", "/v1/jobs/1/output?follow=true", None).await;
+        assert_eq!(response.headers()["x-pcluster-offset"], "0");
+        response.into_body().collect().await.unwrap().to_bytes()
+    };
+    let working = async {
+        let runs = bench.boot().await;
+        bench.app.logs.append(runs[0].1, 0, b"one\n").unwrap();
+        // The end arrives before the last piece: the follower waits for all nine bytes.
+        bench.end(runs[0], 0, 9).await;
+        bench.app.logs.append(runs[0].1, 4, b"three").unwrap();
+    };
+    let both = async { tokio::join!(following, working).0 };
+    assert_eq!(tokio::time::timeout(DEADLINE, both).await.unwrap(), "one\nthree");
+    let rest = bench.send(Some(&ana), "GET", "/v1/jobs/1/output?offset=4", None).await;
+    assert_eq!(rest.headers()["x-pcluster-offset"], "4");
+    assert_eq!(rest.into_body().collect().await.unwrap().to_bytes(), "three");
+}
+
+#[tokio::test]
+async fn events_reach_those_who_may_see_them_and_resume() {
+    let (bench, ana, bo) = (bench().await, user("ana", 1000), user("bo", 1001));
+    let after = bench.app.mirror.read().log_length();
+    bench.submit(&bo, json!({})).await.unwrap();
+    bench.submit(&ana, json!({})).await.unwrap();
+    let request = axum::http::Request::get("/v1/events").header("last-event-id", after.to_string());
+    let mut request = request.body(Full::new(Bytes::new())).unwrap();
+    request.extensions_mut().insert(ana.clone());
+    let service = TowerToHyperService::new(bench.router.clone());
+    let response = service.call(request).await.unwrap();
+    let mut body = response.into_body();
+    let frame = tokio::time::timeout(DEADLINE, body.frame()).await.unwrap().unwrap().unwrap();
+    let text = String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap();
+    assert!(text.contains("event: job_submitted\n"), "{text}");
+    assert!(text.contains("\"user\":\"ana\"") && !text.contains("\"user\":\"bo\""), "{text}");
+}
+
+#[tokio::test]
+async fn owners_act_on_their_jobs_and_updates_keep_what_is_not_named() {
+    let (bench, ana) = (bench().await, user("ana", 1000));
+    bench.submit(&ana, json!({ "comment": "first" })).await.unwrap();
+    let held: ActionResponse = bench.post(&ana, "/v1/jobs/1/hold", json!({})).await.unwrap();
+    assert_eq!(held.changed, 1);
+    let why: WhyView = bench.get(&ana, "/v1/jobs/1/why").await;
+    assert_eq!((why.word.as_str(), why.headline.as_str()), ("held", "job 1 (align) is held by you"));
+    let update = json!({ "cpus_per_task": 1, "name": "small" });
+    let _: ActionResponse = bench.post(&ana, "/v1/jobs/1/update", update).await.unwrap();
+    let detail: JobDetail = bench.get(&ana, "/v1/jobs/1").await;
+    assert_eq!((detail.rows[0].name.as_str(), detail.rows[0].cpus), ("small", 1));
+    assert_eq!((detail.comment.as_deref(), detail.rows[0].time_limit_ms), (Some("first"), Some(600_000)));
+    let throttled = bench.post::<ActionResponse>(&ana, "/v1/jobs/1/update", json!({ "throttle": 2 })).await;
+    assert_eq!(throttled.unwrap_err().kind, ProblemKind::Refused);
+    let _: ActionResponse = bench.post(&ana, "/v1/jobs/1/cancel", json!({})).await.unwrap();
+    let rerun: ActionResponse = bench.post(&ana, "/v1/jobs/1/rerun", json!({})).await.unwrap();
+    assert_eq!(rerun.job, 2);
+}
+
+/// Every route by every role: a stranger to the job, its owner, an admin, and nobody.
+#[tokio::test]
+async fn every_route_by_every_role() {
+    let bench = bench().await;
+    let (owner, other, root) = (user("ana", 1000), user("bo", 1001), admin());
+    bench.submit(&owner, json!({ "hold": true })).await.unwrap();
+    for route in routes() {
+        let path = route.path.replace("{id}", "1").replace("{name}", "compute-9");
+        for (who, allowed) in [
+            (Some(&owner), !matches!(route.action, Action::ReadNode | Action::ChangeNode | Action::ReadCluster | Action::ChangeCluster)),
+            (Some(&other), matches!(route.action, Action::SeeCluster | Action::SeeJob | Action::Submit)),
+            (Some(&root), true),
+            (None, false),
+        ] {
+            // A route that changes something for real is asked with a body that cannot be read.
+            let body = (route.method == Method::POST).then(|| json!("no such thing"));
+            let sent = bench.send(who, route.method.as_str(), &path, body).await;
+            let refused = sent.status() == StatusCode::FORBIDDEN;
+            assert_eq!(!refused, allowed, "{} {path} by {who:?}", route.method);
+            assert_eq!(sent.headers()["x-content-type-options"], "nosniff");
+            if refused {
+                assert_eq!(read::<()>(sent).await.1.unwrap_err().kind, ProblemKind::NotAllowed);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_a_problem_too() {
+    let (bench, ana) = (bench().await, user("ana", 1000));
+    let cases = [
+        ("GET", "/v1/nothing", ProblemKind::NotFound),
+        ("GET", "/v1/jobs/7", ProblemKind::NotFound),
+        ("GET", "/v1/jobs/+7", ProblemKind::BadRequest),
+        ("GET", "/v1/jobs/7_[2-1]/why", ProblemKind::BadRequest),
+        ("GET", "/v1/nodes/compute-9", ProblemKind::NotFound),
+        ("GET", "/v1/cost?by=colour", ProblemKind::BadRequest),
+        ("DELETE", "/v1/jobs", ProblemKind::BadRequest),
+        ("POST", "/v1/jobs", ProblemKind::BadRequest),
+        ("GET", "/v1/cost?all=true", ProblemKind::NotAllowed),
+    ];
+    for (method, path, kind) in cases {
+        let (_, answer) = read::<()>(bench.send(Some(&ana), method, path, None).await).await;
+        assert_eq!(answer.unwrap_err().kind, kind, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_another_kind_is_refused() {
+    let bench = bench().await;
+    for kind in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp"] {
+        let request = axum::http::Request::post("/v1/down").header("content-type", kind);
+        let mut request = request.body(Full::new(Bytes::from_static(b"{}"))).unwrap();
+        request.extensions_mut().insert(admin());
+        let service = TowerToHyperService::new(bench.router.clone());
+        let answer = read::<()>(service.call(request).await.unwrap()).await.1;
+        assert_eq!(answer.unwrap_err().message, "a body must be JSON");
+    }
+    assert!(bench.app.mirror.read().meta.closing.is_none());
+}
+
+#[tokio::test]
+async fn the_cluster_tells_its_status_its_metrics_and_its_end() {
+    let (bench, root) = (bench().await, admin());
+    let status: StatusView = bench.get(&root, "/v1/status").await;
+    assert_eq!((status.phase.as_str(), status.provider.as_str()), ("up", "process"));
+    assert!(status.memory_bytes > 0);
+    let metrics = bench.send(Some(&root), "GET", "/metrics", None).await;
+    let text = metrics.into_body().collect().await.unwrap().to_bytes();
+    assert!(text.starts_with(b"# HELP pcluster_"), "{text:?}");
+    let config: serde_json::Value = bench.get(&root, "/v1/config").await;
+    assert_eq!(config["pools"][0]["name"], "compute");
+    let down: DownView = bench.post(&root, "/v1/down", json!({ "now": false })).await.unwrap();
+    assert_eq!(down.phase, "closed");
+}
+
+#[test]
+fn the_document_names_every_route_and_is_checked_in() {
+    let document = openapi::generated();
+    let documented: BTreeSet<(String, String)> = document
+        .paths
+        .paths
+        .iter()
+        .flat_map(|(path, item)| {
+            let methods = [("GET", &item.get), ("POST", &item.post)];
+            let there = methods.into_iter().filter(|(_, operation)| operation.is_some());
+            there.map(|(method, _)| (method.to_owned(), path.clone())).collect::<Vec<_>>()
+        })
+        .collect();
+    let there: BTreeSet<(String, String)> =
+        routes().iter().map(|route| (route.method.to_string(), route.path.to_owned())).collect();
+    assert_eq!(documented, there);
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi.json");
+    let text = document.to_pretty_json().unwrap() + "\n";
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(kept == text, "headnode/openapi.json is old: UPDATE=1 cargo test -p pcluster-headnode");
+}
