@@ -426,7 +426,7 @@ impl Agent {
             RunEvent::Said(said) => self.step(AgentInput::Keeper(said)),
             RunEvent::Output { connection, frame } => {
                 if LinkNow::Up(connection) == *self.link_now.borrow() {
-                    self.pending.push_back(frame);
+                    self.pending.push_back(*frame);
                 }
             }
         }

@@ -89,6 +89,8 @@ impl Output {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
     use super::*;
 
     fn tail(offset: u64, length: usize) -> Output {

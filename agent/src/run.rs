@@ -76,7 +76,7 @@ pub enum RunEvent {
     /// For the connection of this number only.
     Output {
         connection: u64,
-        frame: AgentFrame,
+        frame: Box<AgentFrame>,
     },
 }
 
@@ -385,7 +385,7 @@ impl RunTask {
 
     async fn hand_over(&self, offset: u64, bytes: &[u8]) {
         let data_base64 = base64::engine::general_purpose::STANDARD.encode(bytes);
-        let frame = AgentFrame::Output { run: self.run, offset, data_base64 };
+        let frame = Box::new(AgentFrame::Output { run: self.run, offset, data_base64 });
         let event = RunEvent::Output { connection: self.connection, frame };
         drop(self.events.send(event).await);
     }

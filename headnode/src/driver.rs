@@ -213,6 +213,7 @@ impl<L: Log, O: Outlet> Driver<L, O> {
             }
         };
         self.mirror.follow(now, &inputs, committed.events());
+        self.mirror.hear(&self.cluster.volatile.report);
         let Released { events, replies, effects } = committed.release(&mut self.cluster, now);
         if !quiet || !events.is_empty() {
             self.changes.send_modify(|count| *count += 1);

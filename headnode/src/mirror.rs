@@ -3,6 +3,7 @@
 use pcluster_core::Cluster;
 use pcluster_core::event::Stamped;
 use pcluster_core::input::Input;
+use pcluster_core::plan::PlanReport;
 use pcluster_model::Timestamp;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
@@ -33,6 +34,19 @@ impl Mirror {
         }
         for event in events {
             cluster.apply(event);
+        }
+    }
+
+    /// Takes over what the planners said last: readers compose reasons from it.
+    pub(crate) fn hear(&self, report: &PlanReport) {
+        let known = {
+            let cluster = self.read();
+            let last = &cluster.volatile.report;
+            last.waits == report.waits && last.ahead == report.ahead && last.claims == report.claims
+        };
+        if !known {
+            let report = report.clone();
+            self.cluster.write().unwrap_or_else(PoisonError::into_inner).volatile.report = report;
         }
     }
 }

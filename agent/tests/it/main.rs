@@ -1,4 +1,5 @@
 //! The real agent, keeper and process provider against a small head of this test's own.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 mod fake_head;
 mod jobs;
 mod machines;

@@ -1,3 +1,6 @@
 //! Scenarios of the core without a simulator: inputs in, events out.
+extern crate std;
+
 mod flow;
+mod matrix;
 mod support;

@@ -337,7 +337,9 @@ impl World {
     /// Everybody has an answer, every job that can has ended, no machine is left that is not kept.
     fn is_at_rest(&self) -> bool {
         let Some(head) = self.head.as_ref().filter(|head| !head.asleep) else { return false };
-        self.users.all_answered()
+        let nodes = head.cluster.nodes.values().filter(|node| node.state.is_alive()).count();
+        nodes == self.cloud.living.len()
+            && self.users.all_answered()
             && crate::check::liveness::unfinished(&head.cluster, self.now).is_none()
             && self.cloud.living.len() <= self.kept()
     }

@@ -60,6 +60,7 @@ async fn turn(
         let prepared = cluster.prepare(now, vec![input.clone()]);
         let committed = prepared.commit(|events, rows| store.commit(events, rows)).unwrap();
         mirror.follow(now, &[input], committed.events());
+        mirror.hear(&cluster.volatile.report);
         let mut released = committed.release(&mut cluster, now);
         effects.lock().unwrap().extend(released.effects);
         changes.send_modify(|number| *number += 1);
@@ -239,7 +240,7 @@ async fn a_submitted_job_is_in_the_next_list_and_its_script_is_kept() {
     assert_eq!((answer.job, answer.repeated), (1, false));
     assert_eq!(answer.estimate.output, "/lab/run/o-1.txt");
     let list: JobList = bench.get(&ana, "/v1/jobs").await;
-    assert_eq!(list.jobs[0].id, "1");
+    assert_eq!((list.jobs[0].id.as_str(), list.jobs[0].state), ("1", JobState::Starting));
     let detail: JobDetail = bench.get(&ana, "/v1/jobs/job:1").await;
     assert_eq!(detail.script.as_deref(), Some("#!/bin/sh\necho hello\n"));
     let history: HistoryList = bench.get(&ana, "/v1/history").await;

@@ -70,8 +70,9 @@ pub fn of(cx: &Cx<'_>, spec: &JobSpec) -> EstimateView {
     let cost = |price: Option<Price>, span: Option<DurationMs>| Some(price?.for_span(span?).0);
     // A node that starts for it has no known time only when none ever booted: then it is soon.
     let from = start_ms.or_else(|| start.starts_with("starting").then(|| cx.wall_now()));
-    let length = runtime.or(limit).filter(|_| spec.array.is_none());
-    let end_ms = from.zip(length).and_then(|(from, ms)| from.checked_add_unsigned(ms.0));
+    let rounds = rounds(spec, pool, &usable, &each);
+    let length = runtime.or(limit).map(|each| each.0.saturating_mul(rounds));
+    let end_ms = from.zip(length).and_then(|(from, ms)| from.checked_add_unsigned(ms));
     EstimateView {
         asked: asked_words(spec, pool, &each, limit),
         start,
@@ -85,6 +86,18 @@ pub fn of(cx: &Cx<'_>, spec: &JobSpec) -> EstimateView {
         output: detail::expand(spec, &spec.output, None, None, cx.reader.user.as_str()),
         notes: notes(spec, pool, &each, &earlier),
     }
+}
+
+/// How often the tasks of an array follow one another: by its throttle, and by what the whole pool
+/// holds at once; 1 for a plain job.
+fn rounds(spec: &JobSpec, pool: Option<&Pool>, usable: &Resources, each: &Resources) -> u64 {
+    let (Some(array), Some(pool)) = (&spec.array, pool) else { return 1 };
+    let by_cpus = usable.cpus / each.cpus.max(1);
+    let by_memory = usable.memory_bytes.checked_div(each.memory_bytes).unwrap_or(u64::MAX);
+    let on_one = u64::from(by_cpus).min(by_memory).max(1);
+    let at_once = on_one.saturating_mul(u64::from(pool.max / spec.nodes.max(1))).max(1);
+    let at_once = at_once.min(array.throttle.map_or(u64::MAX, u64::from)).max(1);
+    (array.indices.len() as u64).div_ceil(at_once)
 }
 
 fn asked_words(spec: &JobSpec, pool: Option<&Pool>, each: &Resources, limit: Option<DurationMs>) -> String {

@@ -448,15 +448,16 @@ fn runs(cx: &Cx<'_>, job: &Job, run: &Run, count: usize) -> Frame {
 }
 
 fn over(cx: &Cx<'_>, job: &Job, task: u32, end: &TaskEnd, ended: &[(&u32, &TaskEnd)]) -> Frame {
-    let label = job.task_label(task);
     let failed = ended.iter().filter(|(_, end)| !end.outcome.is_success()).count();
+    // A whole array that did well is spoken of as one; else the first task that did not.
+    let label = if failed == 0 && ended.len() > 1 { job.id.to_string() } else { job.task_label(task) };
     let who = format!("job {label} ({})", job.spec.name);
     let headline = format!("{who} {} at {}", outcome::sentence(&end.outcome), cx.clock(cx.wall(end.at)));
     let mut frame = Frame::new(end.outcome.word(), headline);
     if ended.len() > 1 {
         frame = frame.fact("tasks", format!("{failed} of {} failed", ended.len()));
     }
-    if let Some(last) = &end.last {
+    if let Some(last) = end.last.as_ref().filter(|_| failed > 0 || ended.len() == 1) {
         frame = frame.fact("where", last.nodes.join(", "));
         let asked = last.memory_bytes;
         if cx.sees_all_of(job) && last.usage.max_rss_bytes > 0 {

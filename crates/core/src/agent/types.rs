@@ -127,6 +127,7 @@ impl KeeperSaid {
 
 /// What is to be done, in the order given.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a handful lives at a time, between two steps")]
 pub enum AgentAction {
     /// Store this, so that a restarted agent has it, before the next action.
     Keep(AgentMemory),

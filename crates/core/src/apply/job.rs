@@ -175,7 +175,12 @@ impl Cluster {
 
     fn apply_requeue(&mut self, id: JobId, tasks: Option<&IndexRanges>, why: &str) {
         for (_, run) in self.live_runs(id, tasks) {
-            self.with_run(run, |run| run.then = Some(Then::Requeue { why: why.into() }));
+            self.with_run(run, |run| {
+                // A cancel is never taken back (invariant I4).
+                if !matches!(run.then, Some(Then::Finish(_))) {
+                    run.then = Some(Then::Requeue { why: why.into() });
+                }
+            });
         }
         self.with_job(id, |job| {
             let ended: Vec<u32> = job

@@ -1,6 +1,6 @@
 //! What users and admins do to jobs, nodes and the cluster.
 use super::Decision;
-use crate::event::{Event, StopCause};
+use crate::event::{Event, StopCause, Then};
 use crate::input::{JobTarget, Principal};
 use crate::job::{Job, Owner};
 use crate::node::NodeState;
@@ -61,6 +61,11 @@ impl Cluster {
         if pending.is_empty() && live.is_empty() {
             return Err(self.finished_words(job, target));
         }
+        if pending.is_empty() && live.iter().all(|(_, run)| self.is_finishing(*run)) {
+            let words = target_words(job, target);
+            let said = format!("{words} is already ending on {}", self.places_of(&live));
+            return done(said, 0, Vec::new());
+        }
         let place = self.places_of(&live);
         let words = target_words(job, target);
         let said = if live.is_empty() {
@@ -74,6 +79,12 @@ impl Cluster {
             by: who.user.clone(),
         };
         done(said, pending.len() + live.len(), vec![event])
+    }
+
+    /// The run ends for good, whatever else is asked: a cancel is never taken back.
+    fn is_finishing(&self, run: RunId) -> bool {
+        let then = self.runs.get(&run).and_then(|run| run.then.as_ref());
+        matches!(then, Some(Then::Finish(_)))
     }
 
     fn places_of(&self, live: &[(u32, RunId)]) -> String {
@@ -150,7 +161,14 @@ impl Cluster {
 
     pub(super) fn requeue(&self, who: &Principal, target: &JobTarget) -> Decided {
         let job = self.target(who, target)?;
-        let live = job.live_among(target.tasks.as_ref());
+        let mut live = job.live_among(target.tasks.as_ref());
+        let found = live.len();
+        live.retain(|(_, run)| !self.is_finishing(*run));
+        if found > 0 && live.is_empty() {
+            let words = target_words(job, target);
+            return Err(refuse(format!("{words} is being cancelled; that is not taken back"))
+                .hint("submit it again once it has ended"));
+        }
         let in_set = |task: &u32| target.tasks.as_ref().is_none_or(|set| set.contains(*task));
         let ended = job.finished.keys().filter(|task| in_set(task)).count();
         let words = target_words(job, target);

@@ -54,7 +54,8 @@ impl Cluster {
                 )),
                 Err((_, error)) => {
                     // An answer nobody understands proves nothing: the machine may exist.
-                    if error.class == LaunchErrorClass::Unknown || node.instance.is_some() {
+                    let open = node.state.is_alive() && node.instance.is_none();
+                    if error.class == LaunchErrorClass::Unknown || !open {
                         continue;
                     }
                     events.push(Event::LaunchRefused {

@@ -328,3 +328,17 @@ fn an_hour_of_sleep_gives_up_nobody() {
     assert!(small.cluster.jobs[&job].live.contains_key(&0));
     let _: (NodeId, Timestamp) = (node, small.now);
 }
+
+#[test]
+fn a_cancel_is_not_taken_back_by_a_requeue() {
+    let mut small = two_cpu_cluster();
+    let job = small.submit(spec("a", 1));
+    small.boot();
+    let (node, run) = small.started()[0];
+    small.cancel(&user("ana", 1000), job);
+    let target = JobTarget { job, tasks: None };
+    let reply = small.ask(&user("ana", 1000), Request::Requeue(target));
+    assert!(matches!(reply, Reply::Rejected(_)));
+    small.end(node, run, Exit::Signal(15));
+    assert!(small.cluster.jobs[&job].pending.is_empty());
+}
