@@ -67,8 +67,16 @@ impl Cage {
         if let Some(parents) = system.v2() {
             claimed.extend(parents.iter().map(|parent| parent.join(name)));
             dir.write("cage.json", &claimed)?;
-            let needed = cage.branches.is_empty();
-            cage.try_branch(&parents, name, |dir| usable_v2(dir, needed));
+            // Limits are asked of version 2 only where version 1 has none of them; else, or where it
+            // has none either, it follows processes and ends them.
+            if cage.branches.is_empty() {
+                cage.try_branch(&parents, name, usable_v2);
+            }
+            if cage.branches.iter().all(|branch| !matches!(branch.kind, Kind::V2 { .. })) {
+                let tracks = Kind::V2 { memory: false, cpu: false, pids: false };
+                let follows = |dir: &Path| dir.join("cgroup.procs").exists().then_some(tracks);
+                cage.try_branch(&parents, name, follows);
+            }
         }
         let made: Vec<&PathBuf> = cage.branches.iter().map(|branch| &branch.dir).collect();
         dir.write("cage.json", &made)?;
@@ -207,18 +215,14 @@ fn usable_v1(dir: &Path, kind: Kind) -> bool {
     file.is_ok() && dir.join("cgroup.procs").exists()
 }
 
-/// With `needed` the controllers must come with it; else following processes is enough.
-fn usable_v2(dir: &Path, needed: bool) -> Option<Kind> {
+/// What can be limited below this directory, if anything can.
+fn usable_v2(dir: &Path) -> Option<Kind> {
     let has = |name: &str| {
         let parent = dir.parent().is_some_and(|parent| enable(parent, name));
         parent && enable(dir, name)
     };
-    let kind = if needed {
-        Kind::V2 { memory: has("memory"), cpu: has("cpu"), pids: has("pids") }
-    } else {
-        Kind::V2 { memory: false, cpu: false, pids: false }
-    };
-    dir.join("cgroup.procs").exists().then_some(kind)
+    let (memory, cpu, pids) = (has("memory"), has("cpu"), has("pids"));
+    (memory || cpu || pids).then_some(Kind::V2 { memory, cpu, pids })
 }
 
 /// Gives a controller to the children of a directory. Processes in it forbid that (but for the

@@ -5,9 +5,12 @@
 //! a restarted agent goes on from whichever it finds. The last of the output is handed over before
 //! the end is.
 mod prepare;
+mod report;
 
 pub use prepare::{accept, accepted};
+pub use report::said;
 
+use self::report::{ended, said_held, wall};
 use crate::blobs::Blobs;
 use crate::cage::Cage;
 use crate::clock;
@@ -17,11 +20,11 @@ use crate::output::{Output, Source};
 use base64::Engine as _;
 use pcluster_core::agent::KeeperSaid;
 use pcluster_keeper::{
-    Adopted, Command, EXIT_ALREADY_STARTED, ExitRecord, KeeperHandle, Outcome, RunDir, SendError,
+    Adopted, Command, EXIT_ALREADY_STARTED, ExitRecord, KeeperHandle, RunDir, SendError,
     StartRecord, Target, kill_cgroup, kill_leftovers, remove_tree, spawn_keeper,
 };
-use pcluster_model::{DurationMs, RunId, Timestamp};
-use pcluster_wire::{AgentFrame, Exit, RunEnd, StartOrder, Usage};
+use pcluster_model::{DurationMs, RunId};
+use pcluster_wire::{AgentFrame, StartOrder};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -113,32 +116,18 @@ pub fn find(dir: &RunDir, order: Box<StartOrder>) -> Stage {
             Ok(None) | Err(_) => Stage::Asked(order),
         };
     }
-    look(dir).unwrap_or(Stage::Ordered(None))
+    // What cannot be read now is looked at again by the task.
+    look(dir).ok().flatten().unwrap_or(Stage::Ordered(None))
 }
 
 /// What the keeper's records say; `None` when no keeper has said anything.
-fn look(dir: &RunDir) -> Option<Stage> {
-    match KeeperHandle::adopt(dir) {
-        Ok(Adopted::Alive(handle)) => Some(Stage::Held(handle, None)),
-        Ok(Adopted::Ended(exit)) => Some(Stage::Ended(exit)),
-        Ok(Adopted::Lost(start)) => Some(Stage::Lost(start)),
-        Ok(Adopted::NotStarted) => None,
-        Err(error) => {
-            clock::say(&format!("cannot read {}: {error}", dir.path().display()));
-            None
-        }
-    }
-}
-
-/// What the brain is told of a stage.
-pub fn said(run: RunId, stage: &Stage) -> Option<KeeperSaid> {
-    match stage {
-        Stage::Asked(_) | Stage::Ordered(_) | Stage::Over => None,
-        Stage::Held(handle, _) => said_held(run, handle),
-        Stage::Lost(start) => Some(KeeperSaid::Lost { run, started_at: wall(start.started_at_ms) }),
-        Stage::Ended(exit) => Some(KeeperSaid::Ended(ended(run, exit))),
-        Stage::NotStarted(why) => Some(KeeperSaid::NotStarted { run, why: why.clone() }),
-    }
+fn look(dir: &RunDir) -> io::Result<Option<Stage>> {
+    Ok(match KeeperHandle::adopt(dir)? {
+        Adopted::Alive(handle) => Some(Stage::Held(handle, None)),
+        Adopted::Ended(exit) => Some(Stage::Ended(exit)),
+        Adopted::Lost(start) => Some(Stage::Lost(start)),
+        Adopted::NotStarted => None,
+    })
 }
 
 /// Starts the task of a run at a stage.
@@ -283,8 +272,9 @@ impl RunTask {
                 }
             },
         };
+        let mut told = false;
         loop {
-            match look(&self.dir) {
+            match self.look(&mut told) {
                 Some(Stage::Held(handle, _)) => return Stage::Held(handle, Some(child)),
                 Some(stage) => {
                     drop(child.wait());
@@ -294,21 +284,32 @@ impl RunTask {
             }
             if let Ok(Some(status)) = child.try_wait() {
                 // It may have spoken between the two looks.
-                if let Some(stage) = look(&self.dir) {
+                if let Some(stage) = self.look(&mut told) {
                     return stage;
                 }
-                if status.code() != Some(i32::from(EXIT_ALREADY_STARTED)) {
+                // A record that cannot be read is no proof that nothing was started.
+                if !told && status.code() != Some(i32::from(EXIT_ALREADY_STARTED)) {
                     return Stage::NotStarted(format!("the keeper did not start: {status}"));
                 }
             }
             tokio::select! {
                 command = self.commands.recv() => self.take(command),
-                () = sleep(LOOK_EVERY) => {}
+                () = sleep(if told { STREAM_EVERY } else { LOOK_EVERY }) => {}
             }
             if self.asked.over {
                 return Stage::Over;
             }
         }
+    }
+
+    /// Looks at the records; trouble with them is told once.
+    fn look(&self, told: &mut bool) -> Option<Stage> {
+        look(&self.dir).unwrap_or_else(|error| {
+            if !std::mem::replace(told, true) {
+                clock::say(&format!("run {}: {error}", self.run));
+            }
+            None
+        })
     }
 
     /// While the keeper lives.
@@ -353,7 +354,7 @@ impl RunTask {
         if let Some(mut child) = child {
             drop(child.wait());
         }
-        look(&self.dir).unwrap_or_else(|| Stage::Lost(handle.start_record().clone()))
+        self.look(&mut false).unwrap_or_else(|| Stage::Lost(handle.start_record().clone()))
     }
 
     fn deliver(&mut self, handle: &KeeperHandle) {
@@ -480,39 +481,4 @@ fn end_of(handle: &KeeperHandle) -> io::Result<AsyncFd<OwnedFd>> {
         reason = "its fault is with types that do not own a descriptor; this one does"
     )]
     AsyncFd::with_interest(descriptor, Interest::READABLE)
-}
-
-fn said_held(run: RunId, handle: &KeeperHandle) -> Option<KeeperSaid> {
-    let start = handle.start_record();
-    start.child_pid.map(|_| KeeperSaid::Started { run, started_at: wall(start.started_at_ms) })
-}
-
-fn wall(ms: u64) -> Timestamp {
-    Timestamp(i64::try_from(ms).unwrap_or(i64::MAX))
-}
-
-/// The keeper's record in the head's words.
-fn ended(run: RunId, record: &ExitRecord) -> RunEnd {
-    let exit = match &record.outcome {
-        Outcome::Exited { code } => Exit::Code(*code),
-        Outcome::Signaled { signal, .. } => Exit::Signal(*signal),
-        Outcome::TimedOut => Exit::TimedOut,
-        Outcome::OutOfMemory => Exit::OutOfMemory,
-        Outcome::Cancelled { .. } => {
-            Exit::Ended { code: record.code.unwrap_or(0), signal: record.signal.unwrap_or(0) }
-        }
-        Outcome::CannotRun { why, .. } => Exit::CannotRun { why: why.clone() },
-    };
-    RunEnd {
-        run,
-        exit,
-        usage: Usage {
-            user_cpu_ms: record.usage.user_cpu_ms,
-            system_cpu_ms: record.usage.system_cpu_ms,
-            max_rss_bytes: record.usage.max_rss_bytes,
-            output_bytes: record.usage.output_bytes,
-        },
-        started_at: wall(record.started_at_ms),
-        ended_at: wall(record.ended_at_ms),
-    }
 }

@@ -8,7 +8,10 @@ use anyhow::{Result, bail};
 use pcluster_keeper::{RunDir, StartRecord, kill_cgroup, kill_leftovers, proc, remove_tree};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -111,12 +114,28 @@ fn members(
         .filter_map(|dir| std::fs::read_to_string(dir.join("cgroup.procs")).ok())
         .flat_map(|text| text.lines().filter_map(|line| line.parse().ok()).collect::<Vec<i32>>());
     let mut found = BTreeMap::new();
-    for pid in roots.map(|root| root.pid).chain(caged) {
+    for pid in roots.map(|root| root.pid).chain(caged).chain(just_started(dir)) {
         found.extend(proc::stat(pid).map(|stat| (pid, stat)));
         found.extend(proc::descendants(pid).into_iter().map(|stat| (stat.pid, stat)));
     }
     found.retain(|pid, stat| *pid != own && stat.is_live());
     found
+}
+
+/// Machine, agent and keepers by their command lines: between its start and its record a process is
+/// known by nothing else. Only our own user's: others may call themselves what they like.
+fn just_started(dir: &NodeDir) -> Vec<i32> {
+    let own = rustix::process::geteuid().as_raw();
+    let of_node = |pid: i32| {
+        let Ok(line) = std::fs::read(format!("/proc/{pid}/cmdline")) else { return false };
+        let mut words = line.split(|byte| *byte == 0).skip(1);
+        let verb = words.next().is_some_and(|verb| [b"machine".as_slice(), b"run"].contains(&verb));
+        let path = words.next().map(|path| Path::new(OsStr::from_bytes(path)));
+        verb && path.is_some_and(|path| path.starts_with(dir.path()))
+    };
+    let ours =
+        |pid: i32| std::fs::metadata(format!("/proc/{pid}")).is_ok_and(|meta| meta.uid() == own);
+    proc::all().iter().map(|stat| stat.pid).filter(|pid| of_node(*pid) && ours(*pid)).collect()
 }
 
 fn send(process: &proc::Stat, signal: Signal) {

@@ -90,7 +90,13 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Head, BootError> {
     let providers = ProviderHands::new(providers, orders, submit.clone(), clock.clone());
     let hub = Hub::new(mirror.clone());
     let metrics = Metrics::new();
-    let hands = Hands { hub: hub.clone(), providers, metrics: metrics.clone() };
+    let hands = Hands {
+        hub: hub.clone(),
+        providers,
+        metrics: metrics.clone(),
+        mirror: mirror.clone(),
+        boot_logs: boot_logs.clone(),
+    };
     let socket = server::bind(&places.socket, uid == 0)
         .map_err(BootError::io("listen on", &places.socket))?;
     let (changes, changed) = watch::channel(0);

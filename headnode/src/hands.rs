@@ -9,9 +9,11 @@ pub mod starts;
 
 use crate::agents::Hub;
 use crate::inbox::LinkId;
+use crate::logs::BootLogs;
 use crate::metrics::Metrics;
+use crate::mirror::Mirror;
 use crate::outlet::Outlet;
-use pcluster_core::event::Stamped;
+use pcluster_core::event::{Event, Stamped, StopCause};
 use pcluster_core::reply::Reply;
 use pcluster_core::{AgentSaid, Cluster, Effect};
 use pcluster_model::{NodeId, RunId};
@@ -23,6 +25,36 @@ pub struct Hands {
     pub hub: Hub,
     pub providers: ProviderHands,
     pub metrics: Metrics,
+    pub mirror: Mirror,
+    pub boot_logs: BootLogs,
+}
+
+impl Hands {
+    /// A node whose boot failed before its agent said a word: its console tells why.
+    fn keep_console(&self, node: NodeId) {
+        let instance = {
+            let cluster = self.mirror.read();
+            let known = cluster.nodes.get(&node);
+            known.and_then(|known| {
+                let pool = cluster.pool(&known.offering.pool)?;
+                Some((pool.provider.clone(), known.instance.clone()?))
+            })
+        };
+        let Some((provider, instance)) = instance else { return };
+        let (providers, boot_logs) = (self.providers.clone(), self.boot_logs.clone());
+        tokio::spawn(async move {
+            if !boot_logs.last(node).is_empty() {
+                return;
+            }
+            match providers.console(&provider, &instance).await {
+                Ok(text) => {
+                    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+                    boot_logs.add(node, &lines);
+                }
+                Err(error) => tracing::info!(%node, %error, "there is no console"),
+            }
+        });
+    }
 }
 
 impl Outlet for Hands {
@@ -55,6 +87,11 @@ impl Outlet for Hands {
         self.metrics.count(events);
         for stamped in events {
             tell_story(stamped);
+            if let Event::NodeStopping { node, cause: StopCause::BootFailed { .. } } =
+                &stamped.event
+            {
+                self.keep_console(*node);
+            }
         }
     }
 
@@ -68,7 +105,7 @@ fn tell_story(stamped: &Stamped) {
     let event = &stamped.event;
     let body = match event {
         // The whole configuration is in the event log; here it would hide the rest.
-        pcluster_core::Event::ConfigChanged { .. } => String::new(),
+        Event::ConfigChanged { .. } => String::new(),
         _ => serde_json::to_string(event).unwrap_or_default(),
     };
     tracing::info!(

@@ -28,10 +28,13 @@ pub struct Person {
     pub group_names: BTreeSet<String>,
 }
 
+/// When it was asked for, and the answer.
+type Known = BTreeMap<u32, (Instant, Arc<Person>)>;
+
 /// Who is who on this machine. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct People {
-    known: Arc<Mutex<BTreeMap<u32, (Instant, Arc<Person>)>>>,
+    known: Arc<Mutex<Known>>,
     /// The user who started the head.
     head_uid: u32,
 }
@@ -58,7 +61,7 @@ impl People {
         Ok(person)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u32, (Instant, Arc<Person>)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

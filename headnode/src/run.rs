@@ -93,7 +93,8 @@ pub async fn run(prepared: Prepared) -> Result<Ended, RunError> {
     };
     let serving = tokio::spawn(server::serve(socket, door));
     tokio::spawn(housekeeping(app.clone()));
-    tokio::spawn(obey_signals(stop, app.submit.clone(), file.path.clone()));
+    let (config, name) = (file.path.clone(), file.config.name.clone());
+    tokio::spawn(obey_signals(stop, app.submit.clone(), config, name));
     tracing::info!(
         cluster = file.config.name,
         %id,
@@ -135,8 +136,22 @@ async fn housekeeping(app: AppState) {
     }
 }
 
+/// Takes the file as it is now. A file with mistakes, or of another cluster, changes nothing.
+async fn reload(inbox: &InboxHandle, config: &Path, name: &str) {
+    match read_config(config) {
+        Ok(file) if file.config.name != name => {
+            tracing::error!(now = file.config.name, "a running cluster keeps its name");
+        }
+        Ok(file) => {
+            let changed = Input::ConfigChanged { config: Box::new(file.config) };
+            let _ = inbox.tell(changed).await;
+        }
+        Err(error) => tracing::error!(%error, "the new configuration is not taken"),
+    }
+}
+
 /// TERM and INT end the head; HUP reads the file again.
-async fn obey_signals(stop: watch::Sender<bool>, inbox: InboxHandle, config: PathBuf) {
+async fn obey_signals(stop: watch::Sender<bool>, inbox: InboxHandle, config: PathBuf, name: String) {
     let handlers = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
@@ -151,13 +166,7 @@ async fn obey_signals(stop: watch::Sender<bool>, inbox: InboxHandle, config: Pat
         tokio::select! {
             _ = term.recv() => break,
             _ = int.recv() => break,
-            _ = hup.recv() => match read_config(&config) {
-                Ok(file) => {
-                    let changed = Input::ConfigChanged { config: Box::new(file.config) };
-                    let _ = inbox.tell(changed).await;
-                }
-                Err(error) => tracing::error!(%error, "the new configuration is not taken"),
-            },
+            _ = hup.recv() => reload(&inbox, &config, &name).await,
         }
     }
     tracing::info!("the head stops; nodes and jobs live on");

@@ -5,6 +5,7 @@ use base64::Engine as _;
 use pcluster_model::{DurationMs, RunId};
 use pcluster_wire::{AgentFrame, Exit, HeadFrame, RunEnd, RunReport};
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 async fn started(connection: &mut Connection, run: u64) {
     let wanted =
@@ -247,6 +248,24 @@ async fn a_second_attempt_appends_after_a_line_that_names_it() {
     }
     let text = fs::read_to_string(place.work().join("out.txt")).unwrap();
     assert_eq!(text, "1\n--- pcluster: attempt 2 on compute-0 ---\n2\n");
+}
+
+#[tokio::test]
+async fn an_image_gives_its_profile_and_its_programs() {
+    let mut head = FakeHead::start().await;
+    let mut place = Place::new("image", &head);
+    let image = place.root.join("the image");
+    fs::create_dir_all(image.join("bin")).unwrap();
+    fs::write(image.join("profile"), "export FROM_PROFILE=\"it is sourced\"\n").unwrap();
+    let tool = image.join("bin/tool");
+    fs::write(&tool, "#!/bin/sh\necho tool of the image\n").unwrap();
+    fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+    place.image = Some(image);
+    place.launch().await;
+    let (mut connection, _) = head.welcome().await;
+    connection.say(place.starting(&head, 5, "#!/bin/sh\necho $FROM_PROFILE; tool\n"));
+    let (text, _) = output(&mut connection).await;
+    assert_eq!(String::from_utf8(text).unwrap(), "it is sourced\ntool of the image\n");
 }
 
 #[tokio::test]

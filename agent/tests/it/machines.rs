@@ -1,8 +1,9 @@
 //! What happens to nodes: whose end is the end of everything on them, and who may speak to them.
 use crate::fake_head::FakeHead;
 use crate::place::{Place, kill, lives, numbers, wait_for};
-use pcluster_model::DurationMs;
-use pcluster_providers::{Phase, Provider as _, Target, conformance};
+use pcluster_model::{DurationMs, LaunchId};
+use pcluster_providers::conformance::{self, Subject as _};
+use pcluster_providers::{Phase, Provider as _, Target};
 use pcluster_wire::{AgentFrame, HeadFrame};
 use std::fs;
 
@@ -117,4 +118,26 @@ async fn the_boot_log_comes_with_the_first_connection() {
     let AgentFrame::BootLog { lines } = frame else { unreachable!() };
     let whole = lines.join("\n");
     assert!(whole.contains("keys made") && whole.contains(" tls to 127.0.0.1:"), "{whole}");
+}
+
+#[tokio::test]
+async fn a_node_terminated_while_it_comes_up_leaves_nothing() {
+    let head = FakeHead::start().await;
+    let place = Place::new("coming up", &head);
+    for launch in 1..=12_u64 {
+        let order = place.order(LaunchId(launch), 1);
+        place.process().launch(&order).await.unwrap()[0].as_ref().unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(launch)).await;
+        place.process().terminate(&[Target::Launch(LaunchId(launch))]).await.unwrap();
+    }
+    let path = place.root.to_str().unwrap().as_bytes();
+    let of_place = |pid: i32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.windows(path.len()).any(|window| window == path)
+    };
+    let all = pcluster_keeper::proc::all();
+    let left: Vec<i32> = all.iter().map(|stat| stat.pid).filter(|pid| of_place(*pid)).collect();
+    assert!(left.is_empty(), "{left:?}");
+    let listed = place.process().list().await.unwrap();
+    assert!(listed.iter().all(|one| one.phase == Phase::Ended), "{listed:?}");
 }

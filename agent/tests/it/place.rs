@@ -18,6 +18,7 @@ pub struct Place {
     pub address: String,
     pub pin: String,
     pub orphan_after: DurationMs,
+    pub image: Option<PathBuf>,
 }
 
 const CLUSTER: &str = "0123456789abcdef";
@@ -32,7 +33,7 @@ impl Place {
         // Jobs of other users work here, as in a directory of their own.
         fs::set_permissions(root.join("work"), fs::Permissions::from_mode(0o777)).unwrap();
         let (address, pin) = (head.address.clone(), head.pin.clone());
-        Self { root, address, pin, orphan_after: DurationMs::from_mins(3) }
+        Self { root, address, pin, orphan_after: DurationMs::from_mins(3), image: None }
     }
 
     pub fn process(&self) -> ProcessProvider {
@@ -136,7 +137,7 @@ impl Subject for Place {
             token: "join-token".to_owned(),
             limit: Some(resources),
             state_dir: String::new(),
-            image_dir: None,
+            image_dir: self.image.as_ref().map(|path| path.display().to_string()),
             orphan_after_ms: self.orphan_after,
             report_hold_ms: DurationMs::from_hours(1),
             on_orphan: OnOrphan::Exit,

@@ -302,7 +302,10 @@ impl Shop {
         let mut phase = dir.phase().map_err(broken)?;
         if phase == dir::State::Dead {
             // The machine was killed from outside: what it left ends now, and with it the bill.
-            self.end(dir, true)?;
+            // One that does not go is listed on, and does not hide the others.
+            if let Err(error) = self.end(dir, true) {
+                tracing::warn!(instance = dir.name(), %error, "a dead machine cannot be cleaned up");
+            }
             phase = dir.phase().map_err(broken)?;
         }
         let (phase, end) = match phase {

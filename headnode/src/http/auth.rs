@@ -89,7 +89,7 @@ pub(super) async fn check(
     id: Option<&str>,
 ) -> Result<(), Failure> {
     let Some(id) = id else { return Ok(authorize(principal, action, Object::Cluster)?) };
-    let target = target::job(id)?;
+    let target = target::locate(&app.mirror.read(), id)?;
     let owner = match owner_in_memory(app, target.job) {
         Some(owner) => owner,
         None => find_job(app, target.job).await?.owner,
@@ -133,7 +133,11 @@ mod tests {
         ];
         for (action, object, by_owner, by_other, by_admin) in matrix {
             let may = |who: &Principal| authorize(who, action, object).is_ok();
-            let seen = (may(&principal(1000, false)), may(&principal(1001, false)), may(&principal(1002, true)));
+            let seen = (
+                may(&principal(1000, false)),
+                may(&principal(1001, false)),
+                may(&principal(1002, true)),
+            );
             assert_eq!(seen, (by_owner, by_other, by_admin), "{action:?} on {object:?}");
         }
     }

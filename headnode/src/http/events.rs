@@ -89,7 +89,11 @@ impl Listener {
             self.after = last.seq;
             let text: String = {
                 let cluster = self.app.mirror.read();
-                events.iter().filter(|one| may_see(&cluster, &self.who, &one.event)).map(frame).collect()
+                events
+                    .iter()
+                    .filter(|one| may_see(&cluster, &self.who, &one.event))
+                    .map(frame)
+                    .collect()
             };
             if !text.is_empty() {
                 return Some((text, reader));

@@ -27,8 +27,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
                 .fact("at most", format!("{} MB", MAX_BODY_BYTES >> 20))
         })?;
         let value = serde_json::from_slice(&bytes).map_err(|error| {
-            Problem::new(ProblemKind::BadRequest, format!("the body is not what is asked for: {error}"))
-                .hint("GET /openapi.json says what is")
+            Problem::new(
+                ProblemKind::BadRequest,
+                format!("the body is not what is asked for: {error}"),
+            )
+            .hint("GET /openapi.json says what is")
         })?;
         Ok(Self(value))
     }

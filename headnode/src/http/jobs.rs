@@ -68,12 +68,13 @@ pub(super) async fn list(
     Asked(query): Asked<JobsQuery>,
 ) -> Result<Json<JobList>, Failure> {
     let ids = query.ids.as_deref().map(target::jobs).transpose()?;
-    let filter = Filter {
-        all: query.all,
-        finished: query.finished,
-        ids: ids.map(|ids| ids.into_iter().map(|target| (target.job, target.tasks)).collect()),
-        user: query.user.map(Into::into),
-    };
+    let ids = ids.map(|ids| {
+        let cluster = app.mirror.read();
+        let found = ids.into_iter().map(|id| target::resolved(&cluster, id));
+        found.map(|target| (target.job, target.tasks)).collect()
+    });
+    let filter =
+        Filter { all: query.all, finished: query.finished, ids, user: query.user.map(Into::into) };
     let view = {
         let cluster = app.mirror.read();
         views::rows::list(&Cx { cluster: &cluster, now: app.clock.now(), reader: &reader }, &filter)
@@ -89,7 +90,7 @@ pub(super) async fn show(
     Extension(reader): Extension<Principal>,
     Path(id): Path<String>,
 ) -> Result<Json<JobDetail>, Failure> {
-    let target = target::job(&id)?;
+    let target = target::locate(&app.mirror.read(), &id)?;
     let job = find_job(&app, target.job).await?;
     check_tasks(&job, &target)?;
     let script = if reader.admin || reader.uid == job.owner.uid {
@@ -103,7 +104,12 @@ pub(super) async fn show(
     let view = {
         let cluster = app.mirror.read();
         let cx = Cx { cluster: &cluster, now: app.clock.now(), reader: &reader };
-        views::detail::of(&cx, cluster.jobs.get(&job.id).unwrap_or(&job), target.tasks.as_ref(), script)
+        views::detail::of(
+            &cx,
+            cluster.jobs.get(&job.id).unwrap_or(&job),
+            target.tasks.as_ref(),
+            script,
+        )
     };
     Ok(Json(view))
 }
@@ -116,7 +122,7 @@ pub(super) async fn why(
     Extension(reader): Extension<Principal>,
     Path(id): Path<String>,
 ) -> Result<Json<WhyView>, Failure> {
-    let target = target::job(&id)?;
+    let target = target::locate(&app.mirror.read(), &id)?;
     let job = find_job(&app, target.job).await?;
     check_tasks(&job, &target)?;
     let view = {
@@ -136,7 +142,7 @@ pub(super) async fn wait(
     Path(id): Path<String>,
     Asked(query): Asked<WaitQuery>,
 ) -> Result<Json<WaitResponse>, Failure> {
-    let target = target::job(&id)?;
+    let target = target::locate(&app.mirror.read(), &id)?;
     let job = find_job(&app, target.job).await?;
     check_tasks(&job, &target)?;
     let until = Instant::now() + Duration::from_millis(query.timeout_ms.min(WAIT_MOST_MS));
@@ -156,7 +162,11 @@ pub(super) async fn wait(
         let view = {
             let cluster = app.mirror.read();
             let cx = Cx { cluster: &cluster, now: app.clock.now(), reader: &reader };
-            views::detail::wait(&cx, cluster.jobs.get(&job.id).unwrap_or(&job), target.tasks.as_ref())
+            views::detail::wait(
+                &cx,
+                cluster.jobs.get(&job.id).unwrap_or(&job),
+                target.tasks.as_ref(),
+            )
         };
         return Ok(Json(view));
     }
@@ -199,7 +209,7 @@ pub(super) async fn cancel(
     Path(id): Path<String>,
     Body(asked): Body<CancelRequest>,
 ) -> Result<Json<ActionResponse>, Failure> {
-    let target = target::job(&id)?;
+    let target = target::locate(&app.mirror.read(), &id)?;
     let job = target.job;
     let request = match asked.signal {
         Some(signal) => Request::Signal { target, signal, batch_only: asked.batch_only },
@@ -217,7 +227,7 @@ pub(super) async fn hold(
     Path(id): Path<String>,
     Body(_): Body<serde_json::Value>,
 ) -> Result<Json<ActionResponse>, Failure> {
-    let target = target::job(&id)?;
+    let target = target::locate(&app.mirror.read(), &id)?;
     act(&app, who, target.job, Request::Hold(target)).await
 }
 
@@ -230,7 +240,7 @@ pub(super) async fn release(
     Path(id): Path<String>,
     Body(_): Body<serde_json::Value>,
 ) -> Result<Json<ActionResponse>, Failure> {
-    let target = target::job(&id)?;
+    let target = target::locate(&app.mirror.read(), &id)?;
     act(&app, who, target.job, Request::Release(target)).await
 }
 
@@ -243,7 +253,7 @@ pub(super) async fn requeue(
     Path(id): Path<String>,
     Body(_): Body<serde_json::Value>,
 ) -> Result<Json<ActionResponse>, Failure> {
-    let target = target::job(&id)?;
+    let target = target::locate(&app.mirror.read(), &id)?;
     act(&app, who, target.job, Request::Requeue(target)).await
 }
 
@@ -257,10 +267,11 @@ pub(super) async fn rerun(
     Path(id): Path<String>,
     Body(_): Body<serde_json::Value>,
 ) -> Result<Json<ActionResponse>, Failure> {
-    let target = target::job(&id)?;
+    let target = target::locate(&app.mirror.read(), &id)?;
     if target.tasks.is_some() {
-        let problem = Problem::new(ProblemKind::BadRequest, "rerun takes a whole job, not tasks of it")
-            .hint(format!("pcluster rerun --failed {}   pcluster requeue {id}", target.job));
+        let problem =
+            Problem::new(ProblemKind::BadRequest, "rerun takes a whole job, not tasks of it")
+                .hint(format!("pcluster rerun --failed {}   pcluster requeue {id}", target.job));
         return Err(problem.into());
     }
     act(&app, who, target.job, Request::RerunFailed { job: target.job }).await
@@ -275,10 +286,11 @@ pub(super) async fn update(
     Path(id): Path<String>,
     Body(asked): Body<UpdateRequest>,
 ) -> Result<Json<ActionResponse>, Failure> {
-    let target = target::job(&id)?;
+    let target = target::locate(&app.mirror.read(), &id)?;
     if target.tasks.is_some() {
-        let problem = Problem::new(ProblemKind::BadRequest, "a whole job is changed, not tasks of it")
-            .hint(format!("pcluster update {}", target.job));
+        let problem =
+            Problem::new(ProblemKind::BadRequest, "a whole job is changed, not tasks of it")
+                .hint(format!("pcluster update {}", target.job));
         return Err(problem.into());
     }
     let job = find_job(&app, target.job).await?;

@@ -7,16 +7,41 @@ use utoipa::OpenApi;
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "pcluster head", description = "The one door to a cluster. Times are milliseconds \
-        since the epoch in UTC, money is micro-dollars. Who asks is proved by the connection."),
-    paths(
-        submit::submit, jobs::list, jobs::show, jobs::why, jobs::wait, output::output,
-        jobs::cancel, jobs::hold, jobs::release, jobs::requeue, jobs::update, jobs::rerun,
-        nodes::list, nodes::show, nodes::why, nodes::log, nodes::drain, nodes::resume,
-        nodes::terminate, cluster::history, cluster::cost, cluster::status, cluster::down,
-        events::events, cluster::config, cluster::metrics, document,
+    info(
+        title = "pcluster head",
+        description = "The one door to a cluster. Times are milliseconds \
+        since the epoch in UTC, money is micro-dollars. Who asks is proved by the connection."
     ),
-    components(schemas(Problem)),
+    paths(
+        submit::submit,
+        jobs::list,
+        jobs::show,
+        jobs::why,
+        jobs::wait,
+        output::output,
+        jobs::cancel,
+        jobs::hold,
+        jobs::release,
+        jobs::requeue,
+        jobs::update,
+        jobs::rerun,
+        nodes::list,
+        nodes::show,
+        nodes::why,
+        nodes::log,
+        nodes::drain,
+        nodes::resume,
+        nodes::terminate,
+        cluster::history,
+        cluster::cost,
+        cluster::status,
+        cluster::down,
+        events::events,
+        cluster::config,
+        cluster::metrics,
+        document,
+    ),
+    components(schemas(Problem))
 )]
 struct Document;
 

@@ -57,12 +57,15 @@ pub(super) async fn output(
     Path(id): Path<String>,
     Asked(query): Asked<OutputQuery>,
 ) -> Result<Response, Failure> {
-    let target = target::job(&id)?;
+    let target = target::locate(&app.mirror.read(), &id)?;
     let job = find_job(&app, target.job).await?;
-    let task = task_of(&job, target.tasks.as_ref().and_then(|tasks| match tasks.len() {
-        1 => tasks.first(),
-        _ => None,
-    }))?;
+    let task = task_of(
+        &job,
+        target.tasks.as_ref().and_then(|tasks| match tasks.len() {
+            1 => tasks.first(),
+            _ => None,
+        }),
+    )?;
     let in_memory = app.mirror.read().jobs.contains_key(&job.id);
     let mut follower = Follower {
         app,

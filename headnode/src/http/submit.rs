@@ -128,7 +128,10 @@ fn default_output(face: &str, array: bool) -> String {
 pub(super) fn check_texts(spec: &JobSpec) -> Result<(), Problem> {
     let one_line = |what: &str, text: &str, most: usize| {
         if text.len() > most {
-            return Err(bad(format!("{what} is {} bytes long; at most {most} are taken", text.len())));
+            return Err(bad(format!(
+                "{what} is {} bytes long; at most {most} are taken",
+                text.len()
+            )));
         }
         if text.chars().any(|letter| matches!(letter, '\0' | '\n' | '\r')) {
             return Err(bad(format!("{what} may not hold a line end or a zero byte")));
@@ -152,7 +155,9 @@ pub(super) fn check_texts(spec: &JobSpec) -> Result<(), Problem> {
     }
     let arguments: usize = spec.args.iter().map(|argument| argument.len() + 1).sum();
     if arguments > ARGUMENTS_BYTES || spec.args.iter().any(|argument| argument.contains('\0')) {
-        return Err(bad(format!("the arguments have at most {ARGUMENTS_BYTES} bytes, and no zero byte")));
+        return Err(bad(format!(
+            "the arguments have at most {ARGUMENTS_BYTES} bytes, and no zero byte"
+        )));
     }
     if spec.nodes == 0 || spec.tasks == 0 || spec.cpus_per_task == 0 {
         return Err(bad("a job has at least 1 node, 1 task and 1 CPU per task"));
@@ -172,8 +177,9 @@ fn check_key(key: Option<&str>) -> Result<(), Problem> {
 fn check_rights(who: &Principal, spec: &JobSpec) -> Result<(), Problem> {
     if spec.priority > 0 && !who.admin {
         let text = "only an admin gives a job a priority above 0";
-        return Err(Problem::new(ProblemKind::NotAllowed, text)
-            .fact("asked", spec.priority.to_string()));
+        return Err(
+            Problem::new(ProblemKind::NotAllowed, text).fact("asked", spec.priority.to_string())
+        );
     }
     Ok(())
 }
@@ -195,7 +201,9 @@ pub(super) fn check_work_dir(spec: &JobSpec, pool: &Pool) -> Result<(), Problem>
     Err(match paths.first() {
         Some(path) => problem
             .hint(format!("move the project below {path}, or run it there:  --chdir {path}/…")),
-        None => problem.hint("an admin must name a shared path:  storage = { shared = \"/shared\" }"),
+        None => {
+            problem.hint("an admin must name a shared path:  storage = { shared = \"/shared\" }")
+        }
     })
 }
 

@@ -54,6 +54,27 @@ fn ranges(text: &str) -> Option<IndexRanges> {
     Some(set)
 }
 
+/// The job or task that an id names in this cluster. A task of an array that once ran has a number
+/// of its own, as Slurm's tasks have; it names the task where no job has that number.
+///
+/// # Errors
+/// Whatever is no id.
+pub(super) fn locate(cluster: &Cluster, text: &str) -> Result<JobTarget, Problem> {
+    Ok(resolved(cluster, job(text)?))
+}
+
+/// As `locate`, of an id that was read.
+pub(super) fn resolved(cluster: &Cluster, target: JobTarget) -> JobTarget {
+    if target.tasks.is_some() || cluster.jobs.contains_key(&target.job) {
+        return target;
+    }
+    let named = cluster.jobs.range(..target.job).rev().find_map(|(id, job)| {
+        let task = job.raw_ids.iter().find(|(_, raw)| **raw == target.job)?.0;
+        Some(JobTarget { job: *id, tasks: job.is_array().then(|| IndexRanges::single(*task)) })
+    });
+    named.unwrap_or(target)
+}
+
 /// Several ids with commas between them; a comma inside brackets belongs to its id.
 ///
 /// # Errors
@@ -86,7 +107,11 @@ pub(super) fn node<'a>(cluster: &'a Cluster, text: &str) -> Result<&'a Node, Pro
             .filter(|node| node.state.is_alive())
             .map(|node| node.name.clone())
             .collect();
-        let there = if names.is_empty() { "none now".into() } else { crate::views::words::some_of(&names, 8) };
+        let there = if names.is_empty() {
+            "none now".into()
+        } else {
+            crate::views::words::some_of(&names, 8)
+        };
         problem.fact("nodes", there).hint("pcluster nodes")
     })
 }
@@ -107,16 +132,31 @@ mod tests {
     #[test]
     fn what_is_no_id_is_refused() {
         let long = format!("41_[0-{}]", u32::MAX);
-        for text in
-            ["", "+41", "41 ", " 41", "-1", "4x", "41_", "41_[", "41_[7-5]", "41_[]", "job:", "_3", "99999999999999999999", "41/..", &long]
-        {
+        for text in [
+            "",
+            "+41",
+            "41 ",
+            " 41",
+            "-1",
+            "4x",
+            "41_",
+            "41_[",
+            "41_[7-5]",
+            "41_[]",
+            "job:",
+            "_3",
+            "99999999999999999999",
+            "41/..",
+            &long,
+        ] {
             assert_eq!(job(text).unwrap_err().kind, ProblemKind::BadRequest, "{text:?}");
         }
     }
 
     #[test]
     fn lists_split_at_commas_outside_brackets() {
-        let ids: Vec<String> = jobs("41,42_[1,3],7").unwrap().iter().map(|t| t.job.to_string()).collect();
+        let ids: Vec<String> =
+            jobs("41,42_[1,3],7").unwrap().iter().map(|t| t.job.to_string()).collect();
         assert_eq!(ids, ["41", "42", "7"]);
     }
 }

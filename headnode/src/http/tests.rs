@@ -144,7 +144,11 @@ impl Bench {
         read(self.send(Some(who), "POST", path, Some(body)).await).await.1
     }
 
-    async fn submit(&self, who: &Principal, changes: serde_json::Value) -> Result<SubmitResponse, Problem> {
+    async fn submit(
+        &self,
+        who: &Principal,
+        changes: serde_json::Value,
+    ) -> Result<SubmitResponse, Problem> {
         self.post(who, "/v1/jobs", submission(changes)).await
     }
 
@@ -159,7 +163,9 @@ impl Bench {
             for effect in effects {
                 match effect {
                     Effect::Launch(plan) => self.launch(plan.launch, plan.names.len()).await,
-                    Effect::Tell { node, order: Order::Start(plan), .. } => started.push((node, plan.run)),
+                    Effect::Tell { node, order: Order::Start(plan), .. } => {
+                        started.push((node, plan.run))
+                    }
                     _ => {}
                 }
             }
@@ -212,7 +218,9 @@ fn submission(changes: serde_json::Value) -> serde_json::Value {
     });
     for (name, value) in changes.as_object().unwrap() {
         match request["spec"].get(name) {
-            _ if request.get(name).is_some() || ["key", "estimate_only"].contains(&name.as_str()) => {
+            _ if request.get(name).is_some()
+                || ["key", "estimate_only"].contains(&name.as_str()) =>
+            {
                 request[name] = value.clone();
             }
             _ => request["spec"][name] = value.clone(),
@@ -384,17 +392,37 @@ async fn owners_act_on_their_jobs_and_updates_keep_what_is_not_named() {
     let held: ActionResponse = bench.post(&ana, "/v1/jobs/1/hold", json!({})).await.unwrap();
     assert_eq!(held.changed, 1);
     let why: WhyView = bench.get(&ana, "/v1/jobs/1/why").await;
-    assert_eq!((why.word.as_str(), why.headline.as_str()), ("held", "job 1 (align) is held by you"));
+    assert_eq!(
+        (why.word.as_str(), why.headline.as_str()),
+        ("held", "job 1 (align) is held by you")
+    );
     let update = json!({ "cpus_per_task": 1, "name": "small" });
     let _: ActionResponse = bench.post(&ana, "/v1/jobs/1/update", update).await.unwrap();
     let detail: JobDetail = bench.get(&ana, "/v1/jobs/1").await;
     assert_eq!((detail.rows[0].name.as_str(), detail.rows[0].cpus), ("small", 1));
-    assert_eq!((detail.comment.as_deref(), detail.rows[0].time_limit_ms), (Some("first"), Some(600_000)));
-    let throttled = bench.post::<ActionResponse>(&ana, "/v1/jobs/1/update", json!({ "throttle": 2 })).await;
+    assert_eq!(
+        (detail.comment.as_deref(), detail.rows[0].time_limit_ms),
+        (Some("first"), Some(600_000))
+    );
+    let throttled =
+        bench.post::<ActionResponse>(&ana, "/v1/jobs/1/update", json!({ "throttle": 2 })).await;
     assert_eq!(throttled.unwrap_err().kind, ProblemKind::Refused);
     let _: ActionResponse = bench.post(&ana, "/v1/jobs/1/cancel", json!({})).await.unwrap();
     let rerun: ActionResponse = bench.post(&ana, "/v1/jobs/1/rerun", json!({})).await.unwrap();
     assert_eq!(rerun.job, 2);
+}
+
+#[tokio::test]
+async fn a_task_is_also_named_by_its_own_number() {
+    let (bench, ana, bo) = (bench().await, user("ana", 1000), user("bo", 1001));
+    let array = json!({ "array": { "indices": [[1, 3]] }, "cpus_per_task": 4 });
+    bench.submit(&ana, array).await.unwrap();
+    bench.boot().await;
+    let own = bench.app.mirror.read().jobs[&pcluster_model::JobId(1)].raw_ids[&1];
+    let detail: JobDetail = bench.get(&ana, &format!("/v1/jobs/{own}")).await;
+    assert_eq!(detail.rows.iter().map(|row| row.id.as_str()).collect::<Vec<_>>(), ["1_1"]);
+    let refused = bench.send(Some(&bo), "GET", &format!("/v1/jobs/{own}/output"), None).await;
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
 }
 
 /// Every route by every role: a stranger to the job, its owner, an admin, and nobody.
@@ -406,8 +434,20 @@ async fn every_route_by_every_role() {
     for route in routes() {
         let path = route.path.replace("{id}", "1").replace("{name}", "compute-9");
         for (who, allowed) in [
-            (Some(&owner), !matches!(route.action, Action::ReadNode | Action::ChangeNode | Action::ReadCluster | Action::ChangeCluster)),
-            (Some(&other), matches!(route.action, Action::SeeCluster | Action::SeeJob | Action::Submit)),
+            (
+                Some(&owner),
+                !matches!(
+                    route.action,
+                    Action::ReadNode
+                        | Action::ChangeNode
+                        | Action::ReadCluster
+                        | Action::ChangeCluster
+                ),
+            ),
+            (
+                Some(&other),
+                matches!(route.action, Action::SeeCluster | Action::SeeJob | Action::Submit),
+            ),
             (Some(&root), true),
             (None, false),
         ] {

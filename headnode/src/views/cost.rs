@@ -64,7 +64,8 @@ pub fn committed(cx: &Cx<'_>) -> MicroUsd {
 pub fn view(cx: &Cx<'_>, by: CostBy, since_ms: Option<i64>, all: bool) -> CostView {
     let since = since_ms.unwrap_or_else(|| month_start_ms(cx));
     let mut book = Book::new(cx, by, since, all);
-    let (mut spans, mut open, mut estimated, mut unknown, mut boots) = (0u64, 0u64, 0u64, 0u64, 0u64);
+    let (mut spans, mut open, mut estimated, mut unknown, mut boots) =
+        (0u64, 0u64, 0u64, 0u64, 0u64);
     for span in cx.cluster.ledger.spans.values().filter(|span| cx.wall(span.ended_at) >= since) {
         spans += 1;
         estimated += u64::from(span.estimated);
@@ -100,7 +101,11 @@ pub fn view(cx: &Cx<'_>, by: CostBy, since_ms: Option<i64>, all: bool) -> CostVi
         nodes_micro_usd: book.sums.total().0,
         provider_micro_usd: None,
         unknown_prices: unknown,
-        budget_micro_usd: cx.cluster.config().and_then(|config| config.budget.month).map(|cap| cap.0),
+        budget_micro_usd: cx
+            .cluster
+            .config()
+            .and_then(|config| config.budget.month)
+            .map(|cap| cap.0),
         committed_micro_usd: committed(cx).0,
         by: book.rows(),
     }

@@ -36,7 +36,8 @@ pub fn of(
 #[must_use]
 pub fn wait(cx: &Cx<'_>, job: &Job, tasks: Option<&IndexRanges>) -> WaitResponse {
     let ended = job.pending_among(tasks).is_empty() && job.live_among(tasks).is_empty();
-    let wanted = job.finished.iter().filter(|(task, _)| tasks.is_none_or(|set| set.contains(**task)));
+    let wanted =
+        job.finished.iter().filter(|(task, _)| tasks.is_none_or(|set| set.contains(**task)));
     let code = wanted.map(|(_, end)| outcome::wait_code(&end.outcome)).max().unwrap_or(0);
     let costs = if ended { JobCosts::of_job(cx, job) } else { JobCosts::default() };
     WaitResponse {
@@ -59,9 +60,11 @@ fn runs(cx: &Cx<'_>, job: &Job, tasks: Option<&IndexRanges>) -> Vec<RunView> {
             let last = end.last.as_ref().filter(|last| wanted(last.task))?;
             Some(past_run(cx, last, Some(outcome::sentence(&end.outcome))))
         }))
-        .chain(job.live_among(tasks).iter().filter_map(|(_, run)| {
-            Some(live_run(cx, cx.cluster.runs.get(run)?))
-        }))
+        .chain(
+            job.live_among(tasks)
+                .iter()
+                .filter_map(|(_, run)| Some(live_run(cx, cx.cluster.runs.get(run)?))),
+        )
         .collect();
     runs.sort_by_key(|run| run.run);
     runs
@@ -182,8 +185,7 @@ pub fn expand(
     raw_job: Option<&str>,
     user: &str,
 ) -> String {
-    let inert =
-        |text: &str| text.replace(|c: char| c == '/' || c.is_control(), "_");
+    let inert = |text: &str| text.replace(|c: char| c == '/' || c.is_control(), "_");
     let mut out = String::new();
     let mut letters = pattern.chars().peekable();
     while let Some(letter) = letters.next() {
@@ -203,5 +205,9 @@ pub fn expand(
             None => out.push(letter),
         }
     }
-    if out.starts_with('/') { out } else { format!("{}/{out}", spec.work_dir.trim_end_matches('/')) }
+    if out.starts_with('/') {
+        out
+    } else {
+        format!("{}/{out}", spec.work_dir.trim_end_matches('/'))
+    }
 }

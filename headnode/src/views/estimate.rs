@@ -4,8 +4,8 @@ use super::start::usual_boot;
 use super::{Cx, detail, words};
 use pcluster_api::EstimateView;
 use pcluster_core::event::OfferingKey;
-use pcluster_core::node::Node;
 use pcluster_core::ledger::WHOLE;
+use pcluster_core::node::Node;
 use pcluster_model::config::{Pool, SpotUse};
 use pcluster_model::{DurationMs, JobSpec, Price, Resources, Shape};
 
@@ -22,7 +22,8 @@ pub fn pool_of<'a>(cx: &Cx<'a>, spec: &JobSpec) -> Option<&'a Pool> {
 fn cheapest<'a>(pool: &'a Pool, spec: &JobSpec) -> Option<(&'a Shape, Option<Price>)> {
     let least = spec.least_per_node();
     let fitting = pool.shapes.iter().filter(|shape| {
-        shape.usable().holds(&least) && (spec.gpu_type.is_empty() || shape.gpu_type == spec.gpu_type)
+        shape.usable().holds(&least)
+            && (spec.gpu_type.is_empty() || shape.gpu_type == spec.gpu_type)
     });
     fitting
         .map(|shape| (shape, price_of(pool, shape)))
@@ -40,7 +41,9 @@ fn price_of(pool: &Pool, shape: &Shape) -> Option<Price> {
 fn share(held: &Resources, usable: &Resources) -> u64 {
     let part = |held: u64, whole: u64| match whole {
         0 => 0,
-        _ => u64::try_from(u128::from(held) * u128::from(WHOLE) / u128::from(whole)).unwrap_or(WHOLE),
+        _ => {
+            u64::try_from(u128::from(held) * u128::from(WHOLE) / u128::from(whole)).unwrap_or(WHOLE)
+        }
     };
     part(u64::from(held.cpus), u64::from(usable.cpus))
         .max(part(held.memory_bytes, usable.memory_bytes))
@@ -100,13 +103,19 @@ fn rounds(spec: &JobSpec, pool: Option<&Pool>, usable: &Resources, each: &Resour
     (array.indices.len() as u64).div_ceil(at_once)
 }
 
-fn asked_words(spec: &JobSpec, pool: Option<&Pool>, each: &Resources, limit: Option<DurationMs>) -> String {
+fn asked_words(
+    spec: &JobSpec,
+    pool: Option<&Pool>,
+    each: &Resources,
+    limit: Option<DurationMs>,
+) -> String {
     let nodes = if spec.nodes > 1 { format!("{} nodes of ", spec.nodes) } else { String::new() };
     let tasks = match &spec.array {
         Some(array) => format!("{} of ", words::counted(array.indices.len() as u64, "task")),
         None => String::new(),
     };
-    let limit = limit.map_or_else(|| "no time limit".into(), |limit| format!("at most {}", words::span(limit)));
+    let limit = limit
+        .map_or_else(|| "no time limit".into(), |limit| format!("at most {}", words::span(limit)));
     let pool = pool.map_or_else(String::new, |pool| format!(", pool {}", pool.name));
     format!("{tasks}{nodes}{}, {limit}{pool}", words::resources(each))
 }
@@ -125,15 +134,17 @@ fn start_of(
     if let Some(at) = spec.begin.filter(|at| at.0 > now) {
         return ("not before the time it asked for".into(), Some(at.0));
     }
-    let waits = spec.dependencies.iter().find(|dependency| {
-        cx.cluster.met(dependency) != pcluster_core::reason::Met::Yes
-    });
+    let waits = spec
+        .dependencies
+        .iter()
+        .find(|dependency| cx.cluster.met(dependency) != pcluster_core::reason::Met::Yes);
     if let Some(dependency) = waits {
         return (format!("after job {}", dependency.job), None);
     }
     let (Some(pool), Some(shape)) = (pool, shape) else { return ("unknown".into(), None) };
     let wanted = spec.nodes.max(1) as usize;
-    let waiting = cx.cluster.queued_jobs().any(|job| job.pool == pool.name && job.held_by.is_none());
+    let waiting =
+        cx.cluster.queued_jobs().any(|job| job.pool == pool.name && job.held_by.is_none());
     let fits = |node: &&Node| node.free().holds(&spec.per_node_on(&node.usable));
     let ready = |node: &&Node| node.is_ready() && cx.cluster.is_connected(node.id);
     let free: Vec<&str> = cx
@@ -163,18 +174,30 @@ fn start_of(
 }
 
 /// What is assumed, said once each.
-fn notes(spec: &JobSpec, pool: Option<&Pool>, each: &Resources, earlier: &history::Earlier) -> Vec<String> {
+fn notes(
+    spec: &JobSpec,
+    pool: Option<&Pool>,
+    each: &Resources,
+    earlier: &history::Earlier,
+) -> Vec<String> {
     let mut notes = Vec::new();
     if spec.time_limit_ms.is_none()
         && let Some(limit) = pool.and_then(|pool| pool.default_time_ms)
     {
-        notes.push(format!("no time limit given: the pool's {} is taken (--time)", words::span(limit)));
+        notes.push(format!(
+            "no time limit given: the pool's {} is taken (--time)",
+            words::span(limit)
+        ));
     }
     let used = earlier.max_rss_bytes;
     if used > 0 && each.memory_bytes > used.saturating_mul(2) && each.memory_bytes > 1 << 30 {
         let runs = words::counted(u64::from(earlier.memory_runs), "run");
         let less = words::mem_option_above(used + used / 10);
-        notes.push(format!("your last {runs} of {} used at most {}: --mem {less} would do", spec.name, words::size(used)));
+        notes.push(format!(
+            "your last {runs} of {} used at most {}: --mem {less} would do",
+            spec.name,
+            words::size(used)
+        ));
     }
     notes
 }

@@ -78,14 +78,16 @@ pub fn earlier(cx: &Cx<'_>, user: &UserName, name: &str) -> Earlier {
         .iter()
         .filter(|(end, _)| matches!(end.outcome, Outcome::Completed))
         .take(2)
-        .filter_map(|(end, last)| {
-            u64::try_from(cx.wall(end.at) - last.started_at?.0).ok()
-        })
+        .filter_map(|(end, last)| u64::try_from(cx.wall(end.at) - last.started_at?.0).ok())
         .collect();
     let memory: Vec<u64> = ends.iter().take(5).map(|(_, last)| last.usage.max_rss_bytes).collect();
     Earlier {
         runs: u32::try_from(spans.len()).unwrap_or(0),
-        runtime_ms: if spans.is_empty() { 0 } else { spans.iter().sum::<u64>() / spans.len() as u64 },
+        runtime_ms: if spans.is_empty() {
+            0
+        } else {
+            spans.iter().sum::<u64>() / spans.len() as u64
+        },
         max_rss_bytes: memory.iter().copied().max().unwrap_or(0),
         memory_runs: u32::try_from(memory.len()).unwrap_or(0),
     }

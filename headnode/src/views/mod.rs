@@ -16,10 +16,13 @@ pub mod start;
 pub mod status;
 pub mod why;
 pub mod why_node;
+mod why_room;
 pub mod words;
 
 #[cfg(test)]
 pub mod tests;
+#[cfg(test)]
+mod why_tests;
 
 use pcluster_core::input::Principal;
 use pcluster_core::{Cluster, Job};

@@ -104,8 +104,7 @@ impl TaskShares {
             let over = job.finished.values().filter_map(|end| end.last.as_ref()).chain(&job.past);
             for past in over {
                 let span = past.ended_at.since(past.placed_at).0;
-                *by_task.entry(past.task).or_default() +=
-                    u128::from(past.cpus) * u128::from(span);
+                *by_task.entry(past.task).or_default() += u128::from(past.cpus) * u128::from(span);
             }
             for (task, run) in &job.live {
                 let Some(run) = cx.cluster.runs.get(run) else { continue };

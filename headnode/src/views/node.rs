@@ -38,7 +38,8 @@ fn why_words(cx: &Cx<'_>, node: &Node) -> Option<String> {
         | NodeState::Stopping { cause, .. }
         | NodeState::Gone { cause, .. } => {
             let trouble = cx.cluster.volatile.ending_trouble.get(&node.id);
-            let trouble = trouble.map_or_else(String::new, |text| format!("; it does not end: {text}"));
+            let trouble =
+                trouble.map_or_else(String::new, |text| format!("; it does not end: {text}"));
             Some(cause_words(cx, cause) + &trouble)
         }
         NodeState::Refused { message, .. } => Some(message.clone()),
@@ -111,7 +112,8 @@ pub fn list(cx: &Cx<'_>) -> NodeList {
         let kept = pcluster_core::limits::GONE_NODES_KEPT;
         state_word(node) == "failed" && cx.now.since(at) <= kept
     };
-    let shown = cx.cluster.nodes.values().filter(|node| node.state.is_alive() || failed_lately(node));
+    let shown =
+        cx.cluster.nodes.values().filter(|node| node.state.is_alive() || failed_lately(node));
     NodeList {
         schema: schema("nodes"),
         now_ms: cx.wall_now(),
@@ -155,7 +157,8 @@ pub fn detail(cx: &Cx<'_>, node: &Node, log: Vec<String>) -> NodeDetail {
 
 /// The task that the node still runs since its first placement, where it is still known.
 fn first_job(cx: &Cx<'_>, node: &Node) -> Option<String> {
-    let first = node.runs.iter().filter_map(|run| cx.cluster.runs.get(run)).min_by_key(|run| run.id)?;
+    let first =
+        node.runs.iter().filter_map(|run| cx.cluster.runs.get(run)).min_by_key(|run| run.id)?;
     let job = cx.cluster.jobs.get(&first.job)?;
     (Some(first.placed_at) == node.first_run_at).then(|| job.task_label(first.task))
 }
@@ -173,7 +176,8 @@ fn facts(cx: &Cx<'_>, node: &Node) -> Vec<(String, String)> {
     lines.push(("host".into(), format!("{}, {}, {}", facts.hostname, facts.arch, facts.kernel)));
     lines.push(("agent".into(), facts.agent_version.clone()));
     for share in &facts.shares {
-        let text = share.trouble.as_ref().map_or_else(|| "works".into(), |why| format!("fails: {why}"));
+        let text =
+            share.trouble.as_ref().map_or_else(|| "works".into(), |why| format!("fails: {why}"));
         lines.push((share.path.clone(), text));
     }
     lines

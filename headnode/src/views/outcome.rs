@@ -74,7 +74,9 @@ pub fn wait_code(outcome: &Outcome) -> u8 {
 pub fn sentence(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Completed => "completed".into(),
-        Outcome::Failed { .. } | Outcome::Signaled { .. } => format!("failed ({})", detail(outcome)),
+        Outcome::Failed { .. } | Outcome::Signaled { .. } => {
+            format!("failed ({})", detail(outcome))
+        }
         Outcome::Cancelled { by } => format!("was cancelled by {by}"),
         Outcome::TimedOut => "was ended at its time limit".into(),
         Outcome::OutOfMemory => "was ended for want of memory".into(),

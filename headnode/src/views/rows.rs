@@ -25,13 +25,14 @@ pub fn list(cx: &Cx<'_>, filter: &Filter) -> JobList {
     let (mut others, mut other_users) = (0u64, BTreeSet::new());
     match &filter.ids {
         Some(ids) => {
-            let found = ids.iter().filter_map(|(id, tasks)| {
-                Some((cx.cluster.jobs.get(id)?, tasks.as_ref()))
-            });
+            let found = ids
+                .iter()
+                .filter_map(|(id, tasks)| Some((cx.cluster.jobs.get(id)?, tasks.as_ref())));
             chosen.extend(found);
         }
         None => {
-            for job in cx.cluster.jobs.values().filter(|job| filter.finished || !job.is_finished()) {
+            for job in cx.cluster.jobs.values().filter(|job| filter.finished || !job.is_finished())
+            {
                 let wanted = match &filter.user {
                     Some(user) => job.owner.user == *user,
                     None => filter.all || job.owner.uid == cx.reader.uid,
@@ -242,8 +243,7 @@ fn finished_row(cx: &Cx<'_>, job: &Job, task: u32, end: &TaskEnd) -> JobView {
         (row.cpus, row.memory_bytes) = (last.cpus, last.memory_bytes);
         row.attempt = last.attempt;
         row.started_at_ms = last.started_at.map(|at| at.0);
-        row.elapsed_ms =
-            last.started_at.map_or(0, |at| u64::try_from(ended - at.0).unwrap_or(0));
+        row.elapsed_ms = last.started_at.map_or(0, |at| u64::try_from(ended - at.0).unwrap_or(0));
         row.node_names.clone_from(&last.nodes);
     }
     row

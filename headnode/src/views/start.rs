@@ -63,7 +63,9 @@ pub fn expected_for(cx: &Cx<'_>, job: &Job, reason: &Reason) -> Option<i64> {
     let at = match reason {
         Reason::Held { .. } | Reason::DependencyNever(_) | Reason::Waits(None) => return None,
         Reason::Begin { at } => at.0,
-        Reason::Dependency(state) => dependency_end(cx, cx.cluster.jobs.get(&state.dependency.job)?)?,
+        Reason::Dependency(state) => {
+            dependency_end(cx, cx.cluster.jobs.get(&state.dependency.job)?)?
+        }
         Reason::Throttle { .. } => {
             let runs = job.live.values().filter_map(|run| cx.cluster.runs.get(run));
             runs.filter_map(|run| run_end(cx, run)).min()?

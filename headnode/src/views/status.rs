@@ -84,7 +84,8 @@ pub fn view(cx: &Cx<'_>, head: HeadFacts) -> StatusView {
     let tasks = tasks(cx);
     let config = cx.cluster.config();
     let count = |wanted: &dyn Fn(&Node) -> bool| {
-        u32::try_from(cx.cluster.nodes.values().filter(|node| wanted(node)).count()).unwrap_or(u32::MAX)
+        u32::try_from(cx.cluster.nodes.values().filter(|node| wanted(node)).count())
+            .unwrap_or(u32::MAX)
     };
     let lists = &cx.cluster.volatile.lists;
     let mut providers: Vec<&str> = config
@@ -139,7 +140,10 @@ fn attention(cx: &Cx<'_>, head: &HeadFacts) -> Vec<(String, String)> {
     let mut line = |label: &str, text: String| lines.push((label.into(), text));
     if let Some(since) = cx.cluster.volatile.suspects_itself_since {
         let at = cx.clock(cx.wall(since));
-        line("head", format!("since {at} most nodes are silent at once: it suspects itself and stops none"));
+        line(
+            "head",
+            format!("since {at} most nodes are silent at once: it suspects itself and stops none"),
+        );
     }
     if head.disk_is_low {
         line("disk", format!("{} free: new jobs are refused", words::size(head.disk_free_bytes)));
@@ -152,7 +156,10 @@ fn attention(cx: &Cx<'_>, head: &HeadFacts) -> Vec<(String, String)> {
             line(key.pool.as_str(), format!("no {}: {}; next try {at}", key.shape, health.message));
         } else if broken {
             let count = health.boot_failures;
-            line(key.pool.as_str(), format!("{count} boots of {} failed in a row: {}", key.shape, health.message));
+            line(
+                key.pool.as_str(),
+                format!("{count} boots of {} failed in a row: {}", key.shape, health.message),
+            );
         }
     }
     for node in cx.cluster.nodes.values() {

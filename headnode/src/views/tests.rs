@@ -1,14 +1,15 @@
 //! Views over a cluster that went through a day: inputs in, pages out.
-use super::*;
 use super::rows::Filter;
+use super::*;
 use pcluster_api::{CostBy, JobState};
-use pcluster_core::input::{AgentSaid, Input, LaunchedInstance, ListedInstance, ProviderSaid, Request};
+use pcluster_core::input::{
+    AgentSaid, Input, LaunchError, LaunchedInstance, ListedInstance, ProviderSaid, Request,
+};
 use pcluster_core::reply::Reply;
 use pcluster_core::{Effect, Order};
 use pcluster_model::config::{Config, ProviderKind};
 use pcluster_model::{
-    ArraySpec, BlobHash, ClusterId, Dependency, DependencyKind, DurationMs, InstanceRef, JobId,
-    JobSpec, NodeId, RunId,
+    ArraySpec, BlobHash, ClusterId, DurationMs, InstanceRef, JobId, JobSpec, NodeId, RunId,
 };
 use pcluster_wire::{Exit, Facts, RunEnd, Usage};
 use std::collections::BTreeMap;
@@ -32,7 +33,10 @@ pub fn config_of(compute: &str, rest: &str) -> Config {
 }
 
 pub fn config() -> Config {
-    config_of("cpus = 4, memory = \"8 GB\", max = 2, price = \"$0.36/h\", idle_timeout = \"60 s\"", "")
+    config_of(
+        "cpus = 4, memory = \"8 GB\", max = 2, price = \"$0.36/h\", idle_timeout = \"60 s\"",
+        "",
+    )
 }
 
 pub fn spec(name: &str, cpus: u32, limit_ms: u64) -> JobSpec {
@@ -60,6 +64,8 @@ pub struct Lab {
     /// Nodes that wait for `boot`.
     pub booting: Vec<NodeId>,
     started: Vec<(NodeId, RunId)>,
+    /// Launches are answered with this.
+    pub refusal: Option<LaunchError>,
 }
 
 impl Lab {
@@ -71,6 +77,7 @@ impl Lab {
             launched: BTreeMap::new(),
             booting: Vec::new(),
             started: Vec::new(),
+            refusal: None,
         };
         lab.give(Input::Started { version: "1".into(), config: Box::new(config), offset_ms: 0 });
         lab
@@ -88,6 +95,11 @@ impl Lab {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
+            Effect::Launch(plan) if self.refusal.is_some() => {
+                let answer = Err(self.refusal.clone().unwrap());
+                let launch = plan.launch;
+                self.give(Input::ProviderSaid(ProviderSaid::Launched { launch, answer }));
+            }
             Effect::Launch(plan) => {
                 let launched_at = self.now;
                 let nodes: Vec<NodeId> = (0..u32::try_from(plan.names.len()).unwrap())
@@ -95,19 +107,25 @@ impl Lab {
                     .collect();
                 let answer = nodes.iter().map(|node| {
                     let instance = InstanceRef(format!("p-{node}"));
-                    self.launched.insert(*node, ListedInstance {
-                        instance: instance.clone(),
-                        launch: node.launch,
-                        index: Some(node.index),
-                        ended_at: None,
-                        ended_estimated: false,
-                        launched_at,
-                    });
+                    self.launched.insert(
+                        *node,
+                        ListedInstance {
+                            instance: instance.clone(),
+                            launch: node.launch,
+                            index: Some(node.index),
+                            ended_at: None,
+                            ended_estimated: false,
+                            launched_at,
+                        },
+                    );
                     Ok(LaunchedInstance { index: node.index, instance, launched_at })
                 });
                 let answer = Ok(answer.collect());
                 self.booting.extend(nodes);
-                self.give(Input::ProviderSaid(ProviderSaid::Launched { launch: plan.launch, answer }));
+                self.give(Input::ProviderSaid(ProviderSaid::Launched {
+                    launch: plan.launch,
+                    answer,
+                }));
             }
             Effect::Terminate { node, .. } => {
                 if let Some(listed) = self.launched.get_mut(&node) {
@@ -200,17 +218,17 @@ impl Lab {
         Cx { cluster: &self.cluster, now: self.now, reader }
     }
 
-    fn why(&self, reader: &Principal, job: JobId) -> pcluster_api::WhyView {
+    pub fn why(&self, reader: &Principal, job: JobId) -> pcluster_api::WhyView {
         why::job(&self.cx(reader), &self.cluster.jobs[&job], None)
     }
 
-    fn rows(&self, reader: &Principal, filter: &Filter) -> Vec<(String, JobState)> {
+    pub fn rows(&self, reader: &Principal, filter: &Filter) -> Vec<(String, JobState)> {
         let list = rows::list(&self.cx(reader), filter);
         list.jobs.into_iter().map(|row| (row.id, row.state)).collect()
     }
 }
 
-fn row(id: &str, state: JobState) -> (String, JobState) {
+pub fn row(id: &str, state: JobState) -> (String, JobState) {
     (id.into(), state)
 }
 
@@ -231,7 +249,10 @@ fn a_job_is_starting_while_its_node_boots_then_runs_then_is_history() {
     let all = Filter { finished: true, ..Filter::default() };
     let list = rows::list(&lab.cx(&ana), &all);
     let outcome = list.jobs[0].outcome.clone().unwrap();
-    assert_eq!((outcome.word.as_str(), outcome.exit_code, outcome.wait_code), ("failed", Some(3), 3));
+    assert_eq!(
+        (outcome.word.as_str(), outcome.exit_code, outcome.wait_code),
+        ("failed", Some(3), 3)
+    );
     assert_eq!(list.jobs[0].elapsed_ms, 100_000);
     let jobs: Vec<Job> = lab.cluster.jobs.values().cloned().collect();
     let entries = history::list(&lab.cx(&ana), &jobs, None, 10);
@@ -275,52 +296,12 @@ fn others_see_place_and_size_and_nothing_private() {
     assert!(mine.script.is_some() && mine.comment.is_some());
     assert_eq!(others.rows[0].node_names, mine.rows[0].node_names);
     assert_eq!(others.rows[0].cost_micro_usd, None);
-    assert_eq!((others.output, others.work_dir, others.comment, others.script), (None, None, None, None));
+    assert_eq!(
+        (others.output, others.work_dir, others.comment, others.script),
+        (None, None, None, None)
+    );
     let listed = rows::list(&lab.cx(&bo), &Filter::default());
     assert_eq!((listed.jobs.len(), listed.others, listed.other_users), (0, 1, 1));
-}
-
-#[test]
-fn why_names_the_nearest_node_and_the_change_that_fits() {
-    let ana = user("ana", 1000);
-    let mut lab = Lab::new(config_of("cpus = 4, memory = \"8 GB\", max = 1", ""));
-    lab.submit(&ana, spec("index", 3, 600_000));
-    lab.boot();
-    lab.start();
-    let job = lab.submit(&ana, spec("align", 2, 600_000));
-    let why = lab.why(&ana, job);
-    assert_eq!(why.word, "pool_max");
-    assert!(why.headline.starts_with("job 2 (align) waits for room"), "{}", why.headline);
-    assert!(why.facts.iter().any(|(_, text)| text.ends_with("1 of 2 CPUs, 1.8 of 3.6 GB free   <- nearest") || text.contains("1 of 2 CPUs")), "{why:?}");
-    assert!(why.change[0].starts_with("-c 1"), "{why:?}");
-}
-
-#[test]
-fn why_of_a_dependency_counts_and_says_never() {
-    let ana = user("ana", 1000);
-    let mut lab = Lab::new(config());
-    let first = lab.submit(&ana, spec("call", 2, 600_000));
-    let after = Dependency { kind: DependencyKind::AfterOk, job: first, task: None };
-    let second =
-        lab.submit(&ana, JobSpec { dependencies: vec![after], ..spec("joint", 1, 600_000) });
-    assert_eq!(lab.why(&ana, second).headline, "job 2 (joint) waits for job 1 (call, afterok): it waits itself");
-    lab.boot();
-    lab.start();
-    lab.end(Exit::Code(1));
-    let why = lab.why(&ana, second);
-    assert_eq!(why.word, "dependency_failed");
-    assert_eq!(why.headline, "job 2 (joint) can never start: it needs job 1, and 1 failed (exit 1)");
-    assert_eq!(why.change, ["pcluster rerun --failed 1   then   pcluster update 2 --after-ok ID"]);
-}
-
-#[test]
-fn a_held_job_says_who_holds_it() {
-    let (ana, bo) = (user("ana", 1000), user("bo", 1001));
-    let mut lab = Lab::new(config());
-    let job = lab.submit(&ana, JobSpec { hold: true, ..spec("train", 1, 600_000) });
-    assert_eq!(lab.why(&ana, job).headline, "job 1 (train) is held by you");
-    assert_eq!(lab.why(&bo, job).headline, "job 1 (train) is held by ana");
-    assert_eq!(lab.rows(&ana, &Filter::default()), [row("1", JobState::Held)]);
 }
 
 #[test]
@@ -334,7 +315,11 @@ fn buckets_add_up_to_spans_while_they_are_open_and_when_they_are_closed() {
     lab.pass(DurationMs::from_secs(100));
     let sums = |view: &pcluster_api::CostView| {
         let b = &view.buckets;
-        b.job_micro_usd + b.boot_micro_usd + b.idle_busy_micro_usd + b.idle_empty_micro_usd + b.drain_micro_usd
+        b.job_micro_usd
+            + b.boot_micro_usd
+            + b.idle_busy_micro_usd
+            + b.idle_empty_micro_usd
+            + b.drain_micro_usd
     };
     let open = cost::view(&lab.cx(&root), CostBy::User, None, true);
     // 120 s at $0.36 an hour.
@@ -350,7 +335,10 @@ fn buckets_add_up_to_spans_while_they_are_open_and_when_they_are_closed() {
     assert_eq!(closed.by[0].cost_micro_usd, closed.buckets.job_micro_usd);
     for by in [CostBy::Job, CostBy::Pool, CostBy::Day, CostBy::Account] {
         let view = cost::view(&lab.cx(&root), by, None, true);
-        assert_eq!(view.by.iter().map(|row| row.cost_micro_usd).sum::<i64>(), closed.buckets.job_micro_usd);
+        assert_eq!(
+            view.by.iter().map(|row| row.cost_micro_usd).sum::<i64>(),
+            closed.buckets.job_micro_usd
+        );
     }
     let others = cost::view(&lab.cx(&user("bo", 1001)), CostBy::User, None, false);
     assert_eq!((others.nodes_micro_usd, others.by.len()), (spans, 0));
@@ -414,7 +402,11 @@ fn a_node_that_did_not_boot_stays_listed_and_needs_attention() {
         .collect();
     assert_eq!(failed, ["compute-1"]);
     let status = status::view(&lab.cx(&root), status::HeadFacts::default());
-    assert!(status.attention.iter().any(|(label, _)| label == "compute-1"), "{:?}", status.attention);
+    assert!(
+        status.attention.iter().any(|(label, _)| label == "compute-1"),
+        "{:?}",
+        status.attention
+    );
     assert_eq!(status.nodes_failed_last_hour, 1);
 }
 

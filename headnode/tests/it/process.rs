@@ -121,3 +121,27 @@ fn the_unit_file_is_one_that_systemd_takes() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!said.contains("pcluster-headnode.service"), "{said}");
 }
+
+#[test]
+fn hup_takes_a_right_file_and_leaves_a_wrong_one() {
+    let site = Site::new(QUIET);
+    let head = site.start();
+    let taken = |count| {
+        let seen = site.log().matches("config_changed").count();
+        (seen >= count).then_some(())
+    };
+    let pools = "provider = \"process\"\ncompute = { cpus = 1, max = 7 }\n";
+    fs::write(site.config(), format!("name = \"t\"\n{pools}")).unwrap();
+    head.signal(Signal::HUP);
+    until("the new configuration", || taken(2));
+    assert_eq!(head.get("/v1/status")["nodes_max"], 7);
+    for (wrong, word) in [
+        ("name = \"t\"\nprovider = \"processs\"\n", "is not taken"),
+        ("name = \"other\"\nprovider = \"process\"\n", "keeps its name"),
+    ] {
+        fs::write(site.config(), wrong).unwrap();
+        head.signal(Signal::HUP);
+        until(word, || site.log().contains(word).then_some(()));
+    }
+    assert_eq!(head.get("/v1/status")["nodes_max"], 7);
+}

@@ -29,7 +29,7 @@ pub struct AgentSetup {
 pub struct AgentMemory {
     /// A head has welcomed this agent's key: the token is of no more use.
     pub joined: bool,
-    /// No order up to this number is ever started again.
+    /// No order up to this number is ever started again; numbers begin at 1.
     pub highest_forgotten: u64,
     /// Runs that never start here, and why; until the head acknowledges.
     pub tombstones: BTreeMap<RunId, String>,

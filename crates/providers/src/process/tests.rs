@@ -137,6 +137,19 @@ fn pidfd_kill(record: &MachineRecord) {
 }
 
 #[test]
+fn a_dead_machine_that_cannot_be_swept_is_listed_on_with_the_others() {
+    let place = Place::new("unswept");
+    let answer = launch_now(&place, &order(LaunchId(1), 2)).remove(0).unwrap();
+    let record = place.machine(&answer.instance);
+    pidfd_kill(&record);
+    wait_for("the machine's end", || record.open().is_none());
+    fs::write(place.agent(), "#!/bin/sh\nexit 3\n").unwrap();
+    let phases: Vec<Phase> =
+        place.process().shop.list().unwrap().iter().map(|one| one.phase).collect();
+    assert_eq!(phases, [Phase::Stopping, Phase::Running]);
+}
+
+#[test]
 fn another_process_with_the_same_number_is_not_the_machine() {
     let own = MachineRecord::of(i32::try_from(std::process::id()).unwrap()).unwrap();
     assert!(own.open().is_some());

@@ -1,0 +1,62 @@
+//! Where the programs under test are: built once beside the test's own binary, or given.
+use crate::repository;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// All programs of an installation that a cluster needs.
+pub const NAMES: [&str; 4] =
+    ["pcluster", "pcluster-headnode", "pcluster-agent", "pcluster-keeper"];
+
+static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+
+/// The folder that holds [`NAMES`]: `PCLUSTER_BIN_DIR`, or the target folder of this test run, where
+/// they are built first (Cargo tells the binaries of other packages to nobody).
+///
+/// # Panics
+/// When they cannot be built or are not there.
+#[must_use]
+pub fn folder() -> &'static Path {
+    FOLDER.get_or_init(|| {
+        let folder = match std::env::var_os("PCLUSTER_BIN_DIR") {
+            Some(given) => fs::canonicalize(&given).expect("PCLUSTER_BIN_DIR is a folder"),
+            None => build(),
+        };
+        for name in NAMES {
+            assert!(folder.join(name).is_file(), "{} has no {name}", folder.display());
+        }
+        folder
+    })
+}
+
+fn build() -> PathBuf {
+    let own = std::env::current_exe().expect("a process knows its program");
+    // TARGET/PROFILE/deps/it-HASH
+    let profile = own.ancestors().nth(2).expect("test binaries lie in TARGET/PROFILE/deps");
+    let target = profile.parent().expect("a profile's folder lies in the target folder");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.arg("build").arg("--quiet").current_dir(repository());
+    command.env("CARGO_TARGET_DIR", target);
+    for name in NAMES {
+        command.args(["-p", name]);
+    }
+    if profile.file_name().is_some_and(|name| name == "release") {
+        command.arg("--release");
+    }
+    let status = command.status().expect("cargo can be run");
+    assert!(status.success(), "the programs under test cannot be built: {status}");
+    profile.to_path_buf()
+}
+
+/// Copies the programs into `folder`, so that users who cannot enter the target folder can run them.
+///
+/// # Panics
+/// When the disk refuses.
+pub fn copy_to(folder: &Path) {
+    fs::create_dir_all(folder).expect("a folder can be made");
+    for name in NAMES {
+        fs::copy(self::folder().join(name), folder.join(name)).expect("a program can be copied");
+    }
+}
