@@ -148,11 +148,7 @@ fn link_state(app: &AppState, hub: Hub, cluster: ClusterId, secret: ClusterSecre
 
 /// Providers of this configuration. A node needs its provider to the end, so those of an earlier
 /// configuration stay: in this version there is one.
-fn providers(
-    config: &Config,
-    state_dir: &Path,
-    cluster: &ClusterId,
-) -> Vec<Arc<dyn Provider>> {
+fn providers(config: &Config, state_dir: &Path, cluster: &ClusterId) -> Vec<Arc<dyn Provider>> {
     let agent = std::env::current_exe()
         .ok()
         .and_then(|exe| Some(exe.parent()?.join("pcluster-agent")))

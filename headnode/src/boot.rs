@@ -49,11 +49,7 @@ impl BootError {
         match self {
             Self::Config(_) => 2,
             Self::Refused(_) | Self::Running { .. } | Self::Store(_) | Self::Contradiction(_) => 3,
-            Self::Places(_)
-            | Self::Rows(_)
-            | Self::Tls(_)
-            | Self::Blobs(_)
-            | Self::Io { .. } => 1,
+            Self::Places(_) | Self::Rows(_) | Self::Tls(_) | Self::Blobs(_) | Self::Io { .. } => 1,
         }
     }
 

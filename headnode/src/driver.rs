@@ -181,7 +181,8 @@ impl<L: Log, O: Outlet> Driver<L, O> {
         while let Some(asked) = next {
             // A `Hello` makes its connection the newest of its node: what comes after it is
             // admitted or dropped by that, so it ends the batch.
-            let hello = matches!(asked.input, Input::AgentSaid { said: AgentSaid::Hello { .. }, .. });
+            let hello =
+                matches!(asked.input, Input::AgentSaid { said: AgentSaid::Hello { .. }, .. });
             if self.admits(&asked) {
                 batch.push(asked);
             }

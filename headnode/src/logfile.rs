@@ -101,7 +101,8 @@ mod tests {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         names.sort();
-        let all = ["head.log", "head.log.1", "head.log.2", "head.log.3", "head.log.4", "head.log.5"];
+        let all =
+            ["head.log", "head.log.1", "head.log.2", "head.log.3", "head.log.4", "head.log.5"];
         assert_eq!(names, all);
         assert!(fs::read_to_string(&path).unwrap().ends_with("7\n"));
     }

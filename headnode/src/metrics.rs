@@ -110,7 +110,9 @@ impl Metrics {
             Event::JobPlaced { .. } => inner.placed.inc(),
             Event::TasksPlaced { placements, .. } => inner.placed.inc_by(placements.len() as u64),
             Event::RunEnded { ended, .. } => self.count_end(&ended.end),
-            Event::TasksEnded { ended, .. } => ended.iter().for_each(|one| self.count_end(&one.end)),
+            Event::TasksEnded { ended, .. } => {
+                ended.iter().for_each(|one| self.count_end(&one.end))
+            }
             Event::LaunchWanted { intent } => inner.launches.inc_by(intent.names.len() as u64),
             Event::LaunchRefused { class, .. } => {
                 use pcluster_core::event::LaunchErrorClass as Class;

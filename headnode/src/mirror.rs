@@ -35,6 +35,7 @@ impl Mirror {
         for event in events {
             cluster.apply(event);
         }
+        cluster.discard_marks();
     }
 
     /// Takes over what the planners said last: readers compose reasons from it.

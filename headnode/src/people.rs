@@ -135,11 +135,8 @@ enum Failure {
 
 async fn run(program: &str, arguments: &[&str]) -> Result<String, Failure> {
     let broken = |why: String| Failure::Broken(format!("{program}: {why}"));
-    let asked = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
+    let asked =
+        Command::new(program).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
     let output = tokio::time::timeout(limits::PEOPLE_WAIT, asked)
         .await
         .map_err(|_| broken("no answer".into()))?
@@ -174,9 +171,12 @@ mod tests {
         let daemon = people.by_uid(1).await.unwrap();
         let (name, groups) = (&daemon.identity.name, &daemon.group_names);
         let group = format!("@{}", groups.iter().next().unwrap());
-        for (admins, expected) in
-            [(by(&[]), false), (by(&[name]), true), (by(&[&group]), true), (by(&["@nosuch"]), false)]
-        {
+        for (admins, expected) in [
+            (by(&[]), false),
+            (by(&[name]), true),
+            (by(&[&group]), true),
+            (by(&["@nosuch"]), false),
+        ] {
             assert_eq!(people.principal(1, 1, &admins).await.unwrap().admin, expected);
         }
     }

@@ -151,7 +151,12 @@ async fn reload(inbox: &InboxHandle, config: &Path, name: &str) {
 }
 
 /// TERM and INT end the head; HUP reads the file again.
-async fn obey_signals(stop: watch::Sender<bool>, inbox: InboxHandle, config: PathBuf, name: String) {
+async fn obey_signals(
+    stop: watch::Sender<bool>,
+    inbox: InboxHandle,
+    config: PathBuf,
+    name: String,
+) {
     let handlers = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),

@@ -46,6 +46,15 @@ impl Cluster {
         effects
     }
 
+    /// Forgets what is marked and touched: for a copy that hands out nothing and writes no rows.
+    pub fn discard_marks(&mut self) {
+        self.touched.clear();
+        self.volatile.marked_nodes.clear();
+        self.volatile.marked_launches.clear();
+        self.volatile.marked_unknown.clear();
+        self.volatile.retry_at.clear();
+    }
+
     /// What `due_effects` would hand out now, from the marks only.
     #[must_use]
     pub fn marked_effects(&self, now: Timestamp) -> Vec<Effect> {

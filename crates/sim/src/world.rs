@@ -124,6 +124,8 @@ pub struct World {
 
 /// How often the gremlin looks for something to break.
 const GREMLIN_EVERY: DurationMs = DurationMs::from_secs(20);
+/// A world that takes more steps goes round in circles.
+const STEPS_MOST: u64 = 150_000;
 /// A world in which faults ended has this long to finish everything.
 const LIVENESS_MOST: DurationMs = DurationMs::from_hours(48);
 
@@ -223,6 +225,10 @@ impl World {
             self.seen.clear();
             self.dispatch(what);
             self.check(false)?;
+            if self.figures.steps > STEPS_MOST {
+                let words = format!("no rest after {STEPS_MOST} steps");
+                return Err(Violation { law: 0, at: self.now, words });
+            }
             if self.healed.is_some() && self.is_at_rest() {
                 break;
             }

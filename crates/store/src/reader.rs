@@ -145,6 +145,5 @@ impl Reader {
 }
 
 pub(crate) fn decode(seq: u64, body: &str) -> Result<Event, StoreError> {
-    serde_json::from_str(body)
-        .map_err(|error| StoreError::Body { seq, cause: error.to_string() })
+    serde_json::from_str(body).map_err(|error| StoreError::Body { seq, cause: error.to_string() })
 }

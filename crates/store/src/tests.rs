@@ -319,8 +319,7 @@ fn rows_are_the_replay_of_the_log_and_verify_says_when_not() {
     let mut cluster = Cluster::new(ClusterId::from("00000000000000ff"));
     let root = Principal { user: "root".into(), uid: 0, gid: 0, admin: true };
     let down = Input::Request { principal: root, request: Request::Down { now: true } };
-    let started =
-        Input::Started { version: "1".into(), config: Box::new(config()), offset_ms: 0 };
+    let started = Input::Started { version: "1".into(), config: Box::new(config()), offset_ms: 0 };
     for (now, input) in [(1_000, started), (2_000, down), (3_000, Input::Tick)] {
         let prepared = cluster.prepare(Timestamp(now), vec![input]);
         let committed = prepared.commit(|events, rows| store.commit(events, rows)).unwrap();

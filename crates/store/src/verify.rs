@@ -87,8 +87,7 @@ pub fn compare_rows(live: &[RowChange], stored: &[Row]) -> Result<(), String> {
 /// Checks the chain of all events after `after`.
 pub(crate) fn check_seals(path: &Path, db: &Connection, after: u64) -> Result<(), StoreError> {
     let failed = |error: rusqlite::Error| StoreError::from_sqlite(path, &error);
-    let damaged =
-        |detail: String| StoreError::Damaged { path: path.to_path_buf(), detail };
+    let damaged = |detail: String| StoreError::Damaged { path: path.to_path_buf(), detail };
     let mut before: i64 = db
         .query_row("SELECT seal FROM event WHERE seq = ?1", [after], |row| row.get(0))
         .optional()

@@ -100,12 +100,7 @@ impl EventStore {
 }
 
 /// Appends one event and returns its seal.
-fn append(
-    db: &Connection,
-    stamped: &Stamped,
-    before: i64,
-    path: &Path,
-) -> Result<i64, StoreError> {
+fn append(db: &Connection, stamped: &Stamped, before: i64, path: &Path) -> Result<i64, StoreError> {
     let body = serde_json::to_string(&stamped.event)
         .map_err(|error| StoreError::Body { seq: stamped.seq, cause: error.to_string() })?;
     let kind = stamped.event.kind();

@@ -9,8 +9,12 @@ fn hub() -> Hub {
 }
 
 fn welcome(hub: &Hub, link: LinkId) {
-    let reply =
-        Reply::Welcome { node: NODE, node_name: "n".into(), shares: Vec::new(), forget: Vec::new() };
+    let reply = Reply::Welcome {
+        node: NODE,
+        node_name: "n".into(),
+        shares: Vec::new(),
+        forget: Vec::new(),
+    };
     hub.answer(link, reply);
 }
 

@@ -120,7 +120,8 @@ impl StateDir {
                 id.as_str()
             ))),
             (None, logged) => {
-                let id = logged.map_or_else(|| random::<8>().map(|bytes| ClusterId(hex(&bytes))), Ok);
+                let id =
+                    logged.map_or_else(|| random::<8>().map(|bytes| ClusterId(hex(&bytes))), Ok);
                 let id = id.map_err(BootError::io("make", &path))?;
                 let kept = write_secret(&path, id.as_str().as_bytes());
                 kept.map_err(BootError::io("write", &path))?;

@@ -78,11 +78,7 @@ impl Orders {
             node,
             node_name: name.to_owned(),
             // Other providers name a machine once it is there; its agent asks it for the name.
-            instance: if here {
-                InstanceRef(format!("p-{node}"))
-            } else {
-                InstanceRef::default()
-            },
+            instance: if here { InstanceRef(format!("p-{node}")) } else { InstanceRef::default() },
             head_addresses: self.head_addresses.clone(),
             head_key_sha256: self.head_key_sha256.clone(),
             token: self.secret.token(&self.cluster, node.launch),

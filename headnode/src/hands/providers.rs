@@ -193,10 +193,9 @@ impl Shared {
                     asked_at,
                     instances: listed.into_iter().map(seen).collect(),
                 },
-                Err(error) => ProviderSaid::ListFailed {
-                    provider: provider.kind(),
-                    message: error.message,
-                },
+                Err(error) => {
+                    ProviderSaid::ListFailed { provider: provider.kind(), message: error.message }
+                }
             };
             if self.inbox.tell(Input::ProviderSaid(said)).await.is_err() {
                 return;

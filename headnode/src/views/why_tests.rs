@@ -5,6 +5,7 @@ use super::{Cx, status};
 use pcluster_api::{JobState, WhyView};
 use pcluster_core::event::LaunchErrorClass;
 use pcluster_core::input::LaunchError;
+use pcluster_model::job::MemoryAsk;
 use pcluster_model::{Dependency, DependencyKind, DurationMs, JobSpec};
 use pcluster_wire::Exit;
 
@@ -24,14 +25,14 @@ fn why_names_the_nearest_node_and_the_change_that_fits() {
     let why = lab.why(&ana, job);
     assert_eq!(why.word, "pool_max");
     assert!(why.headline.starts_with("job 2 (align) waits for room"), "{}", why.headline);
-    assert!(
-        why.facts
-            .iter()
-            .any(|(_, text)| text.ends_with("1 of 2 CPUs, 1.8 of 3.6 GB free   <- nearest")
-                || text.contains("1 of 2 CPUs")),
-        "{why:?}"
-    );
-    assert!(why.change[0].starts_with("-c 1"), "{why:?}");
+    assert_eq!(fact(&why, "nodes"), "compute-1  1 of 2 CPUs free   <- nearest");
+    assert_eq!(why.change[0], "-c 1 would start it now on compute-1");
+    let mut asked = spec("fold", 1, 600_000);
+    asked.memory = MemoryAsk::PerNode(4 << 30);
+    let job = lab.submit(&ana, asked);
+    let why = lab.why(&ana, job);
+    assert!(fact(&why, "nodes").contains("of 4 GB free"), "{why:?}");
+    assert!(why.change[0].starts_with("--mem 1"), "{why:?}");
 }
 
 #[test]

@@ -110,10 +110,8 @@ fn the_unit_file_is_one_that_systemd_takes() {
     // The test's own binary stands in for the installed one.
     let installed = "/usr/local/bin/pcluster-headnode";
     fs::write(&copy, text.replace(installed, env!("CARGO_BIN_EXE_pcluster-headnode"))).unwrap();
-    let Ok(output) = Command::new("systemd-analyze")
-        .args(["verify", "--man=no"])
-        .arg(&copy)
-        .output()
+    let Ok(output) =
+        Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&copy).output()
     else {
         // Not every machine has systemd; the text was looked at above.
         return;
