@@ -21,7 +21,7 @@ use futures_util::{SinkExt, StreamExt};
 use pcluster_core::{AgentSaid, Input};
 use pcluster_model::{ClusterId, NodeId, RunId};
 use pcluster_wire::{
-    AgentFrame, Exit, HeadFrame, MAX_CHUNK_BYTES, OLDEST_PROTOCOL, PROTOCOL, RunEnd, Usage,
+    AgentFrame, Exit, HeadFrame, MAX_CHUNK_BYTES, OLDEST_PROTOCOL, PROTOCOL, RunEnd, RunReport, Usage,
 };
 use std::collections::BTreeSet;
 use tokio::sync::mpsc;
@@ -167,6 +167,13 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     async fn run(&mut self, hello: AgentSaid, mut stream: SplitStream<WebSocket>) -> LinkEnd {
+        // Runs that ended while nobody listened are over once the hello is taken; the tail of their
+        // output comes after it.
+        if let AgentSaid::Hello { runs, .. } = &hello {
+            for run in runs.iter().map(reported) {
+                self.is_own(run);
+            }
+        }
         if let Err(stopping) = self.relay(hello).await {
             return stopping.into();
         }
@@ -240,6 +247,13 @@ impl Reader<'_> {
         let own = cluster.runs.get(&run).is_some_and(|known| known.part(self.node).is_some());
         drop(cluster);
         own && self.own.insert(run)
+    }
+}
+
+fn reported(report: &RunReport) -> RunId {
+    match report {
+        RunReport::Running { run, .. } | RunReport::NotStarted { run, .. } => *run,
+        RunReport::Ended(end) => end.run,
     }
 }
 

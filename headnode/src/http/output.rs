@@ -145,17 +145,15 @@ impl Follower {
                 }
                 continue;
             };
-            let mut grown = self.app.logs.follow(run)?;
-            grown.mark_unchanged();
+            // Subscribed before the look, so that nothing comes unseen in between.
+            let grown = self.follow.then(|| self.app.logs.follow(run)).transpose()?;
             let piece = self.app.logs.read(run, self.offset, PIECE_BYTES)?;
             let end = piece.as_ref().map_or(0, |piece| piece.end);
             if let Some(piece) = piece.filter(|piece| !piece.bytes.is_empty()) {
                 self.offset = piece.offset + piece.bytes.len() as u64;
                 return Ok(Some(piece.bytes.into()));
             }
-            if !self.follow {
-                return Ok(None);
-            }
+            let Some(mut grown) = grown else { return Ok(None) };
             if now.live == Some(run) {
                 tokio::select! {
                     more = grown.changed() => if more.is_err() { return Ok(None) },

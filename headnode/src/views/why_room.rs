@@ -7,7 +7,8 @@ use pcluster_core::Job;
 use pcluster_core::event::OfferingKey;
 use pcluster_core::node::{Node, NodeState};
 use pcluster_core::plan::Wait;
-use pcluster_model::NodeId;
+use pcluster_model::job::MemoryAsk;
+use pcluster_model::{JobSpec, NodeId};
 
 /// A node boots for it, or is launched for it.
 pub(super) fn coming(cx: &Cx<'_>, job: &Job, wait: &Wait, at: Option<i64>, frame: Frame) -> Frame {
@@ -63,7 +64,12 @@ pub(super) fn crowded(cx: &Cx<'_>, job: &Job, wait: &Wait, at: Option<i64>, fram
     };
     let frame = ahead_facts(cx, job, frame.saying(headline));
     let frame = with_time(cx, frame, "next", at, "when the next run there ends at the latest");
-    with_room(cx, job, frame, "nodes").change(change)
+    let frame = match wait {
+        // What would fit now would not start before the one that is first, either.
+        Wait::Turn { .. } => frame,
+        _ => with_room(cx, job, frame, "nodes"),
+    };
+    frame.change(change)
 }
 
 /// `c6i.4xlarge, spot, in pool compute`.
@@ -145,7 +151,9 @@ fn room_words(job: &Job, node: &Node, nearest: NodeId) -> String {
     if free.cpus < asked.cpus {
         short.push(format!("{} of {} CPUs", free.cpus, asked.cpus));
     }
-    if free.memory_bytes < asked.memory_bytes {
+    // Memory that goes along with the CPUs is not a lack of its own.
+    let follows = job.spec.memory == MemoryAsk::Proportional && !short.is_empty();
+    if free.memory_bytes < asked.memory_bytes && !follows {
         short.push(format!(
             "{} of {}",
             words::size(free.memory_bytes),
@@ -173,7 +181,7 @@ fn room_words(job: &Job, node: &Node, nearest: NodeId) -> String {
 
 /// The smallest change of the request that would start it in the free room of `node`.
 fn fits_now(cx: &Cx<'_>, job: &Job, node: &Node) -> Option<String> {
-    let (free, asked) = (node.free(), job.spec.per_node_on(&node.usable));
+    let (free, mut asked) = (node.free(), job.spec.per_node_on(&node.usable));
     if free.cpus == 0 || free.gpus < asked.gpus || free.tmp_bytes < asked.tmp_bytes {
         return None;
     }
@@ -184,6 +192,8 @@ fn fits_now(cx: &Cx<'_>, job: &Job, node: &Node) -> Option<String> {
             return None;
         }
         options.push(format!("-c {}", free.cpus));
+        let fewer = JobSpec { cpus_per_task: free.cpus, ..(*job.spec).clone() };
+        asked = fewer.per_node_on(&node.usable);
     }
     let small = SMALLEST_MEMORY.max(used_memory(cx, job));
     if free.memory_bytes < asked.memory_bytes {

@@ -38,7 +38,11 @@ pub fn size(bytes: u64) -> String {
 /// A value for `--mem` that is at most `bytes`: `14G`, `512M`.
 #[must_use]
 pub fn mem_option(bytes: u64) -> String {
-    if bytes >= 4 * GB { format!("{}G", bytes / GB) } else { format!("{}M", bytes / MB) }
+    if bytes >= 4 * GB || (bytes >= GB && bytes.is_multiple_of(GB)) {
+        format!("{}G", bytes / GB)
+    } else {
+        format!("{}M", bytes / MB)
+    }
 }
 
 /// A value for `--mem` that is at least `bytes`: `12G`, `768M`.

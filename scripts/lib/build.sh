@@ -1,0 +1,96 @@
+# shellcheck shell=bash
+# The programs of pcluster, built or given.
+#
+#   source scripts/lib/build.sh
+#   need_programs [--release]     sets PROGRAMS (a folder) and BUILD_S (seconds that building took)
+#   stop_build                    ends a build that is still running; for traps
+#
+# PCLUSTER_BIN_DIR names a folder with ready programs; nothing is built then.
+# What the build says is shown only when it fails; meanwhile one line tells how far it is.
+
+PROGRAM_NAMES=(pcluster pcluster-headnode pcluster-agent pcluster-keeper)
+PROGRAMS=
+BUILD_S=0
+_build_group=
+
+need_programs() {
+  local top profile=debug name
+  top=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
+  if [ -n "${PCLUSTER_BIN_DIR:-}" ]; then
+    PROGRAMS=$(cd -- "$PCLUSTER_BIN_DIR" && pwd) || return 1
+  else
+    local -a release=()
+    if [ "${1:-}" = --release ]; then
+      release=(--release)
+      profile=release
+    fi
+    if ! command -v cargo >/dev/null 2>&1; then
+      echo "error: there is no cargo, so nothing can be built" >&2
+      echo "hint: https://rustup.rs installs Rust; PCLUSTER_BIN_DIR=DIR uses ready programs" >&2
+      return 1
+    fi
+    local started=$SECONDS
+    _build "$top" ${release[@]+"${release[@]}"} || return 1
+    BUILD_S=$((SECONDS - started))
+    PROGRAMS=$(cd -- "$top" && cargo metadata --format-version 1 --no-deps --offline |
+      sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')/$profile
+  fi
+  for name in "${PROGRAM_NAMES[@]}"; do
+    if [ ! -x "$PROGRAMS/$name" ]; then
+      echo "error: $PROGRAMS has no program $name" >&2
+      return 1
+    fi
+  done
+}
+
+stop_build() {
+  [ -n "$_build_group" ] || return 0
+  kill -TERM -- "-$_build_group" 2>/dev/null
+  wait "$_build_group" 2>/dev/null
+  _build_group=
+}
+
+# Cargo runs in a process group of its own, so that a signal to the script ends all of it.
+_build() {
+  local top=$1 log status=0
+  shift
+  log=$(mktemp) || return 1
+  set -m
+  (
+    set -o pipefail
+    cd -- "$top" &&
+      cargo build --color never "$@" $(printf -- '--package %s ' "${PROGRAM_NAMES[@]}") 2>&1 </dev/null |
+      tee -- "$log" | _build_progress
+  ) &
+  _build_group=$!
+  set +m
+  wait "$_build_group" || status=$?
+  _build_group=
+  if [ "$status" -ne 0 ]; then
+    grep -vE '^ *(Compiling|Downloaded|Downloading) ' "$log" | tail -n 40 >&2
+    echo "error: the build failed" >&2
+  fi
+  rm -f -- "$log"
+  return "$status"
+}
+
+# One line that moves on a terminal, else a line now and then.
+_build_progress() {
+  local line crates=0 now=packages started=$SECONDS said=$SECONDS got
+  while true; do
+    line= got=0
+    IFS= read -r -t 1 line || got=$?
+    case $line in
+    *Compiling\ *) crates=$((crates + 1)) now=${line##*Compiling } now=${now%% *} ;;
+    esac
+    if [ -t 2 ] && [ "$crates" -gt 0 ]; then
+      printf '\r\033[Kbuilding: %d packages, %s, %d s' "$crates" "$now" $((SECONDS - started)) >&2
+    elif [ $((SECONDS - said)) -ge 15 ]; then
+      echo "building: $crates packages so far, $((SECONDS - started)) s" >&2
+      said=$SECONDS
+    fi
+    # Above 128 it was the timeout; otherwise the build has closed its end.
+    [ "$got" -eq 0 ] || [ "$got" -gt 128 ] || break
+  done
+  [ ! -t 2 ] || printf '\r\033[K' >&2
+}
