@@ -35,6 +35,13 @@ impl Cluster {
             }
         }
         self.check_submitter(who)?;
+        if spec.priority > 0 && !who.admin {
+            return Err(Rejection::new(
+                RejectionKind::NotAllowed,
+                "only an admin submits with a raised priority",
+            )
+            .hint("--priority 0 or below is everybody's"));
+        }
         let pool = self.check_spec(&mut spec)?;
         let job = JobId(self.meta.last_job + 1);
         self.check_dependencies(&spec, job)?;
