@@ -1,6 +1,7 @@
 //! Where the programs under test are: built once beside the test's own binary, or given.
 use crate::repository;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -59,4 +60,29 @@ pub fn copy_to(folder: &Path) {
     for name in NAMES {
         fs::copy(self::folder().join(name), folder.join(name)).expect("a program can be copied");
     }
+}
+
+/// Puts the programs into `folder`, with an agent that becomes a machine only when `gate` is there.
+/// The process is the same before and after, as the provider expects it.
+///
+/// # Panics
+/// When the disk refuses.
+pub fn gate_to(folder: &Path, gate: &Path) {
+    fs::create_dir_all(folder).expect("a folder can be made");
+    for name in ["pcluster", "pcluster-headnode"] {
+        // A symbolic link would not do: the head looks for the agent beside its real file.
+        let (from, to) = (self::folder().join(name), folder.join(name));
+        if fs::hard_link(&from, &to).is_err() {
+            fs::copy(&from, &to).expect("a program can be copied");
+        }
+    }
+    let agent = folder.join("pcluster-agent");
+    let real = self::folder().join("pcluster-agent");
+    let text = format!(
+        "#!/bin/sh\nif [ \"$1\" = machine ]; then\n  while [ ! -e '{}' ]; do sleep 0.05; done\nfi\nexec '{}' \"$@\"\n",
+        gate.display(),
+        real.display()
+    );
+    fs::write(&agent, text).expect("the folder is ours");
+    fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).expect("the file is ours");
 }

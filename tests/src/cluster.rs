@@ -27,6 +27,8 @@ pub struct Setup {
     pub person: Option<Person>,
     /// The socket where an installation has it, so that other users find root's head.
     pub system_socket: bool,
+    /// Nodes boot only after [`Cluster::open_gate`]: a boot that takes as long as a test wants.
+    pub gated: bool,
 }
 
 impl Default for Setup {
@@ -37,6 +39,7 @@ impl Default for Setup {
             more: String::new(),
             person: None,
             system_socket: false,
+            gated: false,
         }
     }
 }
@@ -108,6 +111,9 @@ impl Cluster {
         let bin = if setup.person.is_some() || setup.system_socket {
             // Other users may not be able to enter the target folder.
             bins::copy_to(&root.join("bin"));
+            root.join("bin")
+        } else if setup.gated {
+            bins::gate_to(&root.join("bin"), &root.join("gate"));
             root.join("bin")
         } else {
             bins::folder().to_path_buf()
@@ -312,6 +318,14 @@ impl Cluster {
     #[track_caller]
     pub fn up(&self) {
         self.ok(&["up"]);
+    }
+
+    /// Lets the nodes of a gated cluster boot.
+    ///
+    /// # Panics
+    /// When the disk refuses.
+    pub fn open_gate(&self) {
+        fs::write(self.root.join("gate"), "").expect("the folder is ours");
     }
 
     /// The head's process, from its lock file.

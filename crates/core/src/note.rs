@@ -177,6 +177,12 @@ impl Cluster {
         asked_at: Timestamp,
         instances: &[ListedInstance],
     ) {
+        for listed in instances.iter().filter(|listed| !listed.ended_estimated) {
+            if let (Some(index), Some(ended_at)) = (listed.index, listed.ended_at) {
+                let node = NodeId { launch: listed.launch, index };
+                self.volatile.metered.insert(node, (listed.launched_at, ended_at));
+            }
+        }
         let mut unknown = alloc::collections::BTreeMap::new();
         let earlier = core::mem::take(&mut self.list_state(provider).unknown);
         for listed in instances.iter().filter(|listed| listed.ended_at.is_none()) {

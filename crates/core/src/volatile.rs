@@ -56,6 +56,9 @@ pub struct Volatile {
     pub lists: BTreeMap<String, ListState>,
     /// The end of these nodes was accepted by the provider, then.
     pub ending_accepted: BTreeMap<NodeId, Timestamp>,
+    /// Start and end of machines that are over, as the provider's own list told them since the
+    /// head's start: what bills are compared with.
+    pub metered: BTreeMap<NodeId, (Timestamp, Timestamp)>,
     /// Words of the last failed call to end a node.
     pub ending_trouble: BTreeMap<NodeId, String>,
     /// Handed out and not answered yet.

@@ -123,9 +123,47 @@ fn replay(seed: u64, mode: Mode, plant: Plant, quiet: bool) -> bool {
     println!("trace {:016x}", world.trace.hash());
     match &verdict {
         Ok(()) => println!("all laws held"),
-        Err(violation) => println!("{violation}"),
+        Err(violation) => {
+            print_state(&world);
+            println!("{violation}");
+        }
     }
     verdict.is_ok()
+}
+
+/// What a reader of a broken seed wants to know first.
+fn print_state(world: &World) {
+    for pool in &world.config.pools {
+        let shapes: Vec<&str> = pool.shapes.iter().map(|shape| shape.name.as_str()).collect();
+        println!(
+            "pool {}: {} min {} max {} cpus {:?} exclusive {} idle {}",
+            pool.name,
+            shapes.join(" "),
+            pool.min,
+            pool.max,
+            pool.max_cpus,
+            pool.exclusive,
+            pool.idle_timeout_ms
+        );
+    }
+    let Some(head) = &world.head else { return println!("the head is down") };
+    for node in head.cluster.nodes.values().filter(|node| node.state.is_alive()) {
+        let (id, shape, state) = (node.id, &node.shape.name, &node.state);
+        println!("node {id} {shape}: {state:?}, runs {:?}, {:?}", node.runs, node.instance);
+    }
+    for job in head.cluster.jobs.values().filter(|job| !job.is_finished()) {
+        println!(
+            "job {} of {}: {} nodes of {:?}, exclusive {}, pends {}, lives {:?}: {:?}",
+            job.id,
+            job.pool,
+            job.spec.nodes,
+            job.spec.least_per_node(),
+            job.spec.exclusive,
+            job.pending,
+            job.live,
+            head.cluster.reason(job, head.steady(world.now))
+        );
+    }
 }
 
 /// What came of many seeds.

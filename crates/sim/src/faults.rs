@@ -21,15 +21,15 @@ macro_rules! kinds {
 
 kinds! {
     /// The head dies when a batch is decided and not yet on disk.
-    CrashBeforeCommit "head crash before commit" 40,
+    CrashBeforeCommit "head crash before commit" 400,
     /// The head dies when a batch is on disk and nobody has heard of it.
-    CrashAfterCommit "head crash after commit" 40,
+    CrashAfterCommit "head crash after commit" 400,
     /// The head dies while replies and effects go out.
-    CrashAfterRelease "head crash in release" 40,
+    CrashAfterRelease "head crash in release" 400,
     /// A head that has just started dies in its first batches.
     CrashAgain "head crash after start" 4_000,
     /// A connection breaks; what was under way is lost.
-    Cut "connection cut" 60,
+    Cut "connection cut" 200,
     /// One side never hears of a cut.
     HalfOpen "half-open connection" 4_000,
     /// A frame takes up to half a minute.
@@ -41,17 +41,17 @@ kinds! {
     /// The agent process dies; keepers go on.
     AgentCrash "agent crash" 600,
     /// The agent process dies between two things it was about to do.
-    AgentCrashMid "agent crash between actions" 40,
+    AgentCrashMid "agent crash between actions" 150,
     /// A keeper is killed; its processes go on.
-    KeeperLost "keeper lost" 200,
+    KeeperLost "keeper lost" 400,
     /// A machine ends by itself.
-    MachineDeath "machine death" 150,
+    MachineDeath "machine death" 300,
     /// A machine comes back under another boot id.
-    Reboot "machine reboot" 200,
+    Reboot "machine reboot" 300,
     /// An agent comes back with a key of its own making.
-    NewKey "second key" 40,
+    NewKey "second key" 100,
     /// A machine with our tag that nobody asked for.
-    Stray "stray machine" 40,
+    Stray "stray machine" 120,
     /// A launch call fails, in one of the classes.
     LaunchError "launch error" 2_500,
     /// The launch succeeds and its answer is lost.
@@ -73,11 +73,11 @@ kinds! {
     /// The list fails.
     ListFail "list error" 1_500,
     /// The wall clock of the head jumps.
-    ClockStep "wall clock step" 100,
+    ClockStep "wall clock step" 150,
     /// The head's loop stands still for up to ten minutes.
-    Stall "head stall" 80,
+    Stall "head stall" 120,
     /// The head's machine sleeps for an hour.
-    Sleep "head sleeps an hour" 15,
+    Sleep "head sleeps an hour" 25,
 }
 
 /// Chances of every kind.

@@ -147,7 +147,7 @@ fn pool(rng: &mut Rng, name: &str, default: bool) -> Pool {
         shapes,
         min: if rng.chance(2_500) { 1 } else { 0 },
         max,
-        max_cpus: rng.chance(2_000).then(|| rng.small(8, 32)),
+        max_cpus: rng.chance(2_000).then(|| rng.small(24, 40)),
         image: "debian-12".into(),
         spot: SpotUse::Never,
         spot_patience_ms: DurationMs::from_mins(5),

@@ -81,6 +81,7 @@ pub fn view(cx: &Cx<'_>, by: CostBy, since_ms: Option<i64>, all: bool) -> CostVi
         charges.iter().for_each(|charge| book.charge(&node.offering.pool, charge));
     }
     let jobs = book.use_of_jobs();
+    let metered = metered(cx, since);
     CostView {
         schema: schema("cost"),
         cluster: cx.cluster.config().map_or_else(String::new, |config| config.name.clone()),
@@ -99,7 +100,7 @@ pub fn view(cx: &Cx<'_>, by: CostBy, since_ms: Option<i64>, all: bool) -> CostVi
         open_spans: open,
         estimated_spans: estimated,
         nodes_micro_usd: book.sums.total().0,
-        provider_micro_usd: None,
+        provider_micro_usd: metered.filter(|_| open == 0).map(|sum| sum.0),
         unknown_prices: unknown,
         budget_micro_usd: cx
             .cluster
@@ -109,6 +110,21 @@ pub fn view(cx: &Cx<'_>, by: CostBy, since_ms: Option<i64>, all: bool) -> CostVi
         committed_micro_usd: committed(cx).0,
         by: book.rows(),
     }
+}
+
+/// What the closed spans cost by the provider's own start and end times; `None` when it did not
+/// tell those of every span (it forgets them some time after the end).
+fn metered(cx: &Cx<'_>, since: i64) -> Option<MicroUsd> {
+    let spans = cx.cluster.ledger.spans.values().filter(|span| cx.wall(span.ended_at) >= since);
+    spans
+        .map(|span| {
+            let (launched_at, ended_at) = cx.cluster.volatile.metered.get(&span.node)?;
+            let minimum =
+                cx.cluster.pool(&span.pool).map(|pool| pool.minimum_billing_ms).unwrap_or_default();
+            let billed = ended_at.since(*launched_at).max(minimum);
+            Some(span.price.unwrap_or_default().for_span(billed))
+        })
+        .sum()
 }
 
 struct Book<'a> {

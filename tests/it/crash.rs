@@ -1,0 +1,116 @@
+//! Heads, agents and machines that are killed with -9 under running jobs.
+use pcluster_tests::{Cluster, Setup, procs, until};
+use rustix::process::Signal;
+use std::fs;
+
+/// Says when two runs of one job are alive at once: the lock dies with its last holder.
+const ALONE: &str = "exec 9>>lock; flock -n 9 || { echo twice >>twice; exit 99; }; echo start >>starts";
+
+#[test]
+fn an_exit_code_arrives_although_the_head_was_killed_and_away_when_the_job_ended() {
+    let cluster = Cluster::new("head");
+    let wait = "while [ ! -e go ]; do sleep 0.05; done; echo late; echo end >>ends; exit 9";
+    let id = cluster.submit(&[], &format!("{ALONE}; {wait}"));
+    cluster.until_lines("starts", 1);
+    cluster.kill_head();
+    cluster.run(&["queue"]).expect_code(6).expect_error("error: no head answers\n");
+    fs::write(cluster.work().join("go"), "").unwrap();
+    cluster.until_lines("ends", 1);
+    cluster.up();
+    assert_eq!(cluster.wait(&id), 9);
+    assert_eq!(cluster.rows(&id)[0]["attempt"], 1);
+    assert_eq!((cluster.file("starts"), cluster.file("twice")), ("start\n".into(), String::new()));
+    assert_eq!(cluster.ok(&["logs", &id]).out, "late\n");
+    cluster.down(&[]);
+}
+
+#[test]
+fn a_running_job_runs_on_over_a_killed_head_and_the_queue_is_kept() {
+    let cluster = Cluster::with("runs-on", Setup::compute("cpus = 1, memory = \"512 MB\", max = 1"));
+    let gate = "while [ ! -e go ]; do sleep 0.05; done";
+    let first = cluster.submit(&[], &format!("{ALONE}; {gate}; exit 4"));
+    let second = cluster.submit(&["-J", "next"], "echo second; exit 5");
+    let held = cluster.submit(&["--hold"], "exit 6");
+    cluster.until_lines("starts", 1);
+    let node = cluster.live_nodes()[0]["id"].clone();
+    cluster.kill_head();
+    cluster.up();
+    cluster.until_state(&first, "running");
+    assert_eq!(cluster.live_nodes()[0]["id"], node, "the same node was found again");
+    fs::write(cluster.work().join("go"), "").unwrap();
+    assert_eq!((cluster.wait(&first), cluster.wait(&second)), (4, 5));
+    assert_eq!(cluster.state_of(&held), "held");
+    cluster.ok(&["release", &held]);
+    assert_eq!(cluster.wait(&held), 6);
+    assert_eq!(cluster.file("twice"), "");
+    cluster.down(&[]);
+}
+
+#[test]
+fn a_stopped_head_leaves_its_jobs_alone_too() {
+    let cluster = Cluster::new("term");
+    let id = cluster.submit(&[], &format!("{ALONE}; while [ ! -e go ]; do sleep 0.05; done; exit 8"));
+    cluster.until_lines("starts", 1);
+    let head = cluster.head_pid();
+    procs::signal(head, Signal::TERM);
+    until("the end of the head", || (!procs::is_alive(head)).then_some(()));
+    cluster.up();
+    fs::write(cluster.work().join("go"), "").unwrap();
+    assert_eq!(cluster.wait(&id), 8);
+    assert_eq!(cluster.file("starts"), "start\n");
+    cluster.down(&[]);
+}
+
+#[test]
+fn an_agent_that_is_killed_under_a_job_still_gives_its_exit_code() {
+    let cluster = Cluster::new("agent");
+    let id = cluster.submit(&[], &format!("{ALONE}; while [ ! -e go ]; do sleep 0.05; done; exit 7"));
+    cluster.until_lines("starts", 1);
+    let agent = cluster.node_process("agent.json");
+    procs::signal(agent, Signal::KILL);
+    until("another agent", || (cluster.node_process("agent.json") != agent).then_some(()));
+    fs::write(cluster.work().join("go"), "").unwrap();
+    assert_eq!(cluster.wait(&id), 7);
+    assert_eq!(cluster.rows(&id)[0]["attempt"], 1);
+    assert_eq!((cluster.file("starts"), cluster.file("twice")), ("start\n".into(), String::new()));
+    cluster.down(&[]);
+}
+
+#[test]
+fn a_job_whose_machine_is_killed_runs_again_elsewhere_and_never_twice_at_once() {
+    let cluster = Cluster::new("machine");
+    let second = "[ $(wc -l <starts) -ge 2 ] && exit 0; sleep 1000";
+    let id = cluster.submit(&[], &format!("echo \"try $PCLUSTER_ATTEMPT\"; {ALONE}; {second}"));
+    cluster.until_lines("starts", 1);
+    procs::signal(cluster.node_process("machine.json"), Signal::KILL);
+    assert_eq!(cluster.wait(&id), 0);
+    assert_eq!(cluster.rows(&id)[0]["attempt"], 2);
+    assert_eq!((cluster.file("starts"), cluster.file("twice")), ("start\nstart\n".into(), String::new()));
+    let out = cluster.file(&format!("pcluster-{id}.out"));
+    assert!(out.starts_with("try 1\n") && out.ends_with("try 2\n"), "the second is appended: {out}");
+    assert!(out.lines().count() >= 3, "a line says which attempt begins where: {out}");
+    cluster.down(&[]);
+}
+
+#[test]
+fn a_job_that_must_not_run_again_fails_with_its_node() {
+    let cluster = Cluster::new("no-requeue");
+    let id = cluster.submit(&["--no-requeue"], &format!("{ALONE}; sleep 1000"));
+    cluster.until_lines("starts", 1);
+    procs::signal(cluster.node_process("machine.json"), Signal::KILL);
+    assert_eq!(cluster.wait(&id), 1);
+    assert_eq!(cluster.outcome_of(&id), "node_failed");
+    assert_eq!(cluster.file("starts"), "start\n");
+    cluster.down(&[]);
+}
+
+#[test]
+fn the_same_key_after_a_crash_answers_with_the_first_job() {
+    let cluster = Cluster::new("key");
+    let first = cluster.submit(&["--key", "k1"], "exit 0");
+    cluster.kill_head();
+    cluster.up();
+    assert_eq!(cluster.submit(&["--key", "k1"], "exit 0"), first);
+    assert_ne!(cluster.submit(&["--key", "k2"], "exit 0"), first);
+    cluster.down(&["--now"]);
+}

@@ -1,0 +1,18 @@
+//! Scenarios with the real binaries: each test has clusters of its own and leaves nothing behind.
+//!
+//! What a machine lacks (another user, Debian's genomics tools, the shared data set) is said as
+//! `NOT RUN: …`; with `CI` set it fails instead, where the machine could have been prepared.
+#![expect(clippy::unwrap_used, reason = "a test that breaks off says where")]
+mod bad_input;
+mod crash;
+mod docs;
+mod first;
+mod genomics;
+mod jobs;
+mod leftovers;
+mod pause;
+mod quickstart;
+mod run_command;
+mod screens;
+mod two;
+mod why;

@@ -1,0 +1,92 @@
+//! `why`: every wait has a cause in words, and the smallest change that helps.
+use pcluster_tests::{Cluster, Setup, until};
+use std::fs;
+
+const GATE: &str = "while [ ! -e go ]; do sleep 0.05; done";
+
+/// The first line and the word, once the word is the expected one.
+fn why(cluster: &Cluster, id: &str, word: &str) -> String {
+    until(&format!("the word {word} for job {id}"), || {
+        (cluster.json(&["why", id])["word"] == word).then_some(())
+    });
+    cluster.ok(&["why", id]).out
+}
+
+#[test]
+fn a_job_that_waits_for_its_node_names_the_node_and_its_phase() {
+    let cluster = Cluster::with("boots", Setup { gated: true, ..Setup::default() });
+    let id = cluster.submit(&["-J", "align"], "true");
+    let text = why(&cluster, &id, "node_boots");
+    assert!(text.starts_with("job 1 (align) "), "{text}");
+    assert!(text.contains("compute-1"), "{text}");
+    assert!(text.lines().next().unwrap().contains("boot"), "{text}");
+    assert_eq!(cluster.state_of(&id), "starting");
+    let node = cluster.ok(&["why", "compute-1"]).out;
+    assert!(node.contains("compute-1"), "{node}");
+    cluster.open_gate();
+    assert_eq!(cluster.wait(&id), 0);
+    cluster.down(&[]);
+}
+
+#[test]
+fn jobs_that_wait_for_room_and_for_their_turn_name_who_is_ahead() {
+    let cluster = Cluster::with("turn", Setup::compute("cpus = 2, memory = \"1 GB\", max = 1"));
+    let first = cluster.submit(&["-J", "ahead"], GATE);
+    cluster.until_state(&first, "running");
+    // The second needs the whole node; the third would fit beside the first and is of lower rank.
+    let second = cluster.submit(&["-J", "wide", "-c", "2"], "true");
+    let text = why(&cluster, &second, "pool_max");
+    assert!(text.starts_with("job 2 (wide) waits for room"), "{text}");
+    let third = cluster.submit(&["-J", "late", "-c", "2"], "true");
+    let text = why(&cluster, &third, "priority");
+    assert!(text.starts_with("job 3 (late) waits for its turn"), "{text}");
+    assert!(text.contains("job 2 (wide)"), "{text}");
+    fs::write(cluster.work().join("go"), "").unwrap();
+    assert_eq!(cluster.wait(&third), 0);
+    cluster.down(&[]);
+}
+
+#[test]
+fn a_dependency_says_how_far_it_is_and_when_it_can_never_be_met() {
+    let cluster = Cluster::new("dependency");
+    let first = cluster.submit(&["-J", "call", "--array", "1-3%1"], "[ \"$PCLUSTER_TASK_ID\" = 1 ] && exit 0; while [ ! -e go ]; do sleep 0.05; done; exit 2");
+    let second = cluster.submit(&["-J", "joint", "--after-ok", &first], "true");
+    let text = until("one task done", || {
+        let text = why(&cluster, &second, "dependency");
+        text.contains("1 of 3 tasks done").then_some(text)
+    });
+    assert!(text.starts_with("job 2 (joint) waits for job 1 (call, afterok)"), "{text}");
+    fs::write(cluster.work().join("go"), "").unwrap();
+    assert_eq!(cluster.wait(&first), 2);
+    let text = why(&cluster, &second, "dependency_failed");
+    assert!(text.starts_with("job 2 (joint) can never start: it needs job 1"), "{text}");
+    assert!(text.contains("pcluster rerun --failed 1"), "{text}");
+    cluster.ok(&["cancel", &second]);
+    cluster.down(&[]);
+}
+
+#[test]
+fn a_held_job_says_by_whom_and_how_to_release_it() {
+    let cluster = Cluster::new("hold");
+    let id = cluster.submit(&["--hold", "-J", "train"], "true");
+    let text = why(&cluster, &id, "held");
+    assert!(text.starts_with("job 1 (train) is held"), "{text}");
+    assert!(text.contains("pcluster release 1"), "{text}");
+    cluster.ok(&["release", &id]);
+    assert_eq!(cluster.wait(&id), 0);
+    cluster.down(&[]);
+}
+
+#[test]
+fn a_job_that_may_not_start_yet_and_one_that_is_over_say_so() {
+    let cluster = Cluster::new("begin");
+    let later = cluster.submit(&["--begin", "now+2h"], "true");
+    let text = why(&cluster, &later, "begin");
+    assert!(text.contains("not before") || text.contains("begin"), "{text}");
+    let over = cluster.submit(&[], "exit 4");
+    assert_eq!(cluster.wait(&over), 4);
+    let text = cluster.ok(&["why", &over]).out;
+    assert!(text.contains("exit 4"), "{text}");
+    cluster.ok(&["cancel", &later]);
+    cluster.down(&[]);
+}
