@@ -10,6 +10,7 @@
 
 PROGRAM_NAMES=(pcluster pcluster-headnode pcluster-agent pcluster-keeper)
 PROGRAMS=
+# shellcheck disable=SC2034 # for the caller
 BUILD_S=0
 _build_group=
 
@@ -31,6 +32,7 @@ need_programs() {
     fi
     local started=$SECONDS
     _build "$top" ${release[@]+"${release[@]}"} || return 1
+    # shellcheck disable=SC2034 # for the caller
     BUILD_S=$((SECONDS - started))
     PROGRAMS=$(cd -- "$top" && cargo metadata --format-version 1 --no-deps --offline |
       sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')/$profile
@@ -52,14 +54,16 @@ stop_build() {
 
 # Cargo runs in a process group of its own, so that a signal to the script ends all of it.
 _build() {
-  local top=$1 log status=0
+  local top=$1 log name status=0
+  local -a packages=()
   shift
+  for name in "${PROGRAM_NAMES[@]}"; do packages+=(--package "$name"); done
   log=$(mktemp) || return 1
   set -m
   (
     set -o pipefail
     cd -- "$top" &&
-      cargo build --color never "$@" $(printf -- '--package %s ' "${PROGRAM_NAMES[@]}") 2>&1 </dev/null |
+      cargo build --color never "$@" "${packages[@]}" 2>&1 </dev/null |
       tee -- "$log" | _build_progress
   ) &
   _build_group=$!
@@ -78,7 +82,7 @@ _build() {
 _build_progress() {
   local line crates=0 now=packages started=$SECONDS said=$SECONDS got
   while true; do
-    line= got=0
+    line='' got=0
     IFS= read -r -t 1 line || got=$?
     case $line in
     *Compiling\ *) crates=$((crates + 1)) now=${line##*Compiling } now=${now%% *} ;;

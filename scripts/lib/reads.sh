@@ -12,7 +12,9 @@ set -eu
 LC_ALL=C
 export LC_ALL
 data=$1 out=$2
-first=$(ls "$data"/samples/*_1.fastq.gz | sed -n "${SLURM_ARRAY_TASK_ID}p")
+set -- "$data"/samples/*_1.fastq.gz
+shift $((SLURM_ARRAY_TASK_ID - 1))
+first=$1
 sample=$(basename "$first" _1.fastq.gz)
 mkdir -p "$out"
 gzip -cd "$first" "${first%_1.fastq.gz}_2.fastq.gz" |

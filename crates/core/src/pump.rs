@@ -97,6 +97,8 @@ impl Cluster {
         let scaled = self.scale(now, placed.report);
         self.apply_all(now, scaled.events, &mut events);
         self.volatile.report = scaled.report;
+        let idle = self.idle_stops(now);
+        self.apply_all(now, idle, &mut events);
         debug_assert_eq!(first + events.len() as u64, self.log_length());
         Prepared { events, rows: self.take_row_changes(), replies }
     }

@@ -32,15 +32,28 @@ pub(crate) const fn consistency_window(provider: &ProviderKind) -> DurationMs {
 struct Deadline {
     at: Timestamp,
     events: Vec<Event>,
+    /// A node stops for want of work.
+    idle: bool,
 }
 
 impl Cluster {
-    /// What time has brought about by `now`.
+    /// What time has brought about by `now`, but for stops of idle nodes.
     pub(crate) fn timers(&self, now: Timestamp) -> Vec<Event> {
+        self.due(now, false)
+    }
+
+    /// Idle nodes whose time is over. Asked after the placement: with `idle_timeout = "0"` a node
+    /// would otherwise stop in the batch in which it became ready, before the job that it was
+    /// launched for could be placed on it.
+    pub(crate) fn idle_stops(&self, now: Timestamp) -> Vec<Event> {
+        self.due(now, true)
+    }
+
+    fn due(&self, now: Timestamp, idle: bool) -> Vec<Event> {
         self.nodes
             .values()
             .filter_map(|node| self.deadline(node, now))
-            .filter(|deadline| deadline.at <= now)
+            .filter(|deadline| deadline.at <= now && deadline.idle == idle)
             .flat_map(|deadline| deadline.events)
             .collect()
     }
@@ -115,6 +128,7 @@ impl Cluster {
             (NodeState::Draining { cause }, _) if node.runs.is_empty() => Some(Deadline {
                 at: now,
                 events: vec![Event::NodeStopping { node: node.id, cause: cause.clone() }],
+                idle: false,
             }),
             (NodeState::Draining { .. }, _) => self.silence_deadline(node),
             (NodeState::Lost { since, .. }, _) => self.lost_deadline(node, *since, pool),
@@ -141,7 +155,7 @@ impl Cluster {
             | NodeState::Refused { .. }
             | NodeState::Gone { .. } => vec![Event::NodeStopping { node: id, cause }],
         };
-        Deadline { at, events }
+        Deadline { at, events, idle: false }
     }
 
     fn closing_deadline(&self, node: &Node, now: Timestamp) -> Option<Deadline> {
@@ -185,6 +199,7 @@ impl Cluster {
         Deadline {
             at: at.max(settle),
             events: vec![Event::NodeStopping { node: node.id, cause }],
+            idle: false,
         }
     }
 
@@ -192,13 +207,13 @@ impl Cluster {
         let idle = node.idle_since.filter(|_| node.runs.is_empty())?;
         let claimed = self.volatile.report.claims.contains_key(&pool.name);
         if claimed {
-            return Some(self.leave_at(node, now, StopCause::Unneeded));
+            return Some(Deadline { idle: true, ..self.leave_at(node, now, StopCause::Unneeded) });
         }
         if self.is_kept(node, pool, now) {
             return None;
         }
         let at = (idle + pool.idle_timeout_ms).max(self.volatile.settle_until);
-        Some(self.leave_at(node, at, StopCause::Idle))
+        Some(Deadline { idle: true, ..self.leave_at(node, at, StopCause::Idle) })
     }
 
     /// One of the pool's minimum, which money allows to keep: the newest go first.
@@ -223,6 +238,7 @@ impl Cluster {
         Some(Deadline {
             at: heard + silent_after,
             events: vec![Event::NodeLost { node: node.id }],
+            idle: false,
         })
     }
 
@@ -242,7 +258,8 @@ impl Cluster {
         };
         let at = (since + grace).max(self.volatile.settle_until);
         let cause = StopCause::Lost;
-        Some(Deadline { at, events: vec![Event::NodeStopping { node: node.id, cause }] })
+        let events = vec![Event::NodeStopping { node: node.id, cause }];
+        Some(Deadline { at, events, idle: false })
     }
 
     /// More than half of at least three nodes fell silent together: the trouble is here, and no
