@@ -42,9 +42,16 @@ fn a_signal_alone_ends_nothing_that_handles_it() {
     let cluster = Cluster::new("usr1");
     let id = cluster.submit(&[], "trap 'echo usr1; exit 12' USR1; echo up >>started; while :; do sleep 0.05; done");
     cluster.until_lines("started", 1);
-    cluster.ok(&["cancel", "-s", "USR1", &id]);
+    cluster.ok(&["cancel", "-b", "-s", "USR1", &id]);
     assert_eq!(cluster.wait(&id), 12);
     assert_eq!((cluster.outcome_of(&id).as_str(), cluster.file("pcluster-1.out").as_str()), ("failed", "usr1\n"));
+    // Without -b all processes of the job get it.
+    let id = cluster.submit(&[], "trap 'echo shell' USR1; sh -c 'trap \"echo child; exit 0\" USR1; echo up >>started; while :; do sleep 0.05; done'; exit 13");
+    cluster.until_lines("started", 2);
+    cluster.ok(&["cancel", "-s", "USR1", &id]);
+    assert_eq!(cluster.wait(&id), 13);
+    let out = cluster.file("pcluster-2.out");
+    assert!(out.contains("shell\n") && out.contains("child\n"), "{out}");
     cluster.down(&[]);
 }
 
@@ -144,8 +151,10 @@ fn a_job_that_its_user_requeues_runs_again_and_appends() {
     let out = cluster.file("pcluster-1.out");
     assert!(out.starts_with("try 1\n") && out.ends_with("try 2\n") && out.lines().count() == 3, "{out}");
     assert!(out.lines().nth(1).unwrap().contains("attempt 2"), "{out}");
-    cluster.run(&["requeue", &id]).expect_code(3);
-    cluster.down(&[]);
+    // One that is over runs once more, too.
+    cluster.ok(&["requeue", &id]);
+    until("the third attempt", || cluster.file("pcluster-1.out").contains("try 3").then_some(()));
+    cluster.down(&["--now"]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Two heads, two clusters, two users.
 use pcluster_tests::people::{self, Person};
-use pcluster_tests::{Cluster, Setup, skip};
+use pcluster_tests::{Cluster, Setup, skip, until};
 use std::fs;
 use std::process::Command;
 
@@ -40,8 +40,11 @@ fn see_only_their_own(one: &Cluster, other: &Cluster) {
     other.until_state(&b, "running");
     for cluster in [one, other] {
         assert_eq!(cluster.live_nodes().len(), 1);
-        let status = cluster.json(&["status"]);
-        assert_eq!((status["instances_listed"].as_u64(), status["instances_unknown"].as_u64()), (Some(1), Some(0)));
+        until("a list with the node", || {
+            let status = cluster.json(&["status"]);
+            assert_eq!(status["instances_unknown"], 0, "{status}");
+            (status["instances_listed"] == 1).then_some(())
+        });
     }
     one.down(&["--now"]);
     assert_eq!(other.state_of(&b), "running", "the other's job runs on");

@@ -26,6 +26,11 @@ impl Said {
         Started::new(command, folder).ended(patience)
     }
 
+    /// As [`Said::of`]; `None` when it had to be killed.
+    pub fn try_of(command: &mut Command, folder: &Path, patience: Duration) -> Option<Self> {
+        Started::new(command, folder).try_ended(patience).ok()
+    }
+
     /// # Panics
     /// When the code is another one.
     #[track_caller]
@@ -112,18 +117,26 @@ impl Started {
     ///
     /// # Panics
     /// When that has not come in time; it is killed then.
-    pub fn ended(mut self, patience: Duration) -> Said {
+    pub fn ended(self, patience: Duration) -> Said {
+        self.try_ended(patience).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// As [`Started::ended`], with words instead of a panic.
+    ///
+    /// # Errors
+    /// When the end has not come in time.
+    pub fn try_ended(mut self, patience: Duration) -> Result<Said, String> {
         let mut child = self.child.take().expect("a command ends once");
         let ended = within(patience, || child.try_wait().expect("a child can be waited for"));
         let Some(status) = ended else {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("{} has not ended in time: {}{}", self.what, self.out(), self.err());
+            return Err(format!("{} has not ended in time: {}{}", self.what, self.out(), self.err()));
         };
         let said = Said { code: shell_code(status), out: self.out(), err: self.err() };
         let _ = fs::remove_file(&self.out);
         let _ = fs::remove_file(&self.err);
-        said
+        Ok(said)
     }
 }
 

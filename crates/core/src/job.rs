@@ -67,11 +67,27 @@ impl Outcome {
     }
 }
 
-/// A finished task with its last run.
+/// What a task keeps over all its runs, from the first one on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskNumbers {
+    /// Its own id, for those who know no arrays.
+    pub raw_job: JobId,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// Times it was put back because its node was lost.
+    #[serde(default)]
+    pub requeues: u32,
+}
+
+/// A finished task with its last run: a row of its own, so that the end of one task of a large
+/// array does not write the others again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskEnd {
     pub outcome: Outcome,
     pub at: Timestamp,
+    /// `None`: it never had a run.
+    #[serde(default)]
+    pub numbers: Option<TaskNumbers>,
     /// `None`: it never had a run.
     #[serde(default)]
     pub last: Option<PastRun>,
@@ -172,17 +188,18 @@ pub struct Job {
     /// Tasks with a run.
     #[serde(default)]
     pub live: BTreeMap<u32, RunId>,
-    #[serde(default)]
+    /// Tasks that are over; each is a row of its own.
+    #[serde(skip)]
     pub finished: BTreeMap<u32, TaskEnd>,
-    /// Attempts so far, for tasks that had one.
+    /// How many of `finished` ended badly.
+    #[serde(skip)]
+    pub failed: usize,
+    /// Numbers of tasks that wait or live and had a run.
     #[serde(default)]
-    pub attempts: BTreeMap<u32, u32>,
-    /// Times a task was put back because its node was lost.
+    pub numbers: BTreeMap<u32, TaskNumbers>,
+    /// How many tasks have an id of their own: the last one to get one keeps the array's.
     #[serde(default)]
-    pub requeues: BTreeMap<u32, u32>,
-    /// Own ids of tasks that have left the pending tail once.
-    #[serde(default)]
-    pub raw_ids: BTreeMap<u32, JobId>,
+    pub numbered: usize,
     /// Runs that were not their task's last.
     #[serde(default)]
     pub past: Vec<PastRun>,
@@ -206,13 +223,50 @@ impl Job {
     /// True when every task ended well.
     #[must_use]
     pub fn all_completed(&self) -> bool {
-        self.is_finished() && self.finished.values().all(|end| end.outcome.is_success())
+        self.is_finished() && !self.any_failed()
     }
 
     /// True when any task ended badly.
     #[must_use]
     pub fn any_failed(&self) -> bool {
-        self.finished.values().any(|end| !end.outcome.is_success())
+        self.failed > 0
+    }
+
+    /// What a task keeps over its runs; `None` before its first one.
+    #[must_use]
+    pub fn numbers_of(&self, task: u32) -> Option<TaskNumbers> {
+        let live = self.numbers.get(&task).copied();
+        live.or_else(|| self.finished.get(&task).and_then(|end| end.numbers))
+    }
+
+    /// The task with this id of its own.
+    #[must_use]
+    pub fn task_of(&self, raw_job: JobId) -> Option<u32> {
+        let live = self.numbers.iter().map(|(task, numbers)| (*task, Some(*numbers)));
+        let over = self.finished.iter().map(|(task, end)| (*task, end.numbers));
+        live.chain(over)
+            .find(|(_, numbers)| numbers.is_some_and(|numbers| numbers.raw_job == raw_job))
+            .map(|(task, _)| task)
+    }
+
+    /// A task is over.
+    pub(crate) fn finish(&mut self, task: u32, outcome: Outcome, at: Timestamp, last: Option<PastRun>) {
+        self.failed += usize::from(!outcome.is_success());
+        let numbers = self.numbers.remove(&task);
+        self.finished.insert(task, TaskEnd { outcome, at, numbers, last });
+    }
+
+    /// A task that was over waits again; its last run is one of many.
+    pub(crate) fn unfinish(&mut self, task: u32, why: &str) {
+        let Some(end) = self.finished.remove(&task) else { return };
+        self.failed -= usize::from(!end.outcome.is_success());
+        if let Some(numbers) = end.numbers {
+            self.numbers.insert(task, numbers);
+        }
+        if let Some(past) = end.last {
+            self.past.push(PastRun { requeued: Some(why.into()), ..past });
+        }
+        self.pending.insert(task);
     }
 
     /// Tasks of the whole job.

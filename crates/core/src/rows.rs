@@ -2,7 +2,7 @@
 //!
 //! Invariant (law 8): rows loaded are equal, byte for byte, to the rows of a replay of the log.
 //! Deliberately absent: SQL.
-use crate::job::{Job, Run};
+use crate::job::{Job, Run, TaskEnd};
 use crate::ledger::Span;
 use crate::node::Node;
 use crate::{Cluster, Meta};
@@ -15,7 +15,7 @@ use serde::Serialize;
 /// A row that changed: complete, or gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowChange {
-    /// `meta job run node span`.
+    /// `meta job task run node span`.
     pub table: &'static str,
     pub key: String,
     /// Indexed columns beside the body: `state`, `user`, `name`, `at`.
@@ -46,6 +46,8 @@ pub enum RowError {
 pub(crate) enum RowKey {
     Meta,
     Job(JobId),
+    /// A task that is over, or was.
+    Task(JobId, u32),
     Run(RunId),
     Node(NodeId),
     Span(NodeId),
@@ -77,6 +79,13 @@ fn job_row(id: JobId, job: Option<&Job>) -> RowChange {
     row("job", id.to_string(), columns, job)
 }
 
+fn task_row(id: JobId, task: u32, end: Option<&TaskEnd>) -> RowChange {
+    let columns = end.map_or_else(Vec::new, |end| {
+        alloc::vec![("state", end.outcome.word().into()), ("at", end.at.0.to_string())]
+    });
+    row("task", alloc::format!("{id}.{task}"), columns, end)
+}
+
 fn run_row(id: RunId, run: Option<&Run>) -> RowChange {
     row("run", id.to_string(), Vec::new(), run)
 }
@@ -106,6 +115,10 @@ impl Cluster {
         match key {
             RowKey::Meta => row("meta", "cluster".into(), Vec::new(), Some(&self.meta)),
             RowKey::Job(id) => job_row(*id, self.jobs.get(id)),
+            RowKey::Task(id, task) => {
+                let end = self.jobs.get(id).and_then(|job| job.finished.get(task));
+                task_row(*id, *task, end)
+            }
             RowKey::Run(id) => run_row(*id, self.runs.get(id)),
             RowKey::Node(id) => node_row(*id, self.nodes.get(id)),
             RowKey::Span(id) => span_row(*id, self.ledger.spans.get(id)),
@@ -117,6 +130,9 @@ impl Cluster {
     pub fn all_rows(&self) -> Vec<RowChange> {
         let mut keys: Vec<RowKey> = alloc::vec![RowKey::Meta];
         keys.extend(self.jobs.keys().map(|id| RowKey::Job(*id)));
+        for job in self.jobs.values() {
+            keys.extend(job.finished.keys().map(|task| RowKey::Task(job.id, *task)));
+        }
         keys.extend(self.runs.keys().map(|id| RowKey::Run(*id)));
         keys.extend(self.nodes.keys().map(|id| RowKey::Node(*id)));
         keys.extend(self.ledger.spans.keys().map(|id| RowKey::Span(*id)));
@@ -133,13 +149,37 @@ impl Cluster {
         last_at: Timestamp,
     ) -> Result<Self, RowError> {
         let mut cluster = Self::empty();
+        let mut ends = Vec::new();
         for row in rows {
-            cluster.load_row(&row)?;
+            if row.table == "task" {
+                ends.push(row);
+            } else {
+                cluster.load_row(&row)?;
+            }
+        }
+        for row in ends {
+            cluster.load_task(&row)?;
         }
         cluster.log_length = log_length;
         cluster.last_at = last_at;
         cluster.rebuild_indexes();
         Ok(cluster)
+    }
+
+    fn load_task(&mut self, row: &Row) -> Result<(), RowError> {
+        let damaged = || RowError::Body {
+            table: row.table.clone(),
+            key: row.key.clone(),
+            cause: "it is no task of a job".into(),
+        };
+        let (job, task) = row.key.split_once('.').ok_or_else(damaged)?;
+        let job = JobId(job.parse().map_err(|_| damaged())?);
+        let task: u32 = task.parse().map_err(|_| damaged())?;
+        let end: TaskEnd = read(row)?;
+        let job = self.jobs.get_mut(&job).ok_or_else(damaged)?;
+        job.failed += usize::from(!end.outcome.is_success());
+        job.finished.insert(task, end);
+        Ok(())
     }
 
     fn load_row(&mut self, row: &Row) -> Result<(), RowError> {

@@ -69,8 +69,8 @@ pub(super) fn resolved(cluster: &Cluster, target: JobTarget) -> JobTarget {
         return target;
     }
     let named = cluster.jobs.range(..target.job).rev().find_map(|(id, job)| {
-        let task = job.raw_ids.iter().find(|(_, raw)| **raw == target.job)?.0;
-        Some(JobTarget { job: *id, tasks: job.is_array().then(|| IndexRanges::single(*task)) })
+        let task = job.task_of(target.job)?;
+        Some(JobTarget { job: *id, tasks: job.is_array().then(|| IndexRanges::single(task)) })
     });
     named.unwrap_or(target)
 }

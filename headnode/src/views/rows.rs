@@ -223,7 +223,7 @@ fn pending_row(cx: &Cx<'_>, job: &Job, pending: &IndexRanges) -> JobView {
         state,
         reason: Some(reason::view(cx, &why)),
         expected_start_ms: start::expected_for(cx, job, &why),
-        attempt: single.and_then(|task| job.attempts.get(&task).copied()).unwrap_or(0),
+        attempt: single.and_then(|task| job.numbers_of(task)).map_or(0, |numbers| numbers.attempts),
         ..base(cx, job)
     }
 }

@@ -1,6 +1,6 @@
 //! What events do to jobs and runs.
 use crate::event::{Event, PartEnd, Placement, TaskEnded, Then};
-use crate::job::{Job, Outcome, PastRun, Run, RunPart, TaskEnd};
+use crate::job::{Job, Outcome, PastRun, Run, RunPart, TaskNumbers};
 use crate::rows::RowKey;
 use crate::Cluster;
 use alloc::collections::BTreeMap;
@@ -73,9 +73,9 @@ impl Cluster {
             submitted_at: at,
             live: BTreeMap::new(),
             finished: BTreeMap::new(),
-            attempts: BTreeMap::new(),
-            requeues: BTreeMap::new(),
-            raw_ids: BTreeMap::new(),
+            failed: 0,
+            numbers: BTreeMap::new(),
+            numbered: 0,
             past: Vec::new(),
             first_placed_at: None,
         };
@@ -115,8 +115,11 @@ impl Cluster {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.pending.remove(placement.task);
         job.live.insert(placement.task, placement.run);
-        job.attempts.insert(placement.task, placement.attempt);
-        job.raw_ids.insert(placement.task, placement.raw_job);
+        let numbers = job.numbers.entry(placement.task).or_insert_with(|| {
+            job.numbered += 1;
+            TaskNumbers { raw_job: placement.raw_job, attempts: 0, requeues: 0 }
+        });
+        numbers.attempts = placement.attempt;
         job.first_placed_at.get_or_insert(at);
         let run = Run {
             id: placement.run,
@@ -164,11 +167,12 @@ impl Cluster {
         for (_, run) in self.live_runs(id, tasks) {
             self.with_run(run, |run| run.then = Some(Then::Finish(outcome.clone())));
         }
+        let waiting = self.jobs.get(&id).map_or_else(Vec::new, |job| job.pending_among(tasks));
+        self.touched.extend(waiting.iter().map(|task| RowKey::Task(id, *task)));
         self.with_job(id, |job| {
-            for task in job.pending_among(tasks) {
+            for task in waiting {
                 job.pending.remove(task);
-                let end = TaskEnd { outcome: outcome.clone(), at, last: None };
-                job.finished.insert(task, end);
+                job.finish(task, outcome.clone(), at, None);
             }
         });
     }
@@ -182,21 +186,12 @@ impl Cluster {
                 }
             });
         }
-        self.with_job(id, |job| {
-            let ended: Vec<u32> = job
-                .finished
-                .keys()
-                .copied()
-                .filter(|task| tasks.is_none_or(|set| set.contains(*task)))
-                .collect();
-            for task in ended {
-                if let Some(mut past) = job.finished.remove(&task).and_then(|end| end.last) {
-                    past.requeued = Some(why.into());
-                    job.past.push(past);
-                }
-                job.pending.insert(task);
-            }
+        let in_set = |task: &u32| tasks.is_none_or(|set| set.contains(*task));
+        let ended: Vec<u32> = self.jobs.get(&id).map_or_else(Vec::new, |job| {
+            job.finished.keys().copied().filter(in_set).collect()
         });
+        self.touched.extend(ended.iter().map(|task| RowKey::Task(id, *task)));
+        self.with_job(id, |job| ended.into_iter().for_each(|task| job.unfinish(task, why)));
     }
 
     /// One node has answered for its part of a run.
@@ -272,25 +267,25 @@ impl Cluster {
         let requeue_limit = self.config().map_or(0, |config| config.requeue_limit);
         self.with_job(run.job, |job| {
             job.live.remove(&run.task);
-            let requeues = job.requeues.get(&run.task).copied().unwrap_or(0);
+            let requeues = job.numbers.get(&run.task).map_or(0, |numbers| numbers.requeues);
             match resolve(&run, job.spec.requeue && requeues < requeue_limit) {
                 Resolution::NotAnAttempt => {
-                    job.attempts.insert(run.task, run.attempt.saturating_sub(1));
+                    if let Some(numbers) = job.numbers.get_mut(&run.task) {
+                        numbers.attempts = run.attempt.saturating_sub(1);
+                    }
                     job.pending.insert(run.task);
                 }
                 Resolution::Again { why, counted } => {
-                    if counted {
-                        job.requeues.insert(run.task, requeues + 1);
+                    if let Some(numbers) = job.numbers.get_mut(&run.task) {
+                        numbers.requeues += u32::from(counted);
                     }
                     job.past.push(PastRun { requeued: Some(why), ..past });
                     job.pending.insert(run.task);
                 }
-                Resolution::Done(outcome) => {
-                    let end = TaskEnd { outcome, at, last: Some(past) };
-                    job.finished.insert(run.task, end);
-                }
+                Resolution::Done(outcome) => job.finish(run.task, outcome, at, Some(past)),
             }
         });
+        self.touched.insert(RowKey::Task(run.job, run.task));
     }
 
     fn past_of(&self, run: &Run, at: Timestamp) -> PastRun {

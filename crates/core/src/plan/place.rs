@@ -125,14 +125,16 @@ impl Cluster {
             .collect()
     }
 
-    /// The pool may have no further machine of any shape that holds `spec`.
+    /// The pool may not have the further machines that `spec` needs beside those that are there
+    /// and large enough for it.
     fn is_at_most(&self, pool: &Pool, spec: &JobSpec) -> bool {
         let (mut count, mut cpus) = (0u32, 0u32);
         for node in self.living_nodes(&pool.name) {
             count += 1;
             cpus += node.shape.total.cpus;
         }
-        if count.saturating_add(spec.nodes) > pool.max {
+        let missing = spec.nodes.saturating_sub(self.able_nodes(pool, spec)).max(1);
+        if count.saturating_add(missing) > pool.max {
             return true;
         }
         let Some(most) = pool.max_cpus else { return false };
@@ -142,7 +144,18 @@ impl Cluster {
             .filter(|shape| shape.usable().holds(&spec.least_per_node()))
             .map(|shape| shape.total.cpus)
             .min();
-        smallest.is_none_or(|one| cpus.saturating_add(one.saturating_mul(spec.nodes)) > most)
+        smallest.is_none_or(|one| cpus.saturating_add(one.saturating_mul(missing)) > most)
+    }
+
+    /// Machines, there or coming, that are large enough for one node of `spec`.
+    fn able_nodes(&self, pool: &Pool, spec: &JobSpec) -> u32 {
+        let image = image_of(pool, spec);
+        let able = self.living_nodes(&pool.name).filter(|node| {
+            (node.is_coming() || node.is_ready())
+                && node.image == image
+                && node.usable.holds(&need_on(pool, spec, &node.usable))
+        });
+        u32::try_from(able.count()).unwrap_or(u32::MAX)
     }
 }
 
@@ -165,20 +178,20 @@ impl Pass<'_> {
             return;
         }
         let mut placements = Vec::new();
-        let mut raw_left = job.raw_ids.len();
+        let mut numbered = job.numbered;
         for task in job.pending.iter().take(job.throttle_room()) {
             let Some((parts, until)) = self.find(job) else {
                 self.failed.insert(class);
                 self.wait(job);
                 break;
             };
-            let raw_job = raw_id(job, task, &mut raw_left, counters);
+            let raw_job = raw_id(job, task, &mut numbered, counters);
             counters.run += 1;
             placements.push(Placement {
                 task,
                 run: RunId(counters.run),
                 raw_job,
-                attempt: job.attempts.get(&task).copied().unwrap_or(0) + 1,
+                attempt: job.numbers_of(task).map_or(0, |numbers| numbers.attempts) + 1,
                 parts,
                 reserved_until: until,
             });
@@ -219,7 +232,7 @@ impl Pass<'_> {
         }
         starts.sort_unstable();
         if starts.len() < job.spec.nodes as usize {
-            if self.will_hold(job) {
+            if self.cluster.able_nodes(self.pool, &job.spec) >= job.spec.nodes {
                 return;
             }
             // No machine that is there will ever hold it: make room for another one.
@@ -233,17 +246,6 @@ impl Pass<'_> {
         for (_, at) in starts.into_iter().take(job.spec.nodes as usize) {
             self.rooms[at].reserved_from = Some(last);
         }
-    }
-
-    /// Enough machines that are there or coming are large enough for it.
-    fn will_hold(&self, job: &Job) -> bool {
-        let image = image_of(self.pool, &job.spec);
-        let able = self.cluster.living_nodes(&self.pool.name).filter(|node| {
-            (node.is_coming() || node.is_ready())
-                && node.image == image
-                && node.usable.holds(&need_on(self.pool, &job.spec, &node.usable))
-        });
-        able.count() >= job.spec.nodes as usize
     }
 
     /// When running jobs will have left room for `need`, by their limits; `None`: never.
@@ -353,8 +355,8 @@ fn may_use(room: &Room<'_>, now: Timestamp, limit: Option<DurationMs>) -> bool {
 /// The id of a task for those who know no arrays: its own from its first start on, and the array's
 /// for the last one.
 fn raw_id(job: &Job, task: u32, started: &mut usize, counters: &mut Counters) -> JobId {
-    if let Some(known) = job.raw_ids.get(&task) {
-        return *known;
+    if let Some(known) = job.numbers_of(task) {
+        return known.raw_job;
     }
     *started += 1;
     if *started == job.task_count() {

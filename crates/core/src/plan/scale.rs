@@ -68,7 +68,6 @@ impl Cluster {
         let mut money_left = self.account(now).map(|account| account.left());
         for pool in &config.pools {
             let mut pass = self.scale_pass(pool, now, money_left, plan.report);
-            pass.keep_minimum();
             // While a job waits for smaller machines to make room for a larger one, nobody else
             // may fill that room with another small one.
             let claim = pass.report.claims.get(&pool.name).copied();
@@ -76,6 +75,11 @@ impl Cluster {
                 if self.block(job, now).is_none() && claim.is_none_or(|claim| claim == job.id) {
                     pass.cover(job);
                 }
+            }
+            // What jobs opened counts; before them the minimum could take the room of a larger
+            // machine, be stopped for it, and take it again for ever.
+            if claim.is_none() {
+                pass.keep_minimum();
             }
             money_left = pass.money_left;
             pass.intents(&mut launch, &mut plan.events);

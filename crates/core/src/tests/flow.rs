@@ -77,7 +77,8 @@ fn the_last_task_of_an_array_keeps_its_id() {
     let mut small = Small::new(config(10, vec![shape("8c", 8, 0)]));
     let job = small.submit(array("map", 1, 1..=3));
     small.boot();
-    let raw: Vec<JobId> = small.cluster.jobs[&job].raw_ids.values().copied().collect();
+    let numbers = small.cluster.jobs[&job].numbers.values();
+    let raw: Vec<JobId> = numbers.map(|numbers| numbers.raw_job).collect();
     assert_eq!(raw, [JobId(2), JobId(3), JobId(1)]);
 }
 
@@ -202,7 +203,7 @@ fn a_silent_node_is_lost_then_ended_and_its_job_runs_again() {
     small.pass(DurationMs::from_mins(10));
     small.provide();
     assert!(matches!(small.cluster.nodes[&node].state, NodeState::Gone { .. }));
-    assert_eq!(small.cluster.jobs[&job].requeues[&0], 1);
+    assert_eq!(small.cluster.jobs[&job].numbers[&0].requeues, 1);
     small.boot();
     let (second, run) = small.started()[0];
     assert_ne!(second, node);
@@ -341,4 +342,31 @@ fn a_cancel_is_not_taken_back_by_a_requeue() {
     assert!(matches!(reply, Reply::Rejected(_)));
     small.end(node, run, Exit::Signal(15));
     assert!(small.cluster.jobs[&job].pending.is_empty());
+}
+
+#[test]
+fn a_gang_starts_on_all_its_nodes_or_none_and_goes_back_with_any_of_them() {
+    let mut small = Small::new(config(3, vec![shape("2c", 2, 0)]));
+    let one = small.submit(spec("one", 1));
+    small.boot();
+    let (busy, _) = small.started()[0];
+    let gang = small.submit(JobSpec { nodes: 3, tasks: 3, cpus_per_task: 2, ..spec("gang", 2) });
+    // Two free machines are not three: nothing of it starts, and nothing is launched for it alone.
+    assert!(small.cluster.jobs[&gang].live.is_empty());
+    assert_eq!(small.cluster.nodes.len(), 1);
+    let run = small.cluster.jobs[&one].live[&0];
+    small.end(busy, run, Exit::Code(0));
+    small.boot();
+    assert_eq!(small.cluster.jobs[&gang].live.len(), 1);
+    let started = small.started();
+    assert_eq!(started.len(), 1, "the batch runs on the first node");
+    let run = &small.cluster.runs[&started[0].1];
+    assert_eq!(run.parts.len(), 3);
+    let last = run.parts[2].part.node;
+    small.machines.get_mut(&last).expect("machine").ended_at = Some(small.now);
+    small.list();
+    assert!(small.cluster.jobs[&gang].live.contains_key(&0), "the batch is still there");
+    small.end(started[0].0, started[0].1, Exit::Signal(15));
+    assert!(!small.cluster.jobs[&gang].finished.contains_key(&0), "it runs again");
+    small.check_replay();
 }
