@@ -167,19 +167,9 @@ impl Cluster {
     }
 
     fn load_task(&mut self, row: &Row) -> Result<(), RowError> {
-        let damaged = || RowError::Body {
-            table: row.table.clone(),
-            key: row.key.clone(),
-            cause: "it is no task of a job".into(),
-        };
-        let (job, task) = row.key.split_once('.').ok_or_else(damaged)?;
-        let job = JobId(job.parse().map_err(|_| damaged())?);
-        let task: u32 = task.parse().map_err(|_| damaged())?;
-        let end: TaskEnd = read(row)?;
-        let job = self.jobs.get_mut(&job).ok_or_else(damaged)?;
-        job.failed += usize::from(!end.outcome.is_success());
-        job.finished.insert(task, end);
-        Ok(())
+        let id = row.key.split_once('.').and_then(|(job, _)| job.parse().ok()).map(JobId);
+        let job = id.and_then(|id| self.jobs.get_mut(&id)).ok_or_else(|| no_task(row))?;
+        add_end(job, row)
     }
 
     fn load_row(&mut self, row: &Row) -> Result<(), RowError> {
@@ -205,6 +195,32 @@ impl Cluster {
         }
         Ok(())
     }
+}
+
+/// A job as its row and those of its tasks say.
+///
+/// # Errors
+/// A row that this version cannot read.
+pub fn job_of(row: &Row, tasks: &[Row]) -> Result<Job, RowError> {
+    let mut job: Job = read(row)?;
+    tasks.iter().try_for_each(|task| add_end(&mut job, task))?;
+    Ok(job)
+}
+
+fn no_task(row: &Row) -> RowError {
+    RowError::Body {
+        table: row.table.clone(),
+        key: row.key.clone(),
+        cause: "it is no task of a job".into(),
+    }
+}
+
+fn add_end(job: &mut Job, row: &Row) -> Result<(), RowError> {
+    let task = row.key.split_once('.').and_then(|(_, task)| task.parse::<u32>().ok());
+    let end: TaskEnd = read(row)?;
+    job.failed += usize::from(!end.outcome.is_success());
+    job.finished.insert(task.ok_or_else(|| no_task(row))?, end);
+    Ok(())
 }
 
 fn read<T: serde::de::DeserializeOwned>(row: &Row) -> Result<T, RowError> {

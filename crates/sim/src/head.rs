@@ -143,6 +143,7 @@ impl World {
         let backlog = std::mem::take(&mut head.backlog);
         self.trace.line(now, format_args!("head wakes after {span}"));
         self.head_input(Input::Stalled { span }, From::Nobody);
+        self.clock_step(self.wall_ahead_ms);
         for what in backlog {
             self.at(now, what);
         }
@@ -163,6 +164,9 @@ impl World {
         self.wall_ahead_ms = wall_ahead_ms;
         let Some(head) = self.head.as_ref().filter(|head| !head.asleep) else { return };
         let offset_ms = wall_ahead_ms - head.ahead_ms;
+        if head.cluster.meta.clock_offset_ms == offset_ms {
+            return;
+        }
         self.head_input(Input::ClockStepped { offset_ms }, From::Nobody);
     }
 

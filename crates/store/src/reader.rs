@@ -102,6 +102,17 @@ impl Reader {
         }
     }
 
+    /// Rows of the tasks of a job that are over.
+    ///
+    /// # Errors
+    /// As `history`.
+    pub fn tasks_of(&self, job: &str) -> Result<Vec<Row>, StoreError> {
+        // Keys are `JOB.TASK`; `/` is the character after `.`.
+        let sql = "SELECT tab, key, body, seal FROM row \
+                   WHERE tab = 'task' AND key > ?1 || '.' AND key < ?1 || '/' ORDER BY key";
+        self.select_rows(sql, params![job])
+    }
+
     /// One row, where it exists.
     ///
     /// # Errors

@@ -108,13 +108,15 @@ pub(super) async fn history(
     let filter = HistoryFilter { user, since, limit };
     let path = app.store_path.clone();
     let rows = tokio::task::spawn_blocking(move || -> Result<_, StoreError> {
-        Reader::open(&path)?.history(&filter)
+        let reader = Reader::open(&path)?;
+        let jobs = reader.history(&filter)?;
+        jobs.into_iter().map(|job| Ok((reader.tasks_of(&job.key)?, job))).collect::<Result<Vec<_>, _>>()
     })
     .await
     .map_err(|error| broken("read the history", &error))?
     .map_err(|error| broken("read the history", &error))?;
-    for row in &rows {
-        let job = serde_json::from_str::<Job>(&row.body);
+    for (tasks, row) in &rows {
+        let job = pcluster_core::rows::job_of(row, tasks);
         jobs.push(job.map_err(|error| broken("read the history", &error))?);
     }
     let view = {
