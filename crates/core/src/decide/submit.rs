@@ -90,6 +90,7 @@ impl Cluster {
         if cheapest_shape(pool, spec).is_none() {
             return Err(self.too_large(spec));
         }
+        check_pool_cpus(spec, pool)?;
         Ok(pool.name.clone())
     }
 
@@ -218,6 +219,20 @@ fn check_time(spec: &JobSpec, pool: &Pool) -> Result<(), Rejection> {
         .hint(format!("--time {most}"))),
         _ => Ok(()),
     }
+}
+
+/// A gang's machines together must stay below what the pool may have.
+fn check_pool_cpus(spec: &JobSpec, pool: &Pool) -> Result<(), Rejection> {
+    let Some(most) = pool.max_cpus else { return Ok(()) };
+    let fitting = pool.shapes.iter().filter(|shape| shape.usable().holds(&spec.least_per_node()));
+    let one = fitting.map(|shape| shape.total.cpus).min().unwrap_or(0);
+    let needs = one.saturating_mul(spec.nodes);
+    if needs <= most {
+        return Ok(());
+    }
+    Err(refuse(format!("the nodes of pool {} have at most {most} CPUs together", pool.name))
+        .fact("asked", format!("{} nodes of at least {one} CPUs: {needs}", spec.nodes))
+        .hint(format!("--nodes {} fits", most / one.max(1))))
 }
 
 fn nearness(asked: &Resources, usable: &Resources) -> (u32, u32, u64) {

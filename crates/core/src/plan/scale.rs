@@ -24,7 +24,7 @@ struct Room {
 
 enum What {
     Coming(NodeId),
-    Ready,
+    Ready(NodeId),
     /// Index into the plan's new machines.
     New(usize),
 }
@@ -79,6 +79,9 @@ impl Cluster {
             // What jobs opened counts; before them the minimum could take the room of a larger
             // machine, be stopped for it, and take it again for ever.
             if claim.is_none() {
+                }
+            // What jobs opened counts; and a minimum must not take the room that a job waits for.
+            if claim.is_none() {
                 pass.keep_minimum();
             }
             money_left = pass.money_left;
@@ -110,7 +113,7 @@ impl Cluster {
             let what = if node.is_coming() {
                 What::Coming(node.id)
             } else if node.is_ready() && self.is_connected(node.id) {
-                What::Ready
+                What::Ready(node.id)
             } else {
                 continue;
             };
@@ -170,7 +173,11 @@ impl<'a> Pass<'a> {
                             What::New(new) => {
                                 wanted = Some(self.offering(self.new[*new].shape));
                             }
-                            What::Ready => {}
+                            // A gang gets all of its machines at once: those that are there
+                            // wait for those that come.
+                            What::Ready(node) => {
+                                self.report.gangs.insert(*node);
+                            }
                         }
                     }
                 }
@@ -201,7 +208,7 @@ impl<'a> Pass<'a> {
         let mut chosen: Vec<(usize, Resources)> = Vec::new();
         for (at, room) in self.rooms.iter().enumerate() {
             // Free room on ready nodes was placement's; a gang waits for it together with others.
-            if room.image != image || (matches!(room.what, What::Ready) && !gang) {
+            if room.image != image || (matches!(room.what, What::Ready(_)) && !gang) {
                 continue;
             }
             let need = need_on(self.pool, spec, &room.usable);
