@@ -46,7 +46,7 @@ from_submit() {
   local name=$1 pool=$2 from id
   from=${EPOCHREALTIME//[.,]/}
   id=$(pcluster submit -q -p "$pool" -o "$name.out" job.sh)
-  pcluster wait "$id" 2>/dev/null
+  pcluster wait "$id" --timeout 60s 2>/dev/null
   report "$name" "$from" "$(head -n 1 "$name.out")"
   rm -f -- "$name.out"
 }

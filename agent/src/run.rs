@@ -467,7 +467,13 @@ impl RunTask {
         let (shared, run, dir) = (Arc::clone(&self.shared), self.run, self.dir.clone());
         let cleaning = tokio::task::spawn_blocking(move || {
             shared.cage.remove(run);
-            std::fs::remove_dir_all(dir.path())
+            // First what makes it a run: half a directory, of an agent that was killed here, must
+            // not look like one that was asked for and never started.
+            let asked = std::fs::remove_file(dir.path().join(prepare::ASKED));
+            match asked {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                Ok(()) | Err(_) => std::fs::remove_dir_all(dir.path()),
+            }
         });
         drop(cleaning.await);
     }

@@ -49,7 +49,7 @@ fn a_node_that_does_not_boot_is_given_up_and_shown_with_its_phase() {
         let nodes = cluster.json(&["nodes"])["nodes"].as_array().cloned().unwrap_or_default();
         nodes.into_iter().find(|node| node["state"] == "failed")
     });
-    assert!(node["why"].as_str().unwrap().contains("no progress for 1 s"), "{node}");
+    assert!(node["why"].as_str().unwrap().contains("no progress for"), "{node}");
     let name = node["name"].as_str().unwrap();
     let why = cluster.ok(&["why", name]).out;
     assert!(why.contains(name) && why.contains("boot"), "{why}");

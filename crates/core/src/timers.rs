@@ -209,7 +209,8 @@ impl Cluster {
         if claimed {
             return Some(Deadline { idle: true, ..self.leave_at(node, now, StopCause::Unneeded) });
         }
-        if self.is_kept(node, pool, now) || self.volatile.report.gangs.contains(&node.id) {
+        let gang = self.volatile.report.gangs.contains(&node.id) && self.can_keep(node, now);
+        if gang || self.is_kept(node, pool, now) {
             return None;
         }
         let at = (idle + pool.idle_timeout_ms).max(self.volatile.settle_until);

@@ -29,6 +29,8 @@ const ASK_EVERY: Duration = Duration::from_millis(50);
 /// Of the log of a head that did not come up.
 const LAST_LINES: usize = 12;
 const MOST_LOG_BYTES: u64 = 64 << 10;
+/// What a head says that found another one on its state directory.
+const OVERTAKEN: &str = " belongs to a running head (";
 
 /// Start the head of the cluster
 #[derive(Debug, Args)]
@@ -197,13 +199,17 @@ async fn until_it_answers(
     let client = Client::new(&places.socket);
     let log_start = log.seek(SeekFrom::End(0)).unwrap_or(0);
     let began = Instant::now();
-    let mut said = false;
+    let (mut said, mut overtaken) = (false, false);
     loop {
         if let Ok(status) = client.status().await {
             // A head that was faster than ours answers for the same state: that is no failure.
             return Ok(status);
         }
-        if let Ok(Some(end)) = child.try_wait() {
+        let ended = if overtaken { None } else { child.try_wait().ok().flatten() };
+        if ended.is_some() && last_words(log, log_start).contains(OVERTAKEN) {
+            // Another `up` was faster; its head answers soon.
+            overtaken = true;
+        } else if let Some(end) = ended {
             let how = end.code().map_or_else(|| end.to_string(), |code| format!("exit code {code}"));
             let failure = Failure::refused(format!("the head ended at once ({how})"));
             return Err(with_log(failure, places, log, log_start));
@@ -227,19 +233,24 @@ async fn until_it_answers(
 
 /// The failure with what the head last said.
 fn with_log(failure: Failure, places: &Places, log: &mut File, from: u64) -> Failure {
-    let mut text = Vec::new();
-    let end = log.seek(SeekFrom::End(0)).unwrap_or(from);
-    let start = from.max(end.saturating_sub(MOST_LOG_BYTES));
-    if log.seek(SeekFrom::Start(start)).is_ok() {
-        let _ = log.take(MOST_LOG_BYTES).read_to_end(&mut text);
-    }
-    let text = String::from_utf8_lossy(&text);
+    let text = last_words(log, from);
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let mut failure = failure.fact("log", places.log.display().to_string());
     for line in &lines[lines.len().saturating_sub(LAST_LINES)..] {
         failure = failure.fact("", *line);
     }
     failure
+}
+
+/// What the log holds from there on, at most its end.
+fn last_words(log: &mut File, from: u64) -> String {
+    let mut text = Vec::new();
+    let end = log.seek(SeekFrom::End(0)).unwrap_or(from);
+    let start = from.max(end.saturating_sub(MOST_LOG_BYTES));
+    if log.seek(SeekFrom::Start(start)).is_ok() {
+        let _ = log.take(MOST_LOG_BYTES).read_to_end(&mut text);
+    }
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 fn say_up(status: &StatusView, places: &Places) {

@@ -76,10 +76,6 @@ impl Cluster {
                     pass.cover(job);
                 }
             }
-            // What jobs opened counts; before them the minimum could take the room of a larger
-            // machine, be stopped for it, and take it again for ever.
-            if claim.is_none() {
-                }
             // What jobs opened counts; and a minimum must not take the room that a job waits for.
             if claim.is_none() {
                 pass.keep_minimum();
@@ -161,6 +157,7 @@ impl<'a> Pass<'a> {
         let tasks = job.pending.len().min(job.throttle_room());
         let mut boots: Vec<NodeId> = Vec::new();
         let mut wanted: Option<OfferingKey> = None;
+        let mut there: Vec<NodeId> = Vec::new();
         for _ in 0..tasks {
             if self.new.len() >= LAUNCH_MOST as usize {
                 return;
@@ -173,11 +170,7 @@ impl<'a> Pass<'a> {
                             What::New(new) => {
                                 wanted = Some(self.offering(self.new[*new].shape));
                             }
-                            // A gang gets all of its machines at once: those that are there
-                            // wait for those that come.
-                            What::Ready(node) => {
-                                self.report.gangs.insert(*node);
-                            }
+                            What::Ready(node) => there.push(*node),
                         }
                     }
                 }
@@ -186,6 +179,10 @@ impl<'a> Pass<'a> {
                     break;
                 }
             }
+        }
+        if !boots.is_empty() || wanted.is_some() {
+            // A gang gets all of its machines at once: those that are there wait for the others.
+            self.report.gangs.extend(there);
         }
         boots.sort_unstable();
         boots.dedup();
