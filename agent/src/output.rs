@@ -89,7 +89,6 @@ impl Output {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
     use super::*;
 

@@ -1,10 +1,22 @@
 //! Nothing outlives its job, its node or its cluster.
-use pcluster_tests::{Cluster, Setup, procs, until};
+use pcluster_tests::{Cluster, Setup, people, procs, until};
 use std::fs;
 
 #[test]
 fn a_daemonised_grandchild_dies_with_its_job() {
-    let cluster = Cluster::new("daemon");
+    daemon_dies(&Cluster::new("daemon"));
+}
+
+#[test]
+fn a_daemonised_grandchild_dies_also_where_the_user_has_no_control_groups() {
+    let Some(person) = people::is_root().then(|| people::named("nobody")).flatten() else {
+        pcluster_tests::skip("a cluster of another user (it needs root, and the user nobody)");
+        return;
+    };
+    daemon_dies(&Cluster::with("plain", Setup { person: Some(person), ..Setup::default() }));
+}
+
+fn daemon_dies(cluster: &Cluster) {
     // Its own session, its own environment, another directory, and no parent left.
     let daemon = "(env -i setsid sh -c 'cd /; echo $$ >\"$1\"; trap \"\" TERM HUP; sleep 1000; sleep 1000' sh \"$PWD/pid\" &)";
     let id = cluster.submit(&[], &format!("{daemon}; while [ ! -s pid ]; do sleep 0.05; done; exit 0"));

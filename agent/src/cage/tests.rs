@@ -1,4 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 use super::*;
 
 /// A directory that looks like cgroups where it matters, removed at the end.

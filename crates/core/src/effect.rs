@@ -75,6 +75,7 @@ pub enum Order {
 
 /// A deed for a hand.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "effects are few and leave at once")]
 pub enum Effect {
     Launch(LaunchPlan),
     /// Answered by `ProviderSaid::Terminated`. `instance` is `None` when the launch's answer never

@@ -97,13 +97,16 @@ pub struct LaunchError {
     pub message: String,
 }
 
+/// The answer for one machine of a launch call: it exists, or the index and why not.
+pub type LaunchAnswer = Result<LaunchedInstance, (u32, LaunchError)>;
+
 /// What a provider said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProviderSaid {
     /// The answer to the call of this launch: one entry for each index, or an error of the call.
     Launched {
         launch: LaunchId,
-        answer: Result<Vec<Result<LaunchedInstance, (u32, LaunchError)>>, LaunchError>,
+        answer: Result<Vec<LaunchAnswer>, LaunchError>,
     },
     /// The call to end this node was accepted, or failed.
     Terminated { node: NodeId, error: Option<String> },

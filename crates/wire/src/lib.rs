@@ -114,6 +114,7 @@ pub enum RunReport {
 /// Agent to head.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "the large one is said once a connection")]
 pub enum AgentFrame {
     /// The first frame of a connection; the TLS client key is the identity, the token only binds
     /// an unknown key to its launch.

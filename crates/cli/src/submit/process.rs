@@ -32,10 +32,15 @@ const LIMITS: [(&str, Resource); 8] = [
 pub fn facts() -> ProcessFacts {
     let mask = umask(Mode::from_raw_mode(0o077));
     umask(mask);
+    #[cfg_attr(
+        target_os = "linux",
+        expect(clippy::useless_conversion, reason = "a mode has 16 bits on macOS")
+    )]
+    let mask = u32::from(mask.as_raw_mode());
     let directory = std::env::current_dir().ok();
     ProcessFacts {
         work_dir: directory.and_then(|path| path.into_os_string().into_string().ok()),
-        umask: Some(u32::from(mask.as_raw_mode())),
+        umask: Some(mask),
         soft_limits: LIMITS
             .map(|(name, resource)| (name.to_owned(), getrlimit(resource).current))
             .to_vec(),

@@ -1,5 +1,6 @@
 //! The real binary against a head that is a few lines of test: what is asked, what is said on which
 //! stream, and with which exit code it ends.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 mod fake_head;
 
 use fake_head::{Answer, FakeHead, Seen};

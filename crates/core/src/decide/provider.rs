@@ -238,7 +238,8 @@ impl Cluster {
                 self.volatile.ending_accepted.get(&node.id).map_or(seen, |at| (*at).max(seen))
             }
         };
-        if asked_at <= last_call + window {
+        // Steady time may have jumped at the head's start, so calls before it count from there.
+        if asked_at <= last_call.max(self.volatile.started_at) + window {
             return Vec::new();
         }
         match node.launched_at {

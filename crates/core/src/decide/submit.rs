@@ -29,10 +29,9 @@ impl Cluster {
         mut spec: Box<JobSpec>,
         key: Option<String>,
     ) -> Result<Decision, Rejection> {
-        if let Some(key) = &key {
-            if let Some(job) = self.submit_keys.get(&(who.uid, key.clone())) {
-                return Ok(Decision::reply(Reply::Submitted { job: *job, repeated: true }));
-            }
+        let known = key.as_ref().and_then(|key| self.submit_keys.get(&(who.uid, key.clone())));
+        if let Some(job) = known {
+            return Ok(Decision::reply(Reply::Submitted { job: *job, repeated: true }));
         }
         self.check_submitter(who)?;
         if spec.priority > 0 && !who.admin {
@@ -260,7 +259,7 @@ pub(crate) fn size_words(bytes: u64) -> String {
     if bytes >= 10 << 30 || (gib > 0 && bytes.is_multiple_of(1 << 30)) {
         format!("{gib} GB")
     } else if gib > 0 {
-        let tenths = bytes * 10 >> 30;
+        let tenths = (bytes * 10) >> 30;
         format!("{}.{} GB", tenths / 10, tenths % 10)
     } else {
         format!("{mib} MB")

@@ -235,7 +235,12 @@ impl Pass<'_> {
             if self.cluster.able_nodes(self.pool, &job.spec) >= job.spec.nodes {
                 return;
             }
-            // No machine that is there will ever hold it: make room for another one.
+            // No machine that is there will ever hold it: make room for another one, unless one
+            // that is ahead waits for machines which boot; they would be stopped under it.
+            let first = self.report.ahead.get(&self.pool.name).is_none_or(|ahead| ahead.len() < 2);
+            if !first {
+                return;
+            }
             self.report.claims.insert(self.pool.name.clone(), job.id);
             for room in &mut self.rooms {
                 room.reserved_from = Some(self.now);

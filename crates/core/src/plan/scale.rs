@@ -377,7 +377,7 @@ impl<'a> Pass<'a> {
 
 /// How often `need` goes into `usable`.
 fn times(usable: &Resources, need: &Resources) -> usize {
-    let ratio = |have: u64, want: u64| if want == 0 { u64::MAX } else { have / want };
+    let ratio = |have: u64, want: u64| have.checked_div(want).unwrap_or(u64::MAX);
     let fits = ratio(u64::from(usable.cpus), u64::from(need.cpus))
         .min(ratio(usable.memory_bytes, need.memory_bytes))
         .min(ratio(u64::from(usable.gpus), u64::from(need.gpus)))

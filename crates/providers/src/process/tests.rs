@@ -1,4 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 use super::*;
 use crate::conformance::{self, Subject};
 use crate::provider::LaunchImage;
