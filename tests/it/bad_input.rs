@@ -46,11 +46,13 @@ fn impossible_requests_are_refused_with_the_nearest_possible_one() {
     };
     refused(&["--mem", "lots"], 2, "error: ");
     refused(&["--time", "soon"], 2, "error: ");
-    refused(&["--array", "5-1"], 2, "error: `5-1` is not a value of --array").expect_words(&["1-5"]);
+    refused(&["--array", "5-1"], 2, "error: `5-1` is not a value of --array")
+        .expect_words(&["1-5"]);
     refused(&["--memm", "1G"], 2, "error: ").expect_words(&["--mem"]);
     let said = refused(&["--mem", "300G"], 3, "error: no node of this cluster can hold this job");
     said.expect_words(&["asked", "300 GB", "largest", "hint: --mem 512M fits"]);
-    refused(&["-c", "64"], 3, "error: no node of this cluster").expect_words(&["--cpus-per-task 1 fits"]);
+    refused(&["-c", "64"], 3, "error: no node of this cluster")
+        .expect_words(&["--cpus-per-task 1 fits"]);
     refused(&["--gpus", "1"], 3, "error: no node of this cluster");
     refused(&["-p", "gpu"], 4, "error: there is no pool gpu").expect_words(&["compute"]);
     refused(&["-N", "9"], 3, "error: pool compute has at most 2 nodes");
@@ -66,12 +68,27 @@ fn unknown_ids_are_no_such_thing() {
     for command in ["show", "why", "logs", "cancel", "hold", "release", "requeue"] {
         cluster.run(&[command, "4711"]).expect_code(4).expect_error("error: there is no job 4711");
     }
-    cluster.run(&["rerun", "--failed", "4711"]).expect_code(4).expect_error("error: there is no job 4711");
-    cluster.run(&["update", "4711", "--time", "1h"]).expect_code(4).expect_error("error: there is no job 4711");
+    cluster
+        .run(&["rerun", "--failed", "4711"])
+        .expect_code(4)
+        .expect_error("error: there is no job 4711");
+    cluster
+        .run(&["update", "4711", "--time", "1h"])
+        .expect_code(4)
+        .expect_error("error: there is no job 4711");
     cluster.run(&["wait", "4711"]).expect_code(255).expect_error("error: there is no job 4711");
-    cluster.run(&["node", "show", "compute-9"]).expect_code(4).expect_error("error: there is no node compute-9");
-    cluster.run(&["why", "compute-9"]).expect_code(4).expect_error("error: there is no node compute-9");
-    cluster.run(&["show", "forty"]).expect_code(2).expect_error("error: `forty` is not the id of a job");
+    cluster
+        .run(&["node", "show", "compute-9"])
+        .expect_code(4)
+        .expect_error("error: there is no node compute-9");
+    cluster
+        .run(&["why", "compute-9"])
+        .expect_code(4)
+        .expect_error("error: there is no node compute-9");
+    cluster
+        .run(&["show", "forty"])
+        .expect_code(2)
+        .expect_error("error: `forty` is not the id of a job");
     cluster.run(&["nosuch"]).expect_code(2).expect_error("error: ");
     cluster.down(&[]);
 }
@@ -90,7 +107,8 @@ fn scripts_that_cannot_run_are_refused_with_the_mending_command() {
     };
     refused("missing.sh", None, "there is no script missing.sh");
     refused("empty.sh", Some(b""), "the script empty.sh is empty");
-    refused("prog", Some(b"\x7fELF\x02\x01\0\0"), "prog is a program").expect_words(&["pcluster run -- ./prog"]);
+    refused("prog", Some(b"\x7fELF\x02\x01\0\0"), "prog is a program")
+        .expect_words(&["pcluster run -- ./prog"]);
     refused("bare.sh", Some(b"echo hi\n"), "the script bare.sh does not say what runs it")
         .expect_words(&["#!/bin/bash"]);
     refused("dos.sh", Some(b"#!/bin/sh\r\necho\r\n"), "the script dos.sh has Windows line ends")
@@ -98,7 +116,10 @@ fn scripts_that_cannot_run_are_refused_with_the_mending_command() {
     fs::create_dir(cluster.work().join("folder.sh")).unwrap();
     refused("folder.sh", None, "folder.sh is a folder");
     fs::write(cluster.work().join("typo.sh"), "#!/bin/sh\n#PCLUSTER --memm=4G\ntrue\n").unwrap();
-    cluster.run(&["submit", "typo.sh"]).expect_code(2).expect_words(&["--memm", "typo.sh", "--mem"]);
+    cluster
+        .run(&["submit", "typo.sh"])
+        .expect_code(2)
+        .expect_words(&["--memm", "typo.sh", "--mem"]);
     cluster.down(&[]);
 }
 
@@ -109,14 +130,18 @@ fn a_script_that_may_not_be_read_is_refused() {
     let path = cluster.work().join("secret.sh");
     fs::write(&path, "#!/bin/sh\ntrue\n").unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
-    cluster.run(&["submit", "secret.sh"]).expect_code(3).expect_error("error: you may not read secret.sh");
+    cluster
+        .run(&["submit", "secret.sh"])
+        .expect_code(3)
+        .expect_error("error: you may not read secret.sh");
     cluster.down(&[]);
 }
 
 #[test]
 fn without_a_head_a_command_says_where_it_looked_and_how_to_start_one() {
     let cluster = Cluster::cold("no-head", Setup::default());
-    for words in [&["queue"][..], &["submit", "--wrap", "true"], &["nodes"], &["status"], &["down"]] {
+    for words in [&["queue"][..], &["submit", "--wrap", "true"], &["nodes"], &["status"], &["down"]]
+    {
         let said = cluster.run(words).expect_code(6);
         said.expect_error("error: no head answers\n");
         said.expect_words(&["looked at", "head.sock", "hint: pcluster up"]);
@@ -125,7 +150,11 @@ fn without_a_head_a_command_says_where_it_looked_and_how_to_start_one() {
     let empty = cluster.root().join("home");
     let mut command = cluster.command(&["queue"]);
     let said = cluster.say(command.current_dir(&empty)).expect_code(6);
-    said.expect_words(&["./cluster.toml (none)", "~/.config/pcluster/cluster.toml (none)", "pcluster init"]);
+    said.expect_words(&[
+        "./cluster.toml (none)",
+        "~/.config/pcluster/cluster.toml (none)",
+        "pcluster init",
+    ]);
 }
 
 #[test]

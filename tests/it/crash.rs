@@ -4,7 +4,8 @@ use rustix::process::Signal;
 use std::fs;
 
 /// Says when two runs of one job are alive at once: the lock dies with its last holder.
-const ALONE: &str = "exec 9>>lock; flock -n 9 || { echo twice >>twice; exit 99; }; echo start >>starts";
+const ALONE: &str =
+    "exec 9>>lock; flock -n 9 || { echo twice >>twice; exit 99; }; echo start >>starts";
 
 #[test]
 fn an_exit_code_arrives_although_the_head_was_killed_and_away_when_the_job_ended() {
@@ -26,7 +27,8 @@ fn an_exit_code_arrives_although_the_head_was_killed_and_away_when_the_job_ended
 
 #[test]
 fn a_running_job_runs_on_over_a_killed_head_and_the_queue_is_kept() {
-    let cluster = Cluster::with("runs-on", Setup::compute("cpus = 1, memory = \"512 MB\", max = 1"));
+    let cluster =
+        Cluster::with("runs-on", Setup::compute("cpus = 1, memory = \"512 MB\", max = 1"));
     let gate = "while [ ! -e go ]; do sleep 0.05; done";
     let first = cluster.submit(&[], &format!("{ALONE}; {gate}; exit 4"));
     let second = cluster.submit(&["-J", "next"], "echo second; exit 5");
@@ -49,7 +51,8 @@ fn a_running_job_runs_on_over_a_killed_head_and_the_queue_is_kept() {
 #[test]
 fn a_stopped_head_leaves_its_jobs_alone_too() {
     let cluster = Cluster::new("term");
-    let id = cluster.submit(&[], &format!("{ALONE}; while [ ! -e go ]; do sleep 0.05; done; exit 8"));
+    let id =
+        cluster.submit(&[], &format!("{ALONE}; while [ ! -e go ]; do sleep 0.05; done; exit 8"));
     cluster.until_lines("starts", 1);
     let head = cluster.head_pid();
     procs::signal(head, Signal::TERM);
@@ -64,7 +67,8 @@ fn a_stopped_head_leaves_its_jobs_alone_too() {
 #[test]
 fn an_agent_that_is_killed_under_a_job_still_gives_its_exit_code() {
     let cluster = Cluster::new("agent");
-    let id = cluster.submit(&[], &format!("{ALONE}; while [ ! -e go ]; do sleep 0.05; done; exit 7"));
+    let id =
+        cluster.submit(&[], &format!("{ALONE}; while [ ! -e go ]; do sleep 0.05; done; exit 7"));
     cluster.until_lines("starts", 1);
     let agent = cluster.node_process("agent.json");
     procs::signal(agent, Signal::KILL);
@@ -85,9 +89,15 @@ fn a_job_whose_machine_is_killed_runs_again_elsewhere_and_never_twice_at_once() 
     procs::signal(cluster.node_process("machine.json"), Signal::KILL);
     assert_eq!(cluster.wait(&id), 0);
     assert_eq!(cluster.rows(&id)[0]["attempt"], 2);
-    assert_eq!((cluster.file("starts"), cluster.file("twice")), ("start\nstart\n".into(), String::new()));
+    assert_eq!(
+        (cluster.file("starts"), cluster.file("twice")),
+        ("start\nstart\n".into(), String::new())
+    );
     let out = cluster.file(&format!("pcluster-{id}.out"));
-    assert!(out.starts_with("try 1\n") && out.ends_with("try 2\n"), "the second is appended: {out}");
+    assert!(
+        out.starts_with("try 1\n") && out.ends_with("try 2\n"),
+        "the second is appended: {out}"
+    );
     assert!(out.lines().count() >= 3, "a line says which attempt begins where: {out}");
     cluster.down(&[]);
 }

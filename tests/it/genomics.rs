@@ -54,7 +54,8 @@ fn from_zero_to_zero(cluster: &Cluster, data: &Path, meanwhile: impl Fn(&Cluster
     // Every start left a line: each task ran once, and nothing ran that was not asked for.
     let mut starts: Vec<String> = cluster.file("starts").lines().map(str::to_owned).collect();
     starts.sort();
-    let all = ["joint 1", "map-call 1 1", "map-call 2 1", "map-call 3 1", "map-call 4 1", "prepare 1"];
+    let all =
+        ["joint 1", "map-call 1 1", "map-call 2 1", "map-call 3 1", "map-call 4 1", "prepare 1"];
     assert_eq!(starts, all);
     cluster.until_no_nodes();
     cluster.down(&[]);
@@ -116,7 +117,10 @@ fn why_and_queue_tell_the_story_while_it_waits() {
     assert!(queue.contains(&format!("{array}_[1-4]")), "{queue}");
     assert!(queue.contains(&format!("after {first}")), "{queue}");
     let why = cluster.ok(&["why", &joint]).out;
-    assert!(why.starts_with(&format!("job {joint} (joint) waits for job {array} (call, afterok)")), "{why}");
+    assert!(
+        why.starts_with(&format!("job {joint} (joint) waits for job {array} (call, afterok)")),
+        "{why}"
+    );
     fs::write(cluster.work().join("go"), "").unwrap();
     assert_eq!(cluster.wait(&joint), 0);
     cluster.down(&[]);

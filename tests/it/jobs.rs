@@ -40,11 +40,17 @@ fn a_running_job_gets_term_and_then_kill() {
 #[test]
 fn a_signal_alone_ends_nothing_that_handles_it() {
     let cluster = Cluster::new("usr1");
-    let id = cluster.submit(&[], "trap 'echo usr1; exit 12' USR1; echo up >>started; while :; do sleep 0.05; done");
+    let id = cluster.submit(
+        &[],
+        "trap 'echo usr1; exit 12' USR1; echo up >>started; while :; do sleep 0.05; done",
+    );
     cluster.until_lines("started", 1);
     cluster.ok(&["cancel", "-b", "-s", "USR1", &id]);
     assert_eq!(cluster.wait(&id), 12);
-    assert_eq!((cluster.outcome_of(&id).as_str(), cluster.file("pcluster-1.out").as_str()), ("failed", "usr1\n"));
+    assert_eq!(
+        (cluster.outcome_of(&id).as_str(), cluster.file("pcluster-1.out").as_str()),
+        ("failed", "usr1\n")
+    );
     // Without -b all processes of the job get it.
     let id = cluster.submit(&[], "trap 'echo shell' USR1; sh -c 'trap \"echo child; exit 0\" USR1; echo up >>started; while :; do sleep 0.05; done'; exit 13");
     cluster.until_lines("started", 2);
@@ -89,9 +95,15 @@ fn an_output_that_cannot_be_written_is_the_reason_of_the_failure() {
 #[test]
 fn missing_output_folders_are_made_and_patterns_filled_in() {
     let cluster = Cluster::new("pattern");
-    let id = cluster.submit(&["-J", "map", "-o", "logs/deep/%x-%j.txt", "-e", "logs/err-%j"], "echo out; echo err >&2");
+    let id = cluster.submit(
+        &["-J", "map", "-o", "logs/deep/%x-%j.txt", "-e", "logs/err-%j"],
+        "echo out; echo err >&2",
+    );
     assert_eq!(cluster.wait(&id), 0);
-    assert_eq!((cluster.file("logs/deep/map-1.txt"), cluster.file("logs/err-1")), ("out\n".into(), "err\n".into()));
+    assert_eq!(
+        (cluster.file("logs/deep/map-1.txt"), cluster.file("logs/err-1")),
+        ("out\n".into(), "err\n".into())
+    );
     cluster.down(&[]);
 }
 
@@ -149,7 +161,10 @@ fn a_job_that_its_user_requeues_runs_again_and_appends() {
     cluster.ok(&["requeue", &id]);
     assert_eq!(cluster.wait(&id), 6);
     let out = cluster.file("pcluster-1.out");
-    assert!(out.starts_with("try 1\n") && out.ends_with("try 2\n") && out.lines().count() == 3, "{out}");
+    assert!(
+        out.starts_with("try 1\n") && out.ends_with("try 2\n") && out.lines().count() == 3,
+        "{out}"
+    );
     assert!(out.lines().nth(1).unwrap().contains("attempt 2"), "{out}");
     // One that is over runs once more, too.
     cluster.ok(&["requeue", &id]);
@@ -167,8 +182,14 @@ fn hold_release_and_update_change_a_waiting_job() {
     assert_eq!(cluster.state_of(&id), "held");
     cluster.ok(&["update", &id, "-J", "after", "--time", "5m", "--mem", "100M"]);
     let row = cluster.rows(&id)[0].clone();
-    assert_eq!((row["name"].as_str(), row["time_limit_ms"].as_u64()), (Some("after"), Some(300_000)));
-    cluster.run(&["update", &id, "--mem", "900G"]).expect_code(3).expect_error("error: no node of this cluster can hold");
+    assert_eq!(
+        (row["name"].as_str(), row["time_limit_ms"].as_u64()),
+        (Some("after"), Some(300_000))
+    );
+    cluster
+        .run(&["update", &id, "--mem", "900G"])
+        .expect_code(3)
+        .expect_error("error: no node of this cluster can hold");
     open(&cluster);
     assert_eq!(cluster.wait(&first), 0);
     assert_eq!(cluster.state_of(&id), "held");
@@ -210,7 +231,8 @@ fn options_come_from_the_line_over_the_environment_over_the_script() {
     let text = "#!/bin/bash\n#SBATCH --job-name=slurm --time=7\n#PCLUSTER --job-name=own\necho $SLURM_JOB_NAME\n";
     fs::write(cluster.work().join("job.sh"), text).unwrap();
     let name = |options: &[&str], environment: Option<&str>| {
-        let mut command = cluster.command(&[&["submit", "-q", "--hold"], options, &["job.sh"]].concat());
+        let mut command =
+            cluster.command(&[&["submit", "-q", "--hold"], options, &["job.sh"]].concat());
         command.envs(environment.map(|value| ("PCLUSTER_SUBMIT_JOB_NAME", value)));
         let id = cluster.say(&mut command).expect_code(0).id();
         let row = cluster.rows(&id)[0].clone();
@@ -225,11 +247,14 @@ fn options_come_from_the_line_over_the_environment_over_the_script() {
 
 #[test]
 fn a_job_sees_its_environment_its_directory_and_an_image_profile() {
-    let cluster = Cluster::cold("image", Setup {
-        more: "[images.tools]\ndirectory = \"tools\"\nprofile = \"tools/profile\"\n".to_owned(),
-        compute: "cpus = 1, memory = \"512 MB\", max = 1, image = \"tools\"".to_owned(),
-        ..Setup::default()
-    });
+    let cluster = Cluster::cold(
+        "image",
+        Setup {
+            more: "[images.tools]\ndirectory = \"tools\"\nprofile = \"tools/profile\"\n".to_owned(),
+            compute: "cpus = 1, memory = \"512 MB\", max = 1, image = \"tools\"".to_owned(),
+            ..Setup::default()
+        },
+    );
     let tools = cluster.work().join("tools");
     fs::create_dir_all(tools.join("bin")).unwrap();
     fs::write(tools.join("image.toml"), "name = \"tools\"\n").unwrap();
@@ -238,13 +263,21 @@ fn a_job_sees_its_environment_its_directory_and_an_image_profile() {
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(tools.join("bin/mytool"), fs::Permissions::from_mode(0o755)).unwrap();
     cluster.up();
-    cluster.script("job.sh", "echo \"$FROM_PROFILE $MINE\"; pwd; mytool \"$1\"; echo $TMPDIR >tmp; touch $TMPDIR/x");
+    cluster.script(
+        "job.sh",
+        "echo \"$FROM_PROFILE $MINE\"; pwd; mytool \"$1\"; echo $TMPDIR >tmp; touch $TMPDIR/x",
+    );
     let mut command = cluster.command(&["submit", "-q", "job.sh", "a  b"]);
     let id = cluster.say(command.env("MINE", "my own value")).expect_code(0).id();
     assert_eq!(cluster.wait(&id), 0);
     let work = cluster.work();
-    assert_eq!(cluster.file("pcluster-1.out"), format!("yes my own value\n{}\ntool a  b\n", work.display()));
+    assert_eq!(
+        cluster.file("pcluster-1.out"),
+        format!("yes my own value\n{}\ntool a  b\n", work.display())
+    );
     let private = cluster.file("tmp");
-    until("the end of the private directory", || (!std::path::Path::new(private.trim()).exists()).then_some(()));
+    until("the end of the private directory", || {
+        (!std::path::Path::new(private.trim()).exists()).then_some(())
+    });
     cluster.down(&[]);
 }

@@ -19,7 +19,8 @@ fn a_daemonised_grandchild_dies_also_where_the_user_has_no_control_groups() {
 fn daemon_dies(cluster: &Cluster) {
     // Its own session, its own environment, another directory, and no parent left.
     let daemon = "(env -i setsid sh -c 'cd /; echo $$ >\"$1\"; trap \"\" TERM HUP; sleep 1000; sleep 1000' sh \"$PWD/pid\" &)";
-    let id = cluster.submit(&[], &format!("{daemon}; while [ ! -s pid ]; do sleep 0.05; done; exit 0"));
+    let id =
+        cluster.submit(&[], &format!("{daemon}; while [ ! -s pid ]; do sleep 0.05; done; exit 0"));
     assert_eq!(cluster.wait(&id), 0);
     let pid: i32 = cluster.file("pid").trim().parse().unwrap();
     until("the end of the daemon", || (!procs::is_alive(pid)).then_some(()));
@@ -46,7 +47,10 @@ fn down_now_ends_running_jobs_and_keeps_the_queue() {
 #[test]
 fn down_waits_for_running_jobs() {
     let cluster = Cluster::with("waits", Setup::compute("cpus = 1, memory = \"512 MB\", max = 1"));
-    let running = cluster.submit(&[], "echo up >>started; while [ ! -e go ]; do sleep 0.05; done; echo done >>ended");
+    let running = cluster.submit(
+        &[],
+        "echo up >>started; while [ ! -e go ]; do sleep 0.05; done; echo done >>ended",
+    );
     let waiting = cluster.submit(&["-J", "later"], "exit 3");
     cluster.until_lines("started", 1);
     let down = cluster.start(&mut cluster.command(&["down"]));
@@ -63,11 +67,15 @@ fn down_waits_for_running_jobs() {
 
 #[test]
 fn a_node_without_work_and_without_a_head_goes_by_itself() {
-    let cluster = Cluster::with("orphan", Setup {
-        compute: "cpus = 1, memory = \"512 MB\", max = 1, idle_timeout = \"1 h\"".to_owned(),
-        head: "orphan_after = \"2 s\"\nreport_hold = \"2 s\"\nheartbeat = \"500 ms\"\n".to_owned(),
-        ..Setup::default()
-    });
+    let cluster = Cluster::with(
+        "orphan",
+        Setup {
+            compute: "cpus = 1, memory = \"512 MB\", max = 1, idle_timeout = \"1 h\"".to_owned(),
+            head: "orphan_after = \"2 s\"\nreport_hold = \"2 s\"\nheartbeat = \"500 ms\"\n"
+                .to_owned(),
+            ..Setup::default()
+        },
+    );
     let id = cluster.submit(&[], "exit 0");
     assert_eq!(cluster.wait(&id), 0);
     assert_eq!(cluster.live_nodes().len(), 1);
@@ -80,7 +88,10 @@ fn a_node_without_work_and_without_a_head_goes_by_itself() {
 
 #[test]
 fn a_node_is_drained_terminated_and_shown_with_its_story() {
-    let cluster = Cluster::with("nodes", Setup::compute("cpus = 1, memory = \"512 MB\", max = 2, idle_timeout = \"1 h\""));
+    let cluster = Cluster::with(
+        "nodes",
+        Setup::compute("cpus = 1, memory = \"512 MB\", max = 2, idle_timeout = \"1 h\""),
+    );
     let first = cluster.submit(&[], "echo up >>started; while [ ! -e go ]; do sleep 0.05; done");
     cluster.until_lines("started", 1);
     cluster.ok(&["node", "drain", "compute-1"]);

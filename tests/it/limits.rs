@@ -25,8 +25,14 @@ fn a_job_that_takes_more_memory_than_it_asked_for_is_ended_with_that_reason() {
 
 #[test]
 fn a_month_without_money_launches_nothing_and_says_so() {
-    let cluster = Cluster::with("budget", Setup { more: "[budget]\nmonth = \"$0.5\"\n".into(), ..Setup::default() });
-    cluster.run(&["submit", "--wrap", "true"]).expect_code(3).expect_words(&["needs a time limit", "--time"]);
+    let cluster = Cluster::with(
+        "budget",
+        Setup { more: "[budget]\nmonth = \"$0.5\"\n".into(), ..Setup::default() },
+    );
+    cluster
+        .run(&["submit", "--wrap", "true"])
+        .expect_code(3)
+        .expect_words(&["needs a time limit", "--time"]);
     let dear = cluster.submit(&["--time", "9h"], "true");
     until("the word budget", || (cluster.json(&["why", &dear])["word"] == "budget").then_some(()));
     let why = cluster.ok(&["why", &dear]).out;
@@ -39,11 +45,14 @@ fn a_month_without_money_launches_nothing_and_says_so() {
 
 #[test]
 fn a_node_that_does_not_boot_is_given_up_and_shown_with_its_phase() {
-    let cluster = Cluster::with("stuck", Setup {
-        compute: "cpus = 1, memory = \"512 MB\", max = 1, boot_timeout = \"1 s\"".to_owned(),
-        gated: true,
-        ..Setup::default()
-    });
+    let cluster = Cluster::with(
+        "stuck",
+        Setup {
+            compute: "cpus = 1, memory = \"512 MB\", max = 1, boot_timeout = \"1 s\"".to_owned(),
+            gated: true,
+            ..Setup::default()
+        },
+    );
     let id = cluster.submit(&[], "echo ran");
     let node = until("a failed node", || {
         let nodes = cluster.json(&["nodes"])["nodes"].as_array().cloned().unwrap_or_default();
@@ -53,7 +62,10 @@ fn a_node_that_does_not_boot_is_given_up_and_shown_with_its_phase() {
     let name = node["name"].as_str().unwrap();
     let why = cluster.ok(&["why", name]).out;
     assert!(why.contains(name) && why.contains("boot"), "{why}");
-    assert!(["queued", "starting"].contains(&cluster.state_of(&id).as_str()), "a failed boot loses no job");
+    assert!(
+        ["queued", "starting"].contains(&cluster.state_of(&id).as_str()),
+        "a failed boot loses no job"
+    );
     cluster.ok(&["cancel", &id]);
     cluster.open_gate();
     cluster.down(&["--now"]);

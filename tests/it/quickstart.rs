@@ -54,9 +54,11 @@ impl Clone {
     #[track_caller]
     fn nothing_is_left(&self) {
         let root = self.room.root();
-        let gone = within(Duration::from_secs(20), || procs::of_folder(root).is_empty().then_some(()));
+        let gone =
+            within(Duration::from_secs(20), || procs::of_folder(root).is_empty().then_some(()));
         assert!(gone.is_some(), "left: {:#?}", procs::of_folder(root));
-        let files: Vec<_> = fs::read_dir(root.join("temp")).unwrap().flatten().map(|e| e.path()).collect();
+        let files: Vec<_> =
+            fs::read_dir(root.join("temp")).unwrap().flatten().map(|e| e.path()).collect();
         assert!(files.is_empty(), "left: {files:#?}");
     }
 }
@@ -78,7 +80,8 @@ fn it_runs_for_a_user_in_a_path_with_spaces_twice_in_a_row_and_leaves_nothing() 
     for round in ["first", "second"] {
         // A session of its own has no terminal.
         let mut command = clone.command(&["setsid", "--wait"]);
-        let said = Said::of(&mut command, &clone.room.root().join("said"), Duration::from_secs(120));
+        let said =
+            Said::of(&mut command, &clone.room.root().join("said"), Duration::from_secs(120));
         assert_eq!(said.code, 0, "{round}: {said:#?}");
         clone.nothing_is_left();
     }

@@ -13,8 +13,12 @@ fn output_is_streamed_and_the_exit_code_is_the_commands() {
     fs::write(cluster.work().join("go"), "").unwrap();
     let said = started.ended(PATIENCE).expect_code(5);
     assert_eq!(said.out, "first\nsecond\n");
-    let files: Vec<_> = fs::read_dir(cluster.work()).unwrap().flatten().map(|e| e.file_name()).collect();
-    assert!(!files.iter().any(|name| name.to_string_lossy().ends_with(".out")), "no file is left: {files:?}");
+    let files: Vec<_> =
+        fs::read_dir(cluster.work()).unwrap().flatten().map(|e| e.file_name()).collect();
+    assert!(
+        !files.iter().any(|name| name.to_string_lossy().ends_with(".out")),
+        "no file is left: {files:?}"
+    );
     cluster.down(&[]);
 }
 
@@ -25,7 +29,10 @@ fn words_pass_as_they_are_and_a_signal_is_128_and_more() {
     assert_eq!((said.out.as_str(), said.err.as_str()), ("a b|*|$HOME||", ""));
     cluster.run(&["run", "--", "sh", "-c", "kill -TERM $$"]).expect_code(128 + 15);
     cluster.run(&["run", "--", "no-such-program"]).expect_code(127);
-    cluster.run(&["run", "--mem", "999G", "--", "true"]).expect_code(255).expect_words(&["no node of this cluster"]);
+    cluster
+        .run(&["run", "--mem", "999G", "--", "true"])
+        .expect_code(255)
+        .expect_words(&["no node of this cluster"]);
     cluster.down(&[]);
 }
 

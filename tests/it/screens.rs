@@ -20,11 +20,13 @@ const SCREENS: [&[&str]; 11] = [
 
 /// One job that is over, one that runs, an array that waits, one that is held.
 fn busy() -> Cluster {
-    let cluster = Cluster::with("screens", Setup::compute("cpus = 1, memory = \"512 MB\", max = 1"));
+    let cluster =
+        Cluster::with("screens", Setup::compute("cpus = 1, memory = \"512 MB\", max = 1"));
     let first = cluster.submit(&["-J", "prepare"], "exit 1");
     assert_eq!(cluster.wait(&first), 1);
-    let name = "a-job-with-a-name-that-is-much-longer-than-any-column-could-ever-hold-it-in-80";
-    let second = cluster.submit(&["-J", name, "--time", "1h"], "while [ ! -e go ]; do sleep 0.05; done");
+    let name = "a-job-with-a-name-that-is-much-longer-than-any-column-could-ever-hold-it";
+    let second =
+        cluster.submit(&["-J", name, "--time", "1h"], "while [ ! -e go ]; do sleep 0.05; done");
     cluster.until_state(&second, "running");
     cluster.submit(&["-J", "call", "--array", "1-500%3", "--time", "30m"], "true");
     cluster.submit(&["-J", "train", "--hold"], "true");
@@ -61,8 +63,14 @@ fn every_screen_keeps_its_width_has_no_colour_in_a_pipe_and_ends_well_at_a_close
         let found: Vec<&str> = rows[row].split_whitespace().take(words.len()).collect();
         assert_eq!(found, words, "{rows:#?}");
     };
-    starts(0, &["JOB", "NAME", "STATE", "NEEDS", "TIME", "/", "LIMIT", "COST", "WHERE", "OR", "WHY"]);
-    assert!(rows[1].starts_with("2 ") && rows[1].contains("running") && rows[1].ends_with("compute-1"), "{rows:#?}");
+    starts(
+        0,
+        &["JOB", "NAME", "STATE", "NEEDS", "TIME", "/", "LIMIT", "COST", "WHERE", "OR", "WHY"],
+    );
+    assert!(
+        rows[1].starts_with("2 ") && rows[1].contains("running") && rows[1].ends_with("compute-1"),
+        "{rows:#?}"
+    );
     starts(2, &["3_[1-500]", "call", "queued"]);
     starts(3, &["4", "train", "held"]);
     let nodes = cluster.ok(&["nodes"]).out;
@@ -83,7 +91,11 @@ fn closed_pipe(cluster: &Cluster, words: &[&str]) {
     let ended = child.wait_with_output().unwrap();
     let err = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert!(!err.contains("error") && !err.contains("panicked"), "{words:?}: {err}");
-    assert!(ended.status.code() == Some(0) || words[0] == "status", "{words:?}: {:?}", ended.status);
+    assert!(
+        ended.status.code() == Some(0) || words[0] == "status",
+        "{words:?}: {:?}",
+        ended.status
+    );
 }
 
 #[test]
@@ -104,8 +116,15 @@ fn json_has_a_schema_everywhere() {
 fn every_command_teaches_by_example() {
     let cluster = Cluster::cold("help", Setup::default());
     let help = cluster.ok(&["--help"]).out;
-    let listed = help.split("Commands:\n").nth(1).unwrap_or_default().split("\n\n").next().unwrap_or_default();
-    let names: Vec<&str> = listed.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let listed = help
+        .split("Commands:\n")
+        .nth(1)
+        .unwrap_or_default()
+        .split("\n\n")
+        .next()
+        .unwrap_or_default();
+    let names: Vec<&str> =
+        listed.lines().filter_map(|line| line.split_whitespace().next()).collect();
     for name in ["submit", "run", "queue", "why", "cost", "down"] {
         assert!(names.contains(&name), "{help}");
     }

@@ -42,12 +42,14 @@ fn two_at_once_of_everything_is_one_of_it() {
     for up in ups {
         up.ended(PATIENCE).expect_code(0);
     }
-    let heads = cluster.processes().iter().filter(|p| p.command.contains("pcluster-headnode")).count();
+    let heads =
+        cluster.processes().iter().filter(|p| p.command.contains("pcluster-headnode")).count();
     assert_eq!(heads, 1, "{:#?}", cluster.processes());
     cluster.script("job.sh", "echo ran >>ran");
     let words = ["submit", "--parsable", "--key", "the-same", "job.sh"];
     let submits: Vec<_> = (0..4).map(|_| cluster.start(&mut cluster.command(&words))).collect();
-    let ids: Vec<String> = submits.into_iter().map(|one| one.ended(PATIENCE).expect_code(0).id()).collect();
+    let ids: Vec<String> =
+        submits.into_iter().map(|one| one.ended(PATIENCE).expect_code(0).id()).collect();
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
     assert_eq!(cluster.wait(&ids[0]), 0);
     assert_eq!(cluster.file("ran"), "ran\n");

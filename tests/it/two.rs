@@ -29,8 +29,10 @@ fn two_clusters_on_one_machine_do_not_see_each_others_nodes() {
 #[test]
 fn roots_cluster_and_a_users_do_not_see_each_others_nodes() {
     let Some((nobody, _)) = users() else { return };
-    let (one, other) =
-        (Cluster::new("root"), Cluster::with("nobody", Setup { person: Some(nobody), ..Setup::default() }));
+    let (one, other) = (
+        Cluster::new("root"),
+        Cluster::with("nobody", Setup { person: Some(nobody), ..Setup::default() }),
+    );
     see_only_their_own(&one, &other);
 }
 
@@ -76,14 +78,26 @@ fn two_users_submit_to_roots_head_and_each_has_rights_on_their_own_jobs() {
     // Everybody sees that there is a job, and not what is in it.
     let rows = as_user(&daemon, &["queue", "--all", "--json"]).expect_code(0).out;
     let rows: serde_json::Value = serde_json::from_str(&rows).unwrap();
-    let seen = rows["jobs"].as_array().unwrap().iter().find(|job| job["id"] == first.as_str()).unwrap().clone();
-    assert_eq!((seen["user"].as_str(), seen["cost_micro_usd"].is_null()), (Some("nobody"), true), "{seen}");
+    let seen = rows["jobs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|job| job["id"] == first.as_str())
+        .unwrap()
+        .clone();
+    assert_eq!(
+        (seen["user"].as_str(), seen["cost_micro_usd"].is_null()),
+        (Some("nobody"), true),
+        "{seen}"
+    );
     let words = format!("error: job {first} belongs to nobody; you are daemon");
     for command in ["cancel", "logs", "hold", "requeue"] {
         as_user(&daemon, &[command, &first]).expect_code(5).expect_error(&words);
     }
     for words in [&["down"][..], &["node", "drain", "compute-1"]] {
-        as_user(&daemon, words).expect_code(5).expect_error("error: only admins may do this; you are daemon");
+        as_user(&daemon, words)
+            .expect_code(5)
+            .expect_error("error: only admins may do this; you are daemon");
     }
     let shown = as_user(&daemon, &["show", &first, "--json"]).expect_code(0).out;
     assert!(!shown.contains("secret"), "the script is its owner's: {shown}");
@@ -108,7 +122,8 @@ fn a_head_without_root_says_that_it_serves_only_its_user() {
 
 /// Two ordinary users; none where this test may not act as others.
 fn users() -> Option<(Person, Person)> {
-    let found = people::is_root().then(|| people::named("nobody").zip(people::named("daemon"))).flatten();
+    let found =
+        people::is_root().then(|| people::named("nobody").zip(people::named("daemon"))).flatten();
     if found.is_none() {
         skip("tests with several users (they need root, and the users nobody and daemon)");
     }

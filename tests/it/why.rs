@@ -49,18 +49,27 @@ fn jobs_that_wait_for_room_and_for_their_turn_name_who_is_ahead() {
 #[test]
 fn a_dependency_says_how_far_it_is_and_when_it_can_never_be_met() {
     let cluster = Cluster::new("dependency");
-    let first = cluster.submit(&["-J", "call", "--array", "1-3%1"], "[ \"$PCLUSTER_TASK_ID\" = 1 ] && exit 0; while [ ! -e go ]; do sleep 0.05; done; exit 2");
+    let first = cluster.submit(
+        &["-J", "call", "--array", "1-3%1"],
+        "[ \"$PCLUSTER_TASK_ID\" = 1 ] && exit 0; while [ ! -e go ]; do sleep 0.05; done; exit 2",
+    );
     let second = cluster.submit(&["-J", "joint", "--after-ok", &first], "true");
     let text = until("one task done", || {
         let text = why(&cluster, &second, "dependency");
         text.contains("1 of 3 tasks done").then_some(text)
     });
     // The tasks of an array that have run have numbers of their own, as Slurm's have.
-    assert!(text.starts_with(&format!("job {second} (joint) waits for job 1 (call, afterok)")), "{text}");
+    assert!(
+        text.starts_with(&format!("job {second} (joint) waits for job 1 (call, afterok)")),
+        "{text}"
+    );
     fs::write(cluster.work().join("go"), "").unwrap();
     assert_eq!(cluster.wait(&first), 2);
     let text = why(&cluster, &second, "dependency_failed");
-    assert!(text.starts_with(&format!("job {second} (joint) can never start: it needs job 1")), "{text}");
+    assert!(
+        text.starts_with(&format!("job {second} (joint) can never start: it needs job 1")),
+        "{text}"
+    );
     assert!(text.contains("pcluster rerun --failed 1"), "{text}");
     cluster.ok(&["cancel", &second]);
     cluster.down(&[]);

@@ -7,8 +7,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// All programs of an installation that a cluster needs.
-pub const NAMES: [&str; 4] =
-    ["pcluster", "pcluster-headnode", "pcluster-agent", "pcluster-keeper"];
+pub const NAMES: [&str; 4] = ["pcluster", "pcluster-headnode", "pcluster-agent", "pcluster-keeper"];
 
 static FOLDER: OnceLock<PathBuf> = OnceLock::new();
 

@@ -59,7 +59,8 @@ impl Setup {
             }
         }
         let mut head = self.head.clone();
-        for (key, value) in [("settle", "\"1 s\""), ("term_grace", "\"1 s\""), ("sweep", "\"5 s\"")] {
+        for (key, value) in [("settle", "\"1 s\""), ("term_grace", "\"1 s\""), ("sweep", "\"5 s\"")]
+        {
             if !head.contains(key) {
                 head.push_str(&format!("{key} = {value}\n"));
             }
@@ -306,7 +307,10 @@ impl Cluster {
     pub fn live_nodes(&self) -> Vec<Value> {
         let list = self.json(&["nodes"]);
         let nodes = list["nodes"].as_array().cloned().unwrap_or_default();
-        nodes.into_iter().filter(|node| node["state"] != "gone" && node["state"] != "failed").collect()
+        nodes
+            .into_iter()
+            .filter(|node| node["state"] != "gone" && node["state"] != "failed")
+            .collect()
     }
 
     /// Waits until no node is there.
@@ -354,18 +358,21 @@ impl Cluster {
             let mut folders: Vec<PathBuf> = nodes.flatten().map(|entry| entry.path()).collect();
             folders.sort();
             folders.iter().rev().find_map(|folder| {
-                let record: Value = serde_json::from_slice(&fs::read(folder.join(file)).ok()?).ok()?;
+                let record: Value =
+                    serde_json::from_slice(&fs::read(folder.join(file)).ok()?).ok()?;
                 let pid = i32::try_from(record["pid"].as_i64()?).ok()?;
                 procs::is_alive(pid).then_some(pid)
             })
         })
     }
 
-    /// The cluster's id, once there is one.
+    /// The ids of this cluster, and of others that a test made in the same folder.
     #[must_use]
-    pub fn id(&self) -> Option<String> {
-        let id = fs::read_to_string(self.state().join("cluster-id")).ok()?;
-        Some(id.trim().to_owned())
+    pub fn ids(&self) -> Vec<String> {
+        let states = [self.root.join("state"), self.root.join("home/.local/state/pcluster")];
+        let states = states.iter().filter_map(|folder| fs::read_dir(folder).ok());
+        let files = states.flatten().flatten().map(|entry| entry.path().join("cluster-id"));
+        files.filter_map(|file| Some(fs::read_to_string(file).ok()?.trim().to_owned())).collect()
     }
 
     /// Processes that are left of this cluster.
@@ -386,7 +393,7 @@ impl Cluster {
         // The head says so while it leaves.
         let left = crate::within(PATIENCE, || self.processes().is_empty().then_some(()));
         assert!(left.is_some(), "left: {:#?}", self.processes());
-        if let Some(id) = self.id() {
+        for id in self.ids() {
             let traces = procs::traces_of(&id);
             assert!(traces.is_empty(), "left: {traces:#?}");
         }
@@ -409,7 +416,11 @@ impl Cluster {
             let lines: Vec<&str> = text.lines().collect();
             lines[lines.len().saturating_sub(40)..].join("\n")
         };
-        eprintln!("--- cluster {} failed; the end of its head's log:\n{}", self.name, tail(&self.log()));
+        eprintln!(
+            "--- cluster {} failed; the end of its head's log:\n{}",
+            self.name,
+            tail(&self.log())
+        );
         for folder in self.instances() {
             let console = read_lossy(&folder.join("console.log"));
             eprintln!("--- console of {}:\n{}", folder.display(), tail(&console));
@@ -424,7 +435,7 @@ impl Drop for Cluster {
             self.show_trouble();
         }
         let stuck = procs::end_all(&self.root, Duration::from_secs(20));
-        if let Some(id) = self.id() {
+        for id in self.ids() {
             procs::traces_of(&id).iter().for_each(|trace| procs::remove_trace(trace));
         }
         if self.setup.system_socket {

@@ -83,7 +83,8 @@ pub fn end_all(folder: &Path, patience: Duration) -> Vec<Proc> {
 #[must_use]
 pub fn traces_of(cluster_id: &str) -> Vec<PathBuf> {
     let mark = format!("pcluster-{cluster_id}-");
-    let mut folders: Vec<PathBuf> = ["/var/tmp", "/tmp", "/sys/fs/cgroup"].map(PathBuf::from).into();
+    let mut folders: Vec<PathBuf> =
+        ["/var/tmp", "/tmp", "/sys/fs/cgroup"].map(PathBuf::from).into();
     folders.extend(folders_in(Path::new("/sys/fs/cgroup")));
     // An unprivileged head works in its own control group.
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();

@@ -131,7 +131,12 @@ impl Started {
         let Some(status) = ended else {
             let _ = child.kill();
             let _ = child.wait();
-            return Err(format!("{} has not ended in time: {}{}", self.what, self.out(), self.err()));
+            return Err(format!(
+                "{} has not ended in time: {}{}",
+                self.what,
+                self.out(),
+                self.err()
+            ));
         };
         let said = Said { code: shell_code(status), out: self.out(), err: self.err() };
         let _ = fs::remove_file(&self.out);

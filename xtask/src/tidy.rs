@@ -4,6 +4,7 @@
 //! a budget that the tree may exceed is recorded in `budgets` with the document that says why.
 //! Deliberately absent: what rustfmt, clippy and the compiler already check.
 mod budgets;
+mod dependencies;
 mod habits;
 mod rust;
 mod sizes;
@@ -46,7 +47,9 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.figures.iter().try_for_each(|figure| writeln!(out, "{figure}"))?;
-        self.findings.iter().try_for_each(|Finding { place, what }| writeln!(out, "{place}: {what}"))?;
+        self.findings
+            .iter()
+            .try_for_each(|Finding { place, what }| writeln!(out, "{place}: {what}"))?;
         match self.findings.len() {
             0 => writeln!(out, "tidy: everything is within its budget"),
             1 => writeln!(out, "tidy: 1 finding"),
@@ -64,6 +67,7 @@ pub(crate) fn check_tree(root: &Path) -> anyhow::Result<Report> {
     let (mut findings, figures) = sizes::check(&files);
     findings.extend(files.iter().flat_map(habits::check));
     findings.extend(budgets::check_reasons(&files));
+    findings.extend(dependencies::check(&files));
     Ok(Report { findings, figures })
 }
 

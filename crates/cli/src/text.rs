@@ -151,6 +151,13 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// The first line of a page. One that is too long goes on below itself, indented.
+#[must_use]
+pub fn headline(text: &str, width: usize) -> String {
+    let lines = wrapped(&clean(text), width.saturating_sub(2).max(24));
+    format!("{}\n", lines.join("\n  "))
+}
+
 /// Lines `  label  text`, text starting `label_width` columns after the label; long texts go on
 /// below themselves.
 #[must_use]

@@ -8,7 +8,7 @@ use crate::ledger::Span;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
-use pcluster_model::config::Config;
+use pcluster_model::config::{Config, ProviderKind};
 use pcluster_model::{
     ClusterId, DurationMs, IndexRanges, InstanceRef, JobId, JobSpec, LaunchId, MicroUsd, NodeId,
     PoolName, Price, Resources, RunId, Shape, Timestamp, UserName,
@@ -118,6 +118,12 @@ pub struct LaunchIntent {
     pub reserved_until: Timestamp,
     /// In words: whom they are for.
     pub why: String,
+    /// Who makes them: the pool may have left the configuration by the time they end.
+    #[serde(default)]
+    pub provider: Option<ProviderKind>,
+    /// The provider bills at least this much of each.
+    #[serde(default)]
+    pub minimum_billing_ms: DurationMs,
 }
 
 /// Why a node leaves service; decides what is said and what counts as a boot failure.

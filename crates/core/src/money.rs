@@ -64,8 +64,7 @@ impl Cluster {
     /// What a node costs in all when it lives until then.
     fn most_cost(&self, node: &Node, until: Timestamp) -> MicroUsd {
         let from = node.launched_at.unwrap_or(node.wanted_at).min(node.wanted_at);
-        let minimum =
-            self.pool(&node.offering.pool).map_or(DurationMs::ZERO, |pool| pool.minimum_billing_ms);
+        let minimum = node.minimum_billing_ms;
         node.price.unwrap_or_default().for_span(until.since(from).max(minimum))
     }
 

@@ -9,7 +9,8 @@ use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use pcluster_model::{InstanceRef, LaunchId, NodeId, Price, Resources, RunId, Shape, Timestamp};
+use pcluster_model::config::ProviderKind;
+use pcluster_model::{DurationMs, InstanceRef, LaunchId, NodeId, Price, Resources, RunId, Shape, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Where a node is in its life.
@@ -106,6 +107,12 @@ pub struct Node {
     /// Why it was wanted, in words.
     #[serde(default)]
     pub why: String,
+    /// Who made it; `None` in logs that did not say.
+    #[serde(default)]
+    pub provider: Option<ProviderKind>,
+    /// The provider bills at least this much of it.
+    #[serde(default)]
+    pub minimum_billing_ms: DurationMs,
     /// Money is reserved up to this moment.
     pub reserved_until: Timestamp,
     #[serde(default)]

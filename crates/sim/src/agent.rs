@@ -34,6 +34,8 @@ pub struct SimAgent {
     pub life: u32,
     pub brain: Option<AgentState>,
     pub conn: Option<ConnId>,
+    /// Until then it cannot reach the head.
+    pub cut_off_until: Timestamp,
     /// It stopped for good.
     exited: bool,
     tick_at: Option<Timestamp>,
@@ -57,6 +59,7 @@ impl SimAgent {
             life: 0,
             brain: None,
             conn: None,
+            cut_off_until: Timestamp(0),
             exited: false,
             tick_at: None,
             memory: AgentMemory::default(),
@@ -265,18 +268,28 @@ impl World {
     pub fn agent_dial(&mut self, id: MachineId, life: u32) {
         let now = self.now;
         let head = self.head.as_ref().filter(|head| !head.asleep).map(|head| head.life);
+        let cut_off = self.cut_off_until;
         let Some(agent) = self.agents.get_mut(&id).filter(|agent| agent.life == life) else {
             return;
         };
         if agent.brain.is_none() || agent.conn.is_some() {
             return;
         }
-        let Some(head) = head else {
+        let reachable = now >= cut_off.max(agent.cut_off_until);
+        let Some(head) = head.filter(|_| reachable) else {
             let pause = self.rng.between(1_000, 10_000);
             return self.after(pause, What::Dial { machine: id, life });
         };
         agent.conn = Some(self.net.open(now, id, (life, head)));
         self.agent_step(id, AgentInput::Connected { clock: now });
+    }
+
+    /// What it says is lost from now on; it notices in its own time.
+    pub fn agent_loses_link(&mut self, id: MachineId) {
+        let delay = self.rng.between(1_000, 60_000);
+        if let Some(conn) = self.agents.get(&id).and_then(|agent| agent.conn) {
+            self.after(delay, What::AgentHearsCut { conn });
+        }
     }
 
     fn agent_hangs_up(&mut self, id: MachineId) {

@@ -32,6 +32,12 @@ kinds! {
     Cut "connection cut" 200,
     /// One side never hears of a cut.
     HalfOpen "half-open connection" 4_000,
+    /// A machine cannot reach the head for up to half an hour.
+    Partition "machine cut off" 200,
+    /// No machine can reach the head for up to twenty minutes.
+    HeadCutOff "head cut off" 40,
+    /// A commit takes seconds; inputs gather meanwhile.
+    SlowDisk "slow commit" 300,
     /// A frame takes up to half a minute.
     Delay "slow frame" 100,
     /// A frame comes twice.
@@ -62,6 +68,8 @@ kinds! {
     Partial "partial launch" 2_000,
     /// A boot takes minutes.
     SlowBoot "slow boot" 2_000,
+    /// A machine has fewer CPUs than its shape says.
+    WrongMachine "machine too small" 500,
     /// A boot never ends.
     HangBoot "hung boot" 800,
     /// Accepted calls to end a machine do nothing, several times.

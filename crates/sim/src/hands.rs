@@ -179,10 +179,14 @@ impl World {
         if let Some(machine) = self.cloud.machines.get_mut(&id) {
             machine.deaf = deaf;
         }
+        let mut usable = plan.shape.usable();
+        if self.strikes(Kind::WrongMachine) {
+            usable.cpus -= 1;
+        }
         let facts = Facts {
             hostname: format!("host-{}", id.0),
             arch: plan.shape.arch.clone(),
-            usable: plan.shape.usable(),
+            usable,
             cage: "cgroup v2".into(),
             switches_users: true,
             agent_version: "0.1.0".into(),

@@ -172,7 +172,8 @@ impl World {
 
     /// Puts an input into the inbox; the loop takes it with whatever comes until then.
     pub fn head_input(&mut self, input: Input, from: From) {
-        let delay = self.rng.below(12);
+        let slow = self.strikes(Kind::SlowDisk);
+        let delay = if slow { self.rng.between(500, 6_000) } else { self.rng.below(12) };
         let Some(head) = &mut self.head else { return };
         head.inbox.push((input, from));
         head.idle_ticks = 0;

@@ -34,17 +34,22 @@ pub enum Ask {
     Resume { nth: usize },
     Terminate { nth: usize },
     Configure(Box<Config>),
+    Down { now: bool },
 }
 
 /// A world before it starts.
 #[derive(Debug, Clone)]
 pub struct Scenario {
     pub config: Config,
+    /// The configuration from the end of faults on.
+    pub last_config: Config,
     pub starts_at: Timestamp,
     /// Times from the start.
     pub asks: Vec<(DurationMs, Ask)>,
     /// Faults and asks end after this.
     pub lasts: DurationMs,
+    /// When faults end the cluster goes down, at once or after what runs.
+    pub down: Option<bool>,
     /// Provider's clock less true time.
     pub provider_skew_ms: i64,
 }
@@ -114,7 +119,15 @@ impl Scenario {
             Timestamp(1_795_500_000_000)
         };
         let skew = i64::try_from(rng.below(4_000)).unwrap_or(0) - 2_000;
-        Self { config, starts_at, asks, lasts, provider_skew_ms: skew }
+        let down = rng.chance(1_500).then(|| rng.chance(5_000));
+        for (_, ask) in &mut asks {
+            // Drawn as a time from the start.
+            if let Ask::Submit { spec, .. } = ask {
+                spec.begin = spec.begin.map(|at| Timestamp(starts_at.0 + at.0));
+            }
+        }
+        let last_config = if rng.chance(2_000) { changed(rng, &config) } else { config.clone() };
+        Self { config, last_config, starts_at, asks, lasts, down, provider_skew_ms: skew }
     }
 }
 
@@ -251,7 +264,7 @@ fn submit(rng: &mut Rng, config: &Config, number: usize) -> Ask {
         array,
         dependencies: Vec::new(),
         any_dependency: false,
-        begin: None,
+        begin: rng.chance(400).then(|| Timestamp(i64::try_from(rng.below(6_600_000)).unwrap_or(0))),
         priority: if rng.chance(1_500) { -1 } else { 0 },
         hold: rng.chance(500),
         requeue: !rng.chance(1_500),
@@ -310,14 +323,23 @@ fn meddle(rng: &mut Rng, config: &Config, jobs: usize) -> Ask {
         15 => Ask::Drain { nth },
         16 => Ask::Resume { nth },
         17 => Ask::Terminate { nth },
-        _ => {
-            let mut config = config.clone();
-            for pool in &mut config.pools {
-                pool.max = rng.small(pool.max, pool.max + 2);
-                pool.min = rng.small(0, 1);
-                pool.idle_timeout_ms = DurationMs::from_secs(rng.between(0, 240));
-            }
-            Ask::Configure(Box::new(config))
+        _ => Ask::Configure(Box::new(changed(rng, config))),
+    }
+}
+
+/// What an admin makes of a configuration: other sizes, fewer shapes, a pool less.
+fn changed(rng: &mut Rng, config: &Config) -> Config {
+    let mut config = config.clone();
+    if rng.chance(3_000) {
+        config.pools.truncate(1);
+    }
+    for pool in &mut config.pools {
+        pool.max = rng.small(1, pool.max + 2);
+        pool.min = rng.small(0, 1);
+        pool.idle_timeout_ms = DurationMs::from_secs(rng.between(0, 240));
+        if pool.shapes.len() > 1 && rng.chance(3_000) {
+            pool.shapes.pop();
         }
     }
+    config
 }

@@ -97,7 +97,7 @@ impl Users {
     pub fn let_go(&mut self) -> Vec<usize> {
         for client in &mut self.clients {
             match &mut client.ask {
-                Ask::Hold { .. } if client.heard.is_none() => {
+                Ask::Hold { .. } | Ask::Configure(_) if client.heard.is_none() => {
                     client.heard = Some(Answer::Rejected("nobody asks any more".into()));
                 }
                 Ask::Submit { spec, .. } => spec.hold = false,
@@ -197,6 +197,7 @@ impl World {
             Ask::Terminate { nth } => {
                 (root(), Request::TerminateNode { node: self.nth_node(nth)? })
             }
+            Ask::Down { now } => (root(), Request::Down { now }),
             Ask::Configure(config) => {
                 self.config = *config.clone();
                 self.head_input(Input::ConfigChanged { config }, From::Nobody);

@@ -7,18 +7,18 @@ use crate::agent::SimAgent;
 use crate::check::{Check, Violation};
 use crate::cloud::{MachineId, SimProvider};
 use crate::faults::{Faults, Kind};
-use crate::head::Head;
+use crate::head::{From, Head};
 use crate::net::{ConnId, SimNet};
 use crate::plant::Plant;
 use crate::procs::Procs;
 use crate::hands::Call;
 use crate::rng::Rng;
-use crate::scenario::Scenario;
+use crate::scenario::{Ask, Scenario};
 use crate::seen::Seen;
 use crate::store::SimStore;
 use crate::trace::Trace;
 use crate::users::Users;
-use pcluster_core::input::ProviderSaid;
+use pcluster_core::input::{Input, ProviderSaid};
 use pcluster_model::config::Config;
 use pcluster_model::{ClusterId, DurationMs, RunId, Timestamp};
 use pcluster_wire::{AgentFrame, HeadFrame};
@@ -103,6 +103,8 @@ pub struct World {
     pub faults: Faults,
     /// Faults have ended.
     pub healed: Option<Timestamp>,
+    /// Until then no machine reaches the head.
+    pub cut_off_until: Timestamp,
     /// The wall clock of the head's machine less true time.
     pub wall_ahead_ms: i64,
     pub head: Option<Head>,
@@ -150,6 +152,7 @@ impl World {
             config: scenario.config.clone(),
             faults,
             healed: None,
+            cut_off_until: scenario.starts_at,
             wall_ahead_ms: 0,
             head: None,
             head_life: 0,
@@ -175,7 +178,9 @@ impl World {
         self.after(0, What::HeadStart);
         for (at, ask) in self.scenario.asks.clone() {
             let client = self.users.add(ask);
-            self.after(at.0, What::Ask { client });
+            // In liveness mode everything is asked for before faults end.
+            let at = if self.mode == Mode::Liveness { at.0 * 6 / 10 } else { at.0 };
+            self.after(at, What::Ask { client });
         }
         self.after(GREMLIN_EVERY.0, What::Gremlin);
         if self.mode == Mode::Liveness {
@@ -304,6 +309,13 @@ impl World {
             let span = self.rng.between(6_000, 600_000);
             self.head_sleeps(DurationMs(span));
         }
+        if self.strikes(Kind::HeadCutOff) {
+            self.cut_off_until = self.now + DurationMs(self.rng.between(20_000, 1_200_000));
+            for machine in living {
+                self.cut_machine(machine);
+                self.agent_loses_link(machine);
+            }
+        }
         if self.strikes(Kind::Sleep) {
             self.head_sleeps(DurationMs::from_hours(1));
         }
@@ -316,6 +328,13 @@ impl World {
             self.machine_ends(machine);
         } else if self.strikes(Kind::Reboot) {
             self.machine_reboots(machine);
+        } else if self.strikes(Kind::Partition) {
+            let until = self.now + DurationMs(self.rng.between(20_000, 1_800_000));
+            self.cut_machine(machine);
+            self.agent_loses_link(machine);
+            if let Some(agent) = self.agents.get_mut(&machine) {
+                agent.cut_off_until = until;
+            }
         } else if self.strikes(Kind::NewKey) {
             self.agent_forgets_key(machine);
         } else if self.strikes(Kind::AgentCrash) {
@@ -334,7 +353,18 @@ impl World {
         for machine in self.cloud.machines.values_mut() {
             machine.deaf = 0;
         }
+        for agent in self.agents.values_mut() {
+            agent.cut_off_until = self.now;
+        }
+        self.cut_off_until = self.now;
         self.clock_step(0);
+        self.config = self.scenario.last_config.clone();
+        let config = Box::new(self.config.clone());
+        self.head_input(Input::ConfigChanged { config }, From::Nobody);
+        if let Some(now) = self.scenario.down {
+            let client = self.users.add(Ask::Down { now });
+            self.after(5_000, What::Ask { client });
+        }
         for client in self.users.let_go() {
             self.after(1_000, What::Ask { client });
         }
@@ -343,6 +373,9 @@ impl World {
     /// Everybody has an answer, every job that can has ended, no machine is left that is not kept.
     fn is_at_rest(&self) -> bool {
         let Some(head) = self.head.as_ref().filter(|head| !head.asleep) else { return false };
+        if self.scenario.down.is_some() {
+            return head.cluster.is_closed() && self.cloud.living.is_empty();
+        }
         let nodes = head.cluster.nodes.values().filter(|node| node.state.is_alive()).count();
         nodes == self.cloud.living.len()
             && self.users.all_answered()

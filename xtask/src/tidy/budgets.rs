@@ -66,7 +66,8 @@ pub(crate) fn check_reasons(files: &[File]) -> Vec<Finding> {
     let missing = |room: &Room| {
         let why = room.why?;
         let there = files.iter().any(|file| file.path == why && file.text.contains(room.name));
-        (!there).then(|| Finding::of(why, format!("does not say why {} has its own budget", room.name)))
+        (!there)
+            .then(|| Finding::of(why, format!("does not say why {} has its own budget", room.name)))
     };
     ROOMS.iter().filter_map(missing).collect()
 }
@@ -83,11 +84,10 @@ mod tests {
 
     #[test]
     fn a_page_that_names_the_room_is_enough() {
-        let page = |path: &str| File {
-            path: path.into(),
-            text: "core headnode keeper program".into(),
-        };
-        let files = [page("docs/design/0004-keeper-size.md"), page("docs/design/0005-room-sizes.md")];
+        let page =
+            |path: &str| File { path: path.into(), text: "core headnode keeper program".into() };
+        let files =
+            [page("docs/design/0004-keeper-size.md"), page("docs/design/0005-room-sizes.md")];
         assert_eq!(check_reasons(&files), []);
     }
 }

@@ -22,7 +22,9 @@ pub(crate) fn check(file: &File) -> Vec<Finding> {
 /// A module opens with its purpose. A sibling `tests.rs` belongs to the module above it.
 fn opening(file: &File) -> Option<Finding> {
     let opens = file.text.starts_with("//!") || file.name() == "tests.rs";
-    (!opens).then(|| Finding::at(&file.path, 1, "a module opens with `//!`: purpose, invariant, what is absent"))
+    (!opens).then(|| {
+        Finding::at(&file.path, 1, "a module opens with `//!`: purpose, invariant, what is absent")
+    })
 }
 
 fn lines_with<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
@@ -40,7 +42,9 @@ fn unfinished(file: &File, masked: &str) -> Vec<Finding> {
         .flat_map(|word| lines_with(&file.text, word).map(move |line| (line, word)));
     in_code
         .chain(in_words)
-        .map(|(line, word)| Finding::at(&file.path, line, format!("`{word}`: finish it, or write down why not")))
+        .map(|(line, word)| {
+            Finding::at(&file.path, line, format!("`{word}`: finish it, or write down why not"))
+        })
         .collect()
 }
 
@@ -58,9 +62,11 @@ fn sleeps(file: &File, masked: &str) -> Vec<Finding> {
     let lines: Vec<&str> = file.text.lines().collect();
     let is_bad = |line: usize| {
         let tested = file.is_test() || inline.get(line - 1) == Some(&true);
-        let around = functions.iter().filter(|f| f.first <= line && line <= f.last).max_by_key(|f| f.first);
+        let around =
+            functions.iter().filter(|f| f.first <= line && line <= f.last).max_by_key(|f| f.first);
         let waits = around.is_some_and(|f| {
-            f.name == "pause" || ["loop {", "while ", "for "].iter().any(|word| f.body.contains(word))
+            f.name == "pause"
+                || ["loop {", "while ", "for "].iter().any(|word| f.body.contains(word))
         });
         let said = line > 1 && lines[line - 2].trim_start().starts_with("//");
         tested && !waits && !said
@@ -76,17 +82,20 @@ fn sleeps(file: &File, masked: &str) -> Vec<Finding> {
 /// Paths of the machine on which something was written have no place in the tree.
 fn machine_paths(file: &File) -> Vec<Finding> {
     let words = [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/tmp", "/pc/")];
-    let is_absolute = |before: &str| {
-        !before.ends_with(|c: char| c.is_alphanumeric() || "_}.-)*~>".contains(c))
-    };
+    let is_absolute =
+        |before: &str| !before.ends_with(|c: char| c.is_alphanumeric() || "_}.-)*~>".contains(c));
     let found = |line: &str| {
-        words.into_iter().find(|word| line.match_indices(word).any(|(at, _)| is_absolute(&line[..at])))
+        words
+            .into_iter()
+            .find(|word| line.match_indices(word).any(|(at, _)| is_absolute(&line[..at])))
     };
     file.text
         .lines()
         .enumerate()
         .filter_map(|(at, line)| Some((at + 1, found(line)?)))
-        .map(|(line, word)| Finding::at(&file.path, line, format!("`{word}…` is a path of one machine")))
+        .map(|(line, word)| {
+            Finding::at(&file.path, line, format!("`{word}…` is a path of one machine"))
+        })
         .collect()
 }
 
@@ -96,7 +105,10 @@ mod tests {
 
     fn found(path: &str, text: &str) -> Vec<String> {
         let file = File { path: path.into(), text: text.into() };
-        check(&file).into_iter().map(|finding| format!("{}: {}", finding.place, finding.what)).collect()
+        check(&file)
+            .into_iter()
+            .map(|finding| format!("{}: {}", finding.place, finding.what))
+            .collect()
     }
 
     fn count(path: &str, text: &str) -> usize {
@@ -115,7 +127,8 @@ mod tests {
 
     #[test]
     fn unfinished_work_is_found_in_code_and_comments() {
-        let text = format!("//! A.\nfn a() {{\n    todo!()\n}}\n// {}: more\n", concat!("TO", "DO"));
+        let text =
+            format!("//! A.\nfn a() {{\n    todo!()\n}}\n// {}: more\n", concat!("TO", "DO"));
         let found = found("a.rs", &text);
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found[0].starts_with("a.rs:3: `todo!(`") && found[1].starts_with("a.rs:5:"));
@@ -124,7 +137,10 @@ mod tests {
 
     #[test]
     fn ignored_tests_are_found() {
-        assert_eq!(found("a.rs", "//! A.\n#[test]\n#[ignore]\nfn a() {}\n"), ["a.rs:3: a test that does not run is no test"]);
+        assert_eq!(
+            found("a.rs", "//! A.\n#[test]\n#[ignore]\nfn a() {}\n"),
+            ["a.rs:3: a test that does not run is no test"]
+        );
     }
 
     #[test]

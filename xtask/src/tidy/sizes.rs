@@ -40,11 +40,16 @@ fn product_lines(text: &str) -> usize {
 fn spread(sized: &[Sized<'_>], findings: &mut Vec<Finding>) -> Vec<String> {
     let mut lines: Vec<usize> = sized.iter().map(|file| file.lines).collect();
     lines.sort_unstable();
-    let at = |per_cent: usize| lines.get((lines.len() * per_cent / 100).min(lines.len().max(1) - 1)).copied();
+    let at = |per_cent: usize| {
+        lines.get((lines.len() * per_cent / 100).min(lines.len().max(1) - 1)).copied()
+    };
     let (median, p90, most) = (at(50).unwrap_or(0), at(90).unwrap_or(0), at(100).unwrap_or(0));
     let mut too_long = |what, value, budget| {
         if value > budget {
-            findings.push(Finding::of("*.rs", format!("the {what} of files is {value} lines, the budget {budget}")));
+            findings.push(Finding::of(
+                "*.rs",
+                format!("the {what} of files is {value} lines, the budget {budget}"),
+            ));
         }
     };
     too_long("median", median, FILE_MEDIAN);
@@ -58,10 +63,14 @@ fn spread(sized: &[Sized<'_>], findings: &mut Vec<Finding>) -> Vec<String> {
 fn rooms(sized: &[Sized<'_>], findings: &mut Vec<Finding>) -> Vec<String> {
     let mut figures = Vec::new();
     for room in &ROOMS {
-        let inside = |file: &&Sized| room.folders.iter().any(|folder| file.path.starts_with(folder));
+        let inside =
+            |file: &&Sized| room.folders.iter().any(|folder| file.path.starts_with(folder));
         let lines: usize = sized.iter().filter(inside).map(|file| file.lines).sum();
         let why = room.why.map(|why| format!("  ({why})")).unwrap_or_default();
-        figures.push(format!("room      {:<15} {lines:>5} of {:>5} lines{why}", room.name, room.lines));
+        figures.push(format!(
+            "room      {:<15} {lines:>5} of {:>5} lines{why}",
+            room.name, room.lines
+        ));
         if lines > room.lines {
             let what = format!("has {lines} lines without tests, the budget is {}", room.lines);
             findings.push(Finding::of(room.name, what));
@@ -72,21 +81,30 @@ fn rooms(sized: &[Sized<'_>], findings: &mut Vec<Finding>) -> Vec<String> {
 
 fn whole_file(file: &File) -> Option<Finding> {
     let lines = file.text.lines().count();
-    (file.is_rust() && lines > FILE_MOST)
-        .then(|| Finding::of(&file.path, format!("has {lines} lines, no file may have more than {FILE_MOST}")))
+    (file.is_rust() && lines > FILE_MOST).then(|| {
+        Finding::of(
+            &file.path,
+            format!("has {lines} lines, no file may have more than {FILE_MOST}"),
+        )
+    })
 }
 
 fn own_budget(file: &File) -> Option<Finding> {
     let matches = |path: &str| file.path == path || file.path.ends_with(&format!("/{path}"));
     let (_, budget) = FILES.iter().find(|(path, _)| matches(path))?;
     let lines = if file.is_rust() { product_lines(&file.text) } else { file.text.lines().count() };
-    (lines > *budget).then(|| Finding::of(&file.path, format!("has {lines} lines, its budget is {budget}")))
+    (lines > *budget)
+        .then(|| Finding::of(&file.path, format!("has {lines} lines, its budget is {budget}")))
 }
 
 fn provider_file(file: &Sized<'_>) -> Option<Finding> {
     let (folder, budget) = PROVIDER_FILE;
-    (file.path.starts_with(folder) && file.lines > budget)
-        .then(|| Finding::of(file.path, format!("has {} lines, a provider's file at most {budget}", file.lines)))
+    (file.path.starts_with(folder) && file.lines > budget).then(|| {
+        Finding::of(
+            file.path,
+            format!("has {} lines, a provider's file at most {budget}", file.lines),
+        )
+    })
 }
 
 fn long_functions(file: &File) -> Vec<Finding> {
@@ -96,7 +114,8 @@ fn long_functions(file: &File) -> Vec<Finding> {
         .map(|function| (function.last - function.first + 1, function))
         .filter(|(lines, _)| too_long(*lines))
         .map(|(lines, function)| {
-            let what = format!("`{}` has {lines} lines, the budget is {FUNCTION_MOST}", function.name);
+            let what =
+                format!("`{}` has {lines} lines, the budget is {FUNCTION_MOST}", function.name);
             Finding::at(&file.path, function.first, what)
         })
         .collect()
@@ -115,31 +134,49 @@ mod tests {
     }
 
     fn found(files: &[File]) -> Vec<String> {
-        check(files).0.into_iter().map(|finding| format!("{}: {}", finding.place, finding.what)).collect()
+        check(files)
+            .0
+            .into_iter()
+            .map(|finding| format!("{}: {}", finding.place, finding.what))
+            .collect()
     }
 
     #[test]
     fn a_file_has_a_hard_limit_with_its_tests() {
         let test = file("a/src/tests.rs", lines(FILE_MOST + 1));
         let fits = file("a/src/b.rs", lines(10));
-        assert_eq!(found(&[test, fits]), ["a/src/tests.rs: has 801 lines, no file may have more than 800"]);
+        assert_eq!(
+            found(&[test, fits]),
+            ["a/src/tests.rs: has 801 lines, no file may have more than 800"]
+        );
     }
 
     #[test]
     fn the_median_and_the_tail_have_budgets() {
-        let files: Vec<File> = (0..10).map(|n| file(&format!("a/src/{n}.rs"), lines(FILE_MEDIAN + 1))).collect();
+        let files: Vec<File> =
+            (0..10).map(|n| file(&format!("a/src/{n}.rs"), lines(FILE_MEDIAN + 1))).collect();
         assert_eq!(found(&files), ["*.rs: the median of files is 201 lines, the budget 200"]);
         let tail: Vec<File> = (0..10)
             .map(|n| file(&format!("a/src/{n}.rs"), lines(if n > 7 { FILE_P90 + 1 } else { 10 })))
             .collect();
-        assert_eq!(found(&tail), ["*.rs: the 90th percentile of files is 501 lines, the budget 500"]);
+        assert_eq!(
+            found(&tail),
+            ["*.rs: the 90th percentile of files is 501 lines, the budget 500"]
+        );
     }
 
     #[test]
     fn some_files_have_budgets_of_their_own() {
-        let small = |path: &str, count| found(&[file(path, lines(count)), file("x/src/y.rs", lines(1))]);
-        assert_eq!(small("agent/src/main.rs", 61), ["agent/src/main.rs: has 61 lines, its budget is 60"]);
-        assert_eq!(small("ARCHITECTURE.md", 201), ["ARCHITECTURE.md: has 201 lines, its budget is 200"]);
+        let small =
+            |path: &str, count| found(&[file(path, lines(count)), file("x/src/y.rs", lines(1))]);
+        assert_eq!(
+            small("agent/src/main.rs", 61),
+            ["agent/src/main.rs: has 61 lines, its budget is 60"]
+        );
+        assert_eq!(
+            small("ARCHITECTURE.md", 201),
+            ["ARCHITECTURE.md: has 201 lines, its budget is 200"]
+        );
         assert_eq!(small("agent/src/domain.rs", 61), Vec::<String>::new());
     }
 
@@ -148,7 +185,10 @@ mod tests {
         let provider = file("crates/providers/src/vm/image.rs", lines(601));
         let others = (0..10).map(|n| file(&format!("a/src/{n}.rs"), lines(1)));
         let files: Vec<File> = others.chain([provider]).collect();
-        assert_eq!(found(&files), ["crates/providers/src/vm/image.rs: has 601 lines, a provider's file at most 600"]);
+        assert_eq!(
+            found(&files),
+            ["crates/providers/src/vm/image.rs: has 601 lines, a provider's file at most 600"]
+        );
     }
 
     #[test]

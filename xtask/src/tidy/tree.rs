@@ -29,7 +29,8 @@ impl File {
 
     /// A file that holds nothing but tests and what they need.
     pub(crate) fn is_test(&self) -> bool {
-        self.is_rust() && (self.name() == "tests.rs" || self.path.split('/').any(|part| part == "tests"))
+        self.is_rust()
+            && (self.name() == "tests.rs" || self.path.split('/').any(|part| part == "tests"))
     }
 }
 
@@ -41,7 +42,8 @@ pub(crate) fn read(root: &Path) -> anyhow::Result<Vec<File>> {
     let mut files = Vec::new();
     let mut folders = vec![root.to_path_buf()];
     while let Some(folder) = folders.pop() {
-        let entries = std::fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
+        let entries =
+            std::fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
         for entry in entries {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -50,7 +52,8 @@ pub(crate) fn read(root: &Path) -> anyhow::Result<Vec<File>> {
             if kind.is_dir() && !hidden && !SKIPPED.contains(&name.as_str()) {
                 folders.push(path);
             } else if kind.is_file() && !hidden && entry.metadata()?.len() <= MOST_BYTES {
-                let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+                let bytes =
+                    std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
                 let relative = path.strip_prefix(root)?.to_string_lossy().into_owned();
                 if let Ok(text) = String::from_utf8(bytes) {
                     files.push(File { path: relative, text });

@@ -1,7 +1,7 @@
 //! `show`: everything about one job.
 use super::queue::{outcome_words, sorted, state_word};
 use crate::look::{Look, elapsed, limit_short};
-use crate::text::{Column, clean, facts, money, size_short, table};
+use crate::text::{Column, facts, headline, money, size_short, table};
 use pcluster_api::{JobDetail, JobState, JobView, RunView};
 
 const LABELS: usize = 10;
@@ -31,9 +31,9 @@ fn state(job: &JobView, look: &Look) -> String {
 pub fn job(detail: &JobDetail, with_script: bool, look: &Look) -> String {
     let Some(first) = detail.rows.first() else { return String::new() };
     let is_array = detail.rows.len() > 1 || first.task.is_some() || first.tasks.is_some();
-    let mut out = format!("job {}  {}  of {}, pool {}\n",
-        if is_array { first.job.to_string() } else { clean(&first.id) },
-        clean(&first.name), clean(&first.user), clean(&first.pool));
+    let id = if is_array { first.job.to_string() } else { first.id.clone() };
+    let title = format!("job {id}  {}  of {}, pool {}", first.name, first.user, first.pool);
+    let mut out = headline(&title, look.width);
     let mut said: Vec<(String, String)> = Vec::new();
     let mut say = |label: &str, text: String| {
         if !text.is_empty() {

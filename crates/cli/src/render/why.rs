@@ -1,6 +1,6 @@
 //! `why`: one frame for every cause.
 use crate::look::Look;
-use crate::text::{clean, facts};
+use crate::text::{clean, facts, headline};
 use pcluster_api::WhyView;
 
 const LABELS: usize = 10;
@@ -8,7 +8,7 @@ const LABELS: usize = 10;
 /// Cause and time, then facts, then the smallest change.
 #[must_use]
 pub fn why(view: &WhyView, look: &Look) -> String {
-    let mut out = format!("{}\n", clean(&view.headline));
+    let mut out = headline(&view.headline, look.width);
     out.push_str(&facts(&view.facts, LABELS, look.width));
     let changes: Vec<(String, String)> = view
         .change

@@ -111,6 +111,8 @@ impl Cluster {
                 held: Resources::default(),
                 idle_since: None,
                 why: intent.why.clone(),
+                provider: intent.provider.clone(),
+                minimum_billing_ms: intent.minimum_billing_ms,
                 reserved_until: intent.reserved_until,
                 first_run_at: None,
                 meter: Meter::default(),

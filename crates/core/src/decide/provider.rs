@@ -279,8 +279,7 @@ impl Cluster {
         estimated: bool,
     ) -> Span {
         let zone = self.zone_offset_ms();
-        let minimum =
-            self.pool(&node.offering.pool).map_or(DurationMs::ZERO, |pool| pool.minimum_billing_ms);
+        let minimum = node.minimum_billing_ms;
         let (billed_ms, total) = bill(launched_at, ended_at, minimum, node.price);
         let mut meter = node.meter.clone();
         meter.advance(ended_at, zone);
@@ -303,8 +302,11 @@ impl Cluster {
         }
     }
 
-    /// The provider of a node's pool; `None` when the pool has left the configuration.
+    /// The provider of a node; in logs that did not say, that of its pool.
     pub(crate) fn provider_of(&self, node: &Node) -> Option<&ProviderKind> {
+        if node.provider.is_some() {
+            return node.provider.as_ref();
+        }
         let config = self.config()?;
         config
             .pool(&node.offering.pool)

@@ -48,6 +48,15 @@ pub(super) fn image_of<'a>(pool: &'a Pool, spec: &'a JobSpec) -> &'a str {
     spec.image.as_deref().unwrap_or(&pool.image)
 }
 
+/// The pool may have enough machines that are large enough.
+fn can_ever_hold(pool: &Pool, spec: &JobSpec) -> bool {
+    let least = spec.least_per_node();
+    let fitting = pool.shapes.iter().filter(|shape| shape.usable().holds(&least));
+    let Some(one) = fitting.map(|shape| shape.total.cpus).min() else { return false };
+    spec.nodes <= pool.max
+        && pool.max_cpus.is_none_or(|most| one.saturating_mul(spec.nodes) <= most)
+}
+
 struct Room<'a> {
     node: &'a Node,
     free: Resources,
@@ -205,6 +214,11 @@ impl Pass<'_> {
 
     /// Nothing is free for it. The first such job of a pool that cannot grow is protected.
     fn wait(&mut self, job: &Job) {
+        if !can_ever_hold(self.pool, &job.spec) {
+            // The configuration changed under it. It keeps no room from jobs that can start.
+            self.report.waits.entry(job.id).or_insert(Wait::NoShape);
+            return;
+        }
         self.report.ahead.entry(self.pool.name.clone()).or_default().push(job.id);
         if let Some(first) = self.protected {
             self.report.waits.entry(job.id).or_insert(Wait::Turn { after: first });

@@ -369,6 +369,8 @@ impl<'a> Pass<'a> {
                     + pool.idle_timeout_ms
                     + STOP_ALLOWANCE,
                 why: first.why.clone(),
+                provider: Some(pool.provider.clone()),
+                minimum_billing_ms: pool.minimum_billing_ms,
             };
             events.push(Event::LaunchWanted { intent: Box::new(intent) });
         }

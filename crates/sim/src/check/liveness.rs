@@ -21,7 +21,7 @@ impl Check for Liveness {
     }
 
     fn step(&mut self, world: &World) -> Result<(), String> {
-        if world.healed.is_none() || !world.seen.released {
+        if world.healed.is_none() || !world.seen.released || world.scenario.down.is_some() {
             return Ok(());
         }
         let Some(head) = &world.head else { return Ok(()) };
@@ -45,6 +45,13 @@ impl Check for Liveness {
             return Ok(());
         }
         let Some(head) = &world.head else { return Err("the head is down".into()) };
+        if world.scenario.down.is_some() {
+            let left = world.cloud.living.len();
+            return match head.cluster.is_closed() && left == 0 {
+                true => Ok(()),
+                false => Err(format!("the cluster went down; {left} live: {}", nodes(&head.cluster))),
+            };
+        }
         match unfinished(&head.cluster, world.now) {
             Some(words) => Err(format!("{words}; {}", nodes(&head.cluster))),
             None if !world.users.all_answered() => Err("a user never got an answer".into()),
@@ -71,9 +78,23 @@ pub fn unfinished(cluster: &Cluster, now: Timestamp) -> Option<String> {
     Some(format!("job {} pends {} lives {:?}: {reason:?}", job.id, job.pending, job.live))
 }
 
+/// The configuration in force has machines that are large enough, and enough of them.
+fn fits(cluster: &Cluster, job: &Job) -> bool {
+    let Some(pool) = cluster.pool(&job.pool) else { return false };
+    let (nodes, least) = (job.spec.nodes, job.spec.least_per_node());
+    nodes <= pool.max
+        && pool.shapes.iter().any(|shape| {
+            let all = shape.total.cpus * nodes;
+            shape.usable().holds(&least) && pool.max_cpus.is_none_or(|most| all <= most)
+        })
+}
+
 fn is_feasible(cluster: &Cluster, job: &Job, now: Timestamp) -> bool {
     if !job.live.is_empty() {
         return true;
+    }
+    if !fits(cluster, job) {
+        return false;
     }
     match cluster.reason(job, now) {
         Reason::Held { .. } => !job.spec.hold,
