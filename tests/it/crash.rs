@@ -1,5 +1,5 @@
 //! Heads, agents and machines that are killed with -9 under running jobs.
-use pcluster_tests::{Cluster, Setup, procs, until};
+use pcluster_tests::{Cluster, PATIENCE, Setup, procs, until};
 use rustix::process::Signal;
 use std::fs;
 
@@ -123,4 +123,23 @@ fn the_same_key_after_a_crash_answers_with_the_first_job() {
     assert_eq!(cluster.submit(&["--key", "k1"], "exit 0"), first);
     assert_ne!(cluster.submit(&["--key", "k2"], "exit 0"), first);
     cluster.down(&["--now"]);
+}
+
+#[test]
+fn those_who_follow_a_job_get_every_line_once_over_a_restart_of_the_head() {
+    let cluster = Cluster::new("follow");
+    let text = "echo one; while [ ! -e go ]; do sleep 0.05; done; echo two; exit 3";
+    let run = cluster.start(&mut cluster.command(&["run", "-q", "--", "sh", "-c", text]));
+    until("the first line", || run.out().contains("one\n").then_some(()));
+    let logs = cluster.start(&mut cluster.command(&["logs", "-f", "1"]));
+    let wait = cluster.start(&mut cluster.command(&["wait", "1"]));
+    until("the first line", || logs.out().contains("one\n").then_some(()));
+    cluster.kill_head();
+    fs::write(cluster.work().join("go"), "").unwrap();
+    cluster.up();
+    let said = run.ended(PATIENCE).expect_code(3);
+    assert_eq!(said.out, "one\ntwo\n", "{said:#?}");
+    assert_eq!(logs.ended(PATIENCE).out, "one\ntwo\n");
+    assert_eq!(wait.ended(PATIENCE).code, 3);
+    cluster.down(&[]);
 }

@@ -281,3 +281,37 @@ fn a_job_sees_its_environment_its_directory_and_an_image_profile() {
     });
     cluster.down(&[]);
 }
+
+#[test]
+fn logs_have_the_end_of_the_output_when_its_file_is_gone() {
+    let cluster = Cluster::new("tail");
+    let id = cluster.submit(&[], "seq 1 400000; echo the end");
+    assert_eq!(cluster.wait(&id), 0);
+    let whole = cluster.file("pcluster-1.out");
+    assert!(whole.len() > 2 << 20 && whole.ends_with("400000\nthe end\n"), "{}", whole.len());
+    fs::remove_file(cluster.work().join("pcluster-1.out")).unwrap();
+    cluster.until_no_nodes();
+    let said = cluster.ok(&["logs", &id]);
+    assert!(said.out.ends_with("399999\n400000\nthe end\n"), "{}", said.out.len());
+    assert!(said.out.len() >= 900 << 10 && whole.ends_with(&said.out), "{}", said.out.len());
+    cluster.down(&[]);
+}
+
+#[test]
+fn exported_shell_functions_and_odd_values_go_along() {
+    let cluster = Cluster::new("functions");
+    let text = "#!/bin/bash\nprintf '%s|' \"$ODD\"; greet you; echo \"${DISPLAY-none}\"\n";
+    fs::write(cluster.work().join("job.sh"), text).unwrap();
+    let text = "greet() { echo \"hello $1\"; }; export -f greet; exec pcluster submit -q job.sh";
+    let mut command = std::process::Command::new("bash");
+    cluster.dress(&mut command);
+    command.args(["-c", text]).env("ODD", "a\nb = 'c' \"d\" ü").env("DISPLAY", ":0");
+    let id = cluster.say(&mut command).expect_code(0).id();
+    assert_eq!(cluster.wait(&id), 0);
+    assert_eq!(cluster.file("pcluster-1.out"), "a\nb = 'c' \"d\" ü|hello you\nnone\n");
+    let mut command = cluster.command(&["submit", "job.sh"]);
+    let said =
+        cluster.say(command.envs((0..12).map(|at| (format!("BIG_{at}"), "x".repeat(100_000)))));
+    said.expect_code(3).expect_words(&["environment is larger", "BIG_"]);
+    cluster.down(&[]);
+}

@@ -133,3 +133,18 @@ fn every_command_teaches_by_example() {
         assert!(help.contains("Examples:") || help.contains("Commands:"), "{name}: {help}");
     }
 }
+
+#[test]
+fn a_terminal_with_no_color_gets_none() {
+    let cluster = busy();
+    for words in ["queue", "nodes", "status"] {
+        let mut command = std::process::Command::new("script");
+        cluster.dress(&mut command);
+        command.args(["-qec", &format!("pcluster {words}"), "/dev/null"]);
+        command.env("NO_COLOR", "1").env("TERM", "xterm-256color");
+        let said = cluster.say(&mut command);
+        assert!(said.out.lines().count() > 1, "{said:#?}");
+        assert!(!said.out.contains("\u{1b}["), "{said:#?}");
+    }
+    cluster.down(&["--now"]);
+}

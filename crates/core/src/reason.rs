@@ -51,6 +51,10 @@ impl Cluster {
         if let Some(block) = self.block(job, now) {
             return block;
         }
+        if self.pool(&job.pool).is_none() {
+            // Its pool has left the configuration: no planner looks at it.
+            return Reason::Waits(Some(Wait::NoShape));
+        }
         Reason::Waits(self.volatile.report.waits.get(&job.id).cloned())
     }
 

@@ -78,8 +78,10 @@ pub async fn run(global: &Global, args: &UpArgs) -> Outcome {
     }
     places.create()?;
     let mut log = open_log(&places)?;
+    // Taken before the head can say anything.
+    let log_start = log.seek(SeekFrom::End(0)).unwrap_or(0);
     let mut child = start(&binary, &file, &log)?;
-    let status = until_it_answers(&places, &mut child, &mut log).await?;
+    let status = until_it_answers(&places, &mut child, &mut log, log_start).await?;
     if global.json {
         say::json(&status)?;
     } else {
@@ -195,9 +197,9 @@ async fn until_it_answers(
     places: &Places,
     child: &mut Child,
     log: &mut File,
+    log_start: u64,
 ) -> Result<StatusView, Failure> {
     let client = Client::new(&places.socket);
-    let log_start = log.seek(SeekFrom::End(0)).unwrap_or(0);
     let began = Instant::now();
     let (mut said, mut overtaken) = (false, false);
     loop {

@@ -166,6 +166,8 @@ fn serve(
     if answer.close {
         // Gone before the answer is read: nobody may find the socket afterwards.
         stop.store(true, Ordering::SeqCst);
+        // Wakes the listener, which sees that it is over and goes.
+        let _ = UnixStream::connect(socket);
         std::fs::remove_file(socket)?;
     }
     write(stream, &answer, requests)

@@ -303,7 +303,7 @@ impl Cluster {
     }
 
     /// The provider of a node; in logs that did not say, that of its pool.
-    pub(crate) fn provider_of(&self, node: &Node) -> Option<&ProviderKind> {
+    pub(crate) fn provider_of<'a>(&'a self, node: &'a Node) -> Option<&'a ProviderKind> {
         if node.provider.is_some() {
             return node.provider.as_ref();
         }
