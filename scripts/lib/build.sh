@@ -30,6 +30,11 @@ need_programs() {
       echo "hint: https://rustup.rs installs Rust; PCLUSTER_BIN_DIR=DIR uses ready programs" >&2
       return 1
     fi
+    if ! command -v cc >/dev/null 2>&1; then
+      echo "error: there is no C compiler, which SQLite and the cryptography need" >&2
+      echo "hint: sudo apt-get install build-essential" >&2
+      return 1
+    fi
     local started=$SECONDS
     _build "$top" ${release[@]+"${release[@]}"} || return 1
     # shellcheck disable=SC2034 # for the caller

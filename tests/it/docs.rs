@@ -11,9 +11,9 @@
 //! - A document that names no `cluster.toml` and does not say `pcluster init` gets one with small,
 //!   quick nodes. One that never says `pcluster up` finds a head that is up.
 //! - A line `...` in the output stands for any lines, `...` inside a line for any text; at the end
-//!   of the last line for all that follows. Runs of
-//!   spaces are equal, and so are figures that cannot be the same twice: times, money, sizes,
-//!   percentages, addresses. Whole numbers are compared. No output shown: none is compared.
+//!   of the last line for all that follows. Runs of spaces are equal, and so are figures that cannot
+//!   be the same twice: times, money, sizes, percentages, addresses. Whole numbers are compared. No
+//!   output shown: none is compared.
 //! - A command must end with 0, unless it ends with a comment `# exit N`, or its shown output has an
 //!   `error:` line (then with anything but 0).
 //! - Commands that fetch, build, install or test this very repository are not run (`NOT_RUN`).

@@ -36,6 +36,37 @@ fn an_array_is_done_once_each_although_head_and_agents_are_killed_again_and_agai
 }
 
 #[test]
+fn tasks_on_machines_that_are_killed_run_again_and_never_twice_at_once() {
+    let cluster = Cluster::with("wreck", Setup::compute("cpus = 3, memory = \"2 GB\", max = 2"));
+    // The lock of a task dies with its last process.
+    let alone = "exec 9>>lock-$SLURM_ARRAY_TASK_ID; flock -n 9 || echo twice >>twice";
+    let text = format!(
+        "{alone}; echo \"$SLURM_ARRAY_TASK_ID $PCLUSTER_ATTEMPT\" >>starts; sleep 0.3; exit 0"
+    );
+    let id = cluster.submit(&["--array", "1-24", "--mem", "50M"], &text);
+    for (round, starts) in [4, 12, 20].into_iter().enumerate() {
+        cluster.until_lines("starts", starts);
+        procs::signal(cluster.node_process("machine.json"), Signal::KILL);
+        if round == 1 {
+            cluster.kill_head();
+            cluster.up();
+        }
+    }
+    assert_eq!(cluster.wait(&id), 0);
+    assert_eq!(cluster.file("twice"), "");
+    let mut starts: Vec<String> = cluster.file("starts").lines().map(str::to_owned).collect();
+    let all = starts.len();
+    starts.sort();
+    starts.dedup();
+    assert_eq!(starts.len(), all, "an attempt starts once: {starts:#?}");
+    let rows = cluster.json(&["queue", "-t", "all", &id])["jobs"].as_array().cloned().unwrap();
+    assert!(rows.iter().all(|row| row["outcome"]["word"] == "completed"), "{rows:#?}");
+    assert!(all > 24, "some ran again");
+    cluster.until_no_nodes();
+    cluster.down(&[]);
+}
+
+#[test]
 fn two_at_once_of_everything_is_one_of_it() {
     let cluster = Cluster::cold("at-once", Setup::default());
     let ups: Vec<_> = (0..3).map(|_| cluster.start(&mut cluster.command(&["up"]))).collect();

@@ -29,11 +29,7 @@ use crate::{Command, ExitRecord, RunDir, StartRecord, proc};
 /// # Errors
 /// When the log cannot be opened or the binary cannot be started.
 pub fn spawn_keeper(binary: &Path, dir: &RunDir) -> io::Result<Child> {
-    let log = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(dir.log())?;
+    let log = OpenOptions::new().append(true).create(true).mode(0o600).open(dir.log())?;
     std::process::Command::new(binary)
         .arg("run")
         .arg(dir.path())
@@ -83,17 +79,10 @@ impl KeeperHandle {
         if start.boot_id == proc::boot_id()?
             && let Some(pidfd) = open_process(pid, start.keeper_start_ticks)
         {
-            return Ok(Adopted::Alive(Self {
-                dir: dir.clone(),
-                pid,
-                pidfd,
-                start,
-            }));
+            return Ok(Adopted::Alive(Self { dir: dir.clone(), pid, pidfd, start }));
         }
         // It may have written its last word and left between the two looks.
-        Ok(dir
-            .read_exit()?
-            .map_or(Adopted::Lost(start), Adopted::Ended))
+        Ok(dir.read_exit()?.map_or(Adopted::Lost(start), Adopted::Ended))
     }
 
     /// The keeper's process number.
@@ -129,24 +118,13 @@ impl KeeperHandle {
     #[must_use]
     pub fn is_alive(&self) -> bool {
         let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
-        matches!(
-            poll(
-                &mut fds,
-                Some(&Timespec {
-                    tv_sec: 0,
-                    tv_nsec: 0
-                })
-            ),
-            Ok(0)
-        )
+        matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0))
     }
 
     /// `/proc/KEEPER/fd/N`, through which the output can be read while the keeper lives; `None` while there is none.
     #[must_use]
     pub fn output_fd_path(&self) -> Option<PathBuf> {
-        self.start
-            .output_fd
-            .map(|fd| PathBuf::from(format!("/proc/{}/fd/{fd}", self.pid)))
+        self.start.output_fd.map(|fd| PathBuf::from(format!("/proc/{}/fd/{fd}", self.pid)))
     }
 
     /// The output as an open file, which stays readable when the keeper is gone. Read it with `read_at`: its position
@@ -204,10 +182,7 @@ pub enum SendError {
 /// [`SendError::NobodyListens`] before the keeper is up and after it has ended.
 pub fn send(dir: &RunDir, command: &Command) -> Result<(), SendError> {
     let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits() as i32;
-    let opened = OpenOptions::new()
-        .write(true)
-        .custom_flags(flags)
-        .open(dir.control());
+    let opened = OpenOptions::new().write(true).custom_flags(flags).open(dir.control());
     let failed = |error: io::Error| match error.raw_os_error() {
         Some(code) if code == rustix::io::Errno::NXIO.raw_os_error() => {
             SendError::NobodyListens(dir.path().into())
@@ -215,9 +190,7 @@ pub fn send(dir: &RunDir, command: &Command) -> Result<(), SendError> {
         _ if error.kind() == io::ErrorKind::NotFound => SendError::NobodyListens(dir.path().into()),
         _ => SendError::Io(dir.path().into(), error),
     };
-    opened
-        .and_then(|mut fifo| fifo.write_all(format!("{command}\n").as_bytes()))
-        .map_err(failed)
+    opened.and_then(|mut fifo| fifo.write_all(format!("{command}\n").as_bytes())).map_err(failed)
 }
 
 /// A process descriptor for `pid` if it is still the process that started then, and no zombie.

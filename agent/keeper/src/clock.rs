@@ -95,10 +95,7 @@ impl Clock {
     fn running_for(&self, ms: u64) -> Option<Instant> {
         match self.suspended_since {
             Some(_) => None,
-            None => self
-                .began
-                .checked_add(self.suspended)?
-                .checked_add(Duration::from_millis(ms)),
+            None => self.began.checked_add(self.suspended)?.checked_add(Duration::from_millis(ms)),
         }
     }
 }

@@ -130,9 +130,7 @@ impl FromStr for Command {
             "kill" => Ok(Self::Kill),
             "suspend" => Ok(Self::Suspend),
             "resume" => Ok(Self::Resume),
-            "extend" => Ok(Self::Extend {
-                limit_ms: Some(millis(rest)?).filter(|ms| *ms > 0),
-            }),
+            "extend" => Ok(Self::Extend { limit_ms: Some(millis(rest)?).filter(|ms| *ms > 0) }),
             "done" => Ok(Self::Done),
             other => Err(CommandError::Unknown(other.chars().take(80).collect())),
         }
@@ -140,8 +138,7 @@ impl FromStr for Command {
 }
 
 fn millis(word: &str) -> Result<u64, CommandError> {
-    word.parse()
-        .map_err(|_| CommandError::Word(word.into(), "a number of milliseconds"))
+    word.parse().map_err(|_| CommandError::Word(word.into(), "a number of milliseconds"))
 }
 
 /// The signals users may name. Real-time signals are left out: no scheduler command sends them.
@@ -185,17 +182,11 @@ pub fn signal_number(name: &str) -> Option<i32> {
     }
     let upper = name.to_ascii_uppercase();
     let short = upper.strip_prefix("SIG").unwrap_or(&upper);
-    SIGNALS
-        .iter()
-        .find(|(known, _)| *known == short)
-        .map(|(_, signal)| signal.as_raw())
+    SIGNALS.iter().find(|(known, _)| *known == short).map(|(_, signal)| signal.as_raw())
 }
 
 /// The name of a signal without `SIG`, or `None` for a number that users cannot send.
 #[must_use]
 pub fn signal_name(number: i32) -> Option<&'static str> {
-    SIGNALS
-        .iter()
-        .find(|(_, signal)| signal.as_raw() == number)
-        .map(|(name, _)| *name)
+    SIGNALS.iter().find(|(_, signal)| signal.as_raw() == number).map(|(name, _)| *name)
 }

@@ -27,20 +27,13 @@ impl Interpreter {
     /// How it is named in messages.
     #[must_use]
     pub fn described(&self) -> String {
-        format!(
-            "the script's interpreter {:?}",
-            self.program.trim_end_matches('\r')
-        )
+        format!("the script's interpreter {:?}", self.program.trim_end_matches('\r'))
     }
 
     /// The likely reason when it is not there.
     #[must_use]
     pub fn hint(&self) -> &'static str {
-        if self.program.ends_with('\r') {
-            " (the script has Windows line ends)"
-        } else {
-            ""
-        }
+        if self.program.ends_with('\r') { " (the script has Windows line ends)" } else { "" }
     }
 }
 
@@ -53,10 +46,8 @@ pub fn interpreter(script: &[u8]) -> Option<Interpreter> {
     let text = text.trim_matches([' ', '\t']);
     let (program, argument) = text.split_once([' ', '\t']).unwrap_or((text, ""));
     let argument = Some(argument.trim_matches([' ', '\t'])).filter(|text| !text.is_empty());
-    (!program.is_empty()).then(|| Interpreter {
-        program: program.into(),
-        argument: argument.map(String::from),
-    })
+    (!program.is_empty())
+        .then(|| Interpreter { program: program.into(), argument: argument.map(String::from) })
 }
 
 /// Program and arguments: profile shell, interpreter, script (or the order's program), the order's arguments. `script`
@@ -69,11 +60,7 @@ pub fn words(
 ) -> Vec<String> {
     let mut words = Vec::new();
     if let Some(profile) = &order.profile {
-        let shell = if Path::new("/bin/bash").exists() {
-            "/bin/bash"
-        } else {
-            "/bin/sh"
-        };
+        let shell = if Path::new("/bin/bash").exists() { "/bin/bash" } else { "/bin/sh" };
         words.extend([shell, "-c", WITH_PROFILE].map(String::from));
         words.push(profile.display().to_string());
     }
@@ -99,14 +86,8 @@ pub fn environment(order: &RunOrder, private: Option<&Path>) -> Vec<(String, Str
     if !order.path_prepend.is_empty() {
         let given = order.env.iter().rev().find(|(name, _)| name == "PATH");
         let back = given.map_or(DEFAULT_PATH, |(_, value)| value).to_owned();
-        let front = order
-            .path_prepend
-            .iter()
-            .map(|dir| dir.display().to_string());
-        all.push((
-            "PATH".into(),
-            front.chain([back]).collect::<Vec<_>>().join(":"),
-        ));
+        let front = order.path_prepend.iter().map(|dir| dir.display().to_string());
+        all.push(("PATH".into(), front.chain([back]).collect::<Vec<_>>().join(":")));
     }
     all
 }

@@ -78,11 +78,7 @@ impl RunDir {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        write_atomic(
-            &self.order(),
-            &serde_json::to_vec(order)?,
-            Durability::Cached,
-        )
+        write_atomic(&self.order(), &serde_json::to_vec(order)?, Durability::Cached)
     }
 
     /// The order.
@@ -124,10 +120,7 @@ impl RunDir {
 fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     match fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("{}: {error}", path.display()),
-            )
+            io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -166,12 +159,8 @@ pub fn write_atomic(path: &Path, bytes: &[u8], durability: Durability) -> io::Re
 }
 
 fn write_new(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
     match durability {
         Durability::Cached => Ok(()),

@@ -26,10 +26,7 @@ const STOP_ROUNDS: usize = 20;
 /// # Errors
 /// Those of opening and writing.
 pub fn write_control(path: &Path, text: &str) -> io::Result<()> {
-    OpenOptions::new()
-        .write(true)
-        .open(path)?
-        .write_all(text.as_bytes())
+    OpenOptions::new().write(true).open(path)?.write_all(text.as_bytes())
 }
 
 /// The living processes of the run, by number.
@@ -38,11 +35,7 @@ fn members(cgroup: &[PathBuf]) -> BTreeMap<i32, proc::Stat> {
     let in_cgroup = cgroup
         .iter()
         .filter_map(|dir| fs::read_to_string(dir.join("cgroup.procs")).ok())
-        .flat_map(|text| {
-            text.lines()
-                .filter_map(|line| line.parse().ok())
-                .collect::<Vec<i32>>()
-        })
+        .flat_map(|text| text.lines().filter_map(|line| line.parse().ok()).collect::<Vec<i32>>())
         .filter_map(proc::stat);
     proc::descendants(own)
         .into_iter()
@@ -79,9 +72,7 @@ pub fn kill(cgroup: &[PathBuf]) -> usize {
     let mut known = members(cgroup);
     let rounds = if by_kernel { 0 } else { STOP_ROUNDS };
     for _ in 0..rounds {
-        known
-            .values()
-            .for_each(|process| send(process, Signal::STOP));
+        known.values().for_each(|process| send(process, Signal::STOP));
         let now = members(cgroup);
         let settled = now.keys().all(|pid| known.contains_key(pid));
         known = now;
@@ -89,9 +80,7 @@ pub fn kill(cgroup: &[PathBuf]) -> usize {
             break;
         }
     }
-    known
-        .values()
-        .for_each(|process| send(process, Signal::KILL));
+    known.values().for_each(|process| send(process, Signal::KILL));
     known.len()
 }
 
@@ -115,11 +104,7 @@ pub fn end_all(cgroup: &[PathBuf]) -> u32 {
 #[must_use]
 pub fn memory_facts(cgroup: &[PathBuf]) -> (Option<u64>, u64) {
     let number = |dir: &Path, file: &str| {
-        fs::read_to_string(dir.join(file))
-            .ok()?
-            .trim()
-            .parse::<u64>()
-            .ok()
+        fs::read_to_string(dir.join(file)).ok()?.trim().parse::<u64>().ok()
     };
     let peak = cgroup
         .iter()
@@ -132,8 +117,7 @@ pub fn memory_facts(cgroup: &[PathBuf]) -> (Option<u64>, u64) {
         .flat_map(|dir| [dir.join("memory.events"), dir.join("memory.oom_control")])
         .filter_map(|file| fs::read_to_string(file).ok())
         .filter_map(|text| {
-            text.lines()
-                .find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse::<u64>().ok())
+            text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse::<u64>().ok())
         })
         .max();
     (peak, kills.unwrap_or(0))
@@ -150,10 +134,7 @@ pub fn kill_cgroup(dirs: &[PathBuf]) -> usize {
         if write_control(&dir.join("cgroup.kill"), "1").is_ok() {
             continue;
         }
-        for process in members
-            .lines()
-            .filter_map(|line| proc::stat(line.parse().ok()?))
-        {
+        for process in members.lines().filter_map(|line| proc::stat(line.parse().ok()?)) {
             send(&process, Signal::KILL);
         }
     }
@@ -168,18 +149,11 @@ pub fn kill_leftovers(start: &StartRecord) -> usize {
     if !proc::boot_id().is_ok_and(|boot| boot == start.boot_id) {
         return 0;
     }
-    let marker = start
-        .private_dir
-        .as_ref()
-        .map(|dir| format!("TMPDIR={}/", dir.display()).into_bytes());
-    let leader = start
-        .child_pid
-        .and_then(proc::stat)
-        .map(|stat| stat.start_ticks);
+    let marker =
+        start.private_dir.as_ref().map(|dir| format!("TMPDIR={}/", dir.display()).into_bytes());
+    let leader = start.child_pid.and_then(proc::stat).map(|stat| stat.start_ticks);
     // A living leader with another start time means that the number was given away: the session is somebody else's.
-    let session = start
-        .child_pid
-        .filter(|_| leader.is_none() || leader == start.child_start_ticks);
+    let session = start.child_pid.filter(|_| leader.is_none() || leader == start.child_start_ticks);
     let mut found = 0;
     for process in proc::all().into_iter().filter(proc::Stat::is_live) {
         let ours = fs::metadata(format!("/proc/{}", process.pid))
@@ -188,9 +162,7 @@ pub fn kill_leftovers(start: &StartRecord) -> usize {
             && Some(process.start_ticks) >= start.child_start_ticks;
         let environment = || fs::read(format!("/proc/{}/environ", process.pid)).unwrap_or_default();
         let marked = |marker: &Vec<u8>| {
-            environment()
-                .split(|byte| *byte == 0)
-                .any(|entry| entry.starts_with(marker))
+            environment().split(|byte| *byte == 0).any(|entry| entry.starts_with(marker))
         };
         if ours && (in_session || marker.as_ref().is_some_and(marked)) {
             send(&process, Signal::KILL);

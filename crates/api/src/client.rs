@@ -26,6 +26,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// An answer larger than this is not the head's.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
+/// Says where in the whole output an answer begins.
+const OFFSET_HEADER: &str = "x-pcluster-offset";
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -271,8 +273,7 @@ impl Client {
     /// [`ClientError`].
     pub async fn wait(&self, id: &str, timeout: Duration) -> Result<WaitResponse, ClientError> {
         let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-        let path =
-            format!("/v1/jobs/{}/wait{}", encoded(id), query_of(&WaitQuery { timeout_ms }));
+        let path = format!("/v1/jobs/{}/wait{}", encoded(id), query_of(&WaitQuery { timeout_ms }));
         self.ask(Method::GET, &path, None, timeout + ANSWER_WITHIN).await
     }
 
@@ -294,7 +295,9 @@ impl Client {
         };
         let status = response.status();
         if status.is_success() {
-            return Ok(Output { body: response.into_body() });
+            let start = response.headers().get(OFFSET_HEADER).and_then(|value| value.to_str().ok());
+            let start = start.and_then(|text| text.parse().ok()).unwrap_or(query.offset);
+            return Ok(Output { body: response.into_body(), start });
         }
         let limited = http_body_util::Limited::new(response.into_body(), 1 << 20);
         let bytes =
@@ -366,9 +369,17 @@ fn problem_of(status: u16, body: &[u8]) -> ClientError {
 #[derive(Debug)]
 pub struct Output {
     body: Incoming,
+    start: u64,
 }
 
 impl Output {
+    /// Place of the first byte in the whole output: later than asked for when the head no longer
+    /// has what was asked for.
+    #[must_use]
+    pub const fn start(&self) -> u64 {
+        self.start
+    }
+
     /// The next bytes; `None` after a clean end, which a follower checks against the job's state (a
     /// head that stops ends its answers cleanly, too).
     ///

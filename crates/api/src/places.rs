@@ -84,7 +84,8 @@ impl Surroundings {
     /// `~/.config/pcluster`, where a person keeps a `cluster.toml` that is not of one project.
     #[must_use]
     pub fn config_dir(&self) -> Option<PathBuf> {
-        let home = self.config_home.clone().or_else(|| Some(self.home.as_ref()?.join(".config")))?;
+        let home =
+            self.config_home.clone().or_else(|| Some(self.home.as_ref()?.join(".config")))?;
         Some(home.join("pcluster"))
     }
 

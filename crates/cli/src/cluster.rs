@@ -20,11 +20,21 @@ const ROOT_CONFIG: &str = "/etc/pcluster";
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Global {
     /// The file of the cluster (default: the first cluster.toml found, see `pcluster help`)
-    #[arg(long, global = true, value_name = "FILE", env = "PCLUSTER_CONFIG", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "PCLUSTER_CONFIG",
+        hide_env_values = true
+    )]
     pub config: Option<PathBuf>,
     /// The cluster's name, where several run on this machine
     #[arg(
-        short = 'C', long, global = true, value_name = "NAME", env = "PCLUSTER_CLUSTER",
+        short = 'C',
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "PCLUSTER_CLUSTER",
         hide_env_values = true
     )]
     pub cluster: Option<String>,
@@ -55,7 +65,9 @@ pub fn find_file(global: &Global, here: &Surroundings) -> Result<Found, Failure>
     if let Some(given) = &global.config {
         let given = if given.is_dir() { given.join(FILE_NAME) } else { given.clone() };
         return match std::path::absolute(&given) {
-            Ok(file) if file.is_file() => Ok(Found { file: Some(tidied(&file)), looked: Vec::new() }),
+            Ok(file) if file.is_file() => {
+                Ok(Found { file: Some(tidied(&file)), looked: Vec::new() })
+            }
             _ => Err(Failure::no_such(format!("there is no file {}", given.display()))
                 .fact("asked by", "--config or PCLUSTER_CONFIG")
                 .hint("pcluster init    writes a cluster.toml here")),
@@ -198,8 +210,11 @@ fn no_head(here: &Surroundings, looked: Vec<String>) -> Failure {
         let label = if at == 0 { "looked at" } else { "" };
         failure = failure.fact(label, if at == last { place } else { format!("{place},") });
     }
-    for name in names_with_socket(&here.runtime_parent()).iter().take(3) {
-        failure = failure.hint(format!("pcluster -C {name} ...    a cluster of yours on this machine"));
+    let parent = here.runtime_parent();
+    let answers = |name: &String| UnixStream::connect(parent.join(name).join("head.sock")).is_ok();
+    for name in names_with_socket(&parent).into_iter().filter(answers).take(3) {
+        failure =
+            failure.hint(format!("pcluster -C {name} ...    a cluster of yours that runs here"));
     }
     failure.hint("pcluster up         start it here")
 }

@@ -130,16 +130,12 @@ impl From<ClientError> for Failure {
                 let code = problem.kind.exit_code();
                 Self::Told { problem, code }
             }
-            ClientError::NoHead { socket, source } => {
-                Self::no_head("no head answers")
-                    .fact("looked at", format!("{}: {source}", socket.display()))
-                    .hint("pcluster up         start it here")
-            }
-            ClientError::Lost(why) => {
-                Self::no_head("the head went away before it answered").fact("cause", why).hint(
-                    "pcluster status     is it back? what was asked may have been done or not",
-                )
-            }
+            ClientError::NoHead { socket, source } => Self::no_head("no head answers")
+                .fact("looked at", format!("{}: {source}", socket.display()))
+                .hint("pcluster up         start it here"),
+            ClientError::Lost(why) => Self::no_head("the head went away before it answered")
+                .fact("cause", why)
+                .hint("pcluster status     is it back? what was asked may have been done or not"),
             ClientError::Silent(waited) => {
                 Self::timeout(format!("the head has not answered for {} s", waited.as_secs()))
                     .hint("pcluster status")

@@ -28,7 +28,7 @@ pub fn json<T: Serialize>(view: &T) -> Result<(), Failure> {
     data(&format!("{text}\n"))
 }
 
-/// Writes the bytes of a job's output exactly as they are.
+/// Writes bytes exactly as they are.
 ///
 /// # Errors
 /// As [`data`].
@@ -37,6 +37,16 @@ pub fn bytes(bytes: &[u8]) -> Result<(), Failure> {
     out.write_all(bytes)?;
     out.flush()?;
     Ok(())
+}
+
+/// Writes a piece of a job's output without keeping signals from being heard: a reader that takes
+/// its time (`| less`) must not make Ctrl-C wait.
+///
+/// # Errors
+/// As [`data`].
+pub async fn stream(piece: Vec<u8>) -> Result<(), Failure> {
+    let written = tokio::task::spawn_blocking(move || bytes(&piece)).await;
+    written.unwrap_or_else(|error| Err(Failure::refused(format!("cannot write: {error}"))))
 }
 
 /// Says something to the person. Nobody there to hear it is no failure.

@@ -1,8 +1,8 @@
 //! The whole state of a cluster, and its derived indexes.
+use crate::event::OfferingKey;
 use crate::job::{Job, Run};
 use crate::ledger::Ledger;
 use crate::node::{Node, NodeState, OfferingHealth};
-use crate::event::OfferingKey;
 use crate::rows::{RowKey, Touched};
 use crate::volatile::Volatile;
 use alloc::collections::{BTreeMap, BTreeSet};

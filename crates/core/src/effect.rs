@@ -1,14 +1,14 @@
 //! What the hands are to do. Level-triggered: derived from state, derived again after a crash,
 //! idempotent by key. There is no outbox.
+use crate::event::OfferingKey;
+use crate::job::Owner;
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use pcluster_model::config::ProviderKind;
 use pcluster_model::{DurationMs, InstanceRef, LaunchId, NodeId, Price, RunId, Shape, Timestamp};
-use crate::event::OfferingKey;
-use crate::job::Owner;
 use pcluster_model::{JobId, JobSpec, Resources};
-use alloc::sync::Arc;
 
 /// The identity of an effect: the same key is the same deed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,9 +80,20 @@ pub enum Effect {
     Launch(LaunchPlan),
     /// Answered by `ProviderSaid::Terminated`. `instance` is `None` when the launch's answer never
     /// came: then everything of the launch with this index goes.
-    Terminate { node: NodeId, provider: ProviderKind, instance: Option<InstanceRef> },
-    TerminateUnknown { instance: InstanceRef, provider: ProviderKind },
-    Tell { node: NodeId, told: Told, order: Order },
+    Terminate {
+        node: NodeId,
+        provider: ProviderKind,
+        instance: Option<InstanceRef>,
+    },
+    TerminateUnknown {
+        instance: InstanceRef,
+        provider: ProviderKind,
+    },
+    Tell {
+        node: NodeId,
+        told: Told,
+        order: Order,
+    },
 }
 
 impl Effect {

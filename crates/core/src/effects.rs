@@ -2,10 +2,10 @@
 //!
 //! `outstanding` is the definition, a full sweep; `due_effects` looks only at what `apply`, `note`
 //! and time have marked. Law 9: they agree.
+use crate::Cluster;
 use crate::effect::{Effect, EffectKey, LaunchPlan, Order, StartPlan, Told};
 use crate::job::Run;
 use crate::node::{Node, NodeState};
-use crate::Cluster;
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::string::ToString;
@@ -152,10 +152,9 @@ impl Cluster {
         }
         let Some(job) = self.jobs.get(&run.job) else { return orders };
         let nodes = run.parts.iter().map(|part| {
-            self.nodes.get(&part.part.node).map_or_else(
-                || part.part.node.to_string(),
-                |node| node.name.clone(),
-            )
+            self.nodes
+                .get(&part.part.node)
+                .map_or_else(|| part.part.node.to_string(), |node| node.name.clone())
         });
         let plan = StartPlan {
             run: run.id,

@@ -59,9 +59,13 @@ pub enum PartEnd {
         ended_at: Timestamp,
     },
     /// Nothing of the user ran there, nor ever will.
-    NotStarted { why: String },
+    NotStarted {
+        why: String,
+    },
     /// The provider says that the machine is gone, or it came back under another boot.
-    NodeGone { why: String },
+    NodeGone {
+        why: String,
+    },
 }
 
 /// The end of one part, one row of `TasksEnded`.
@@ -152,12 +156,23 @@ pub enum StopCause {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Event {
-    ClusterCreated { cluster: ClusterId },
-    HeadStarted { version: String },
-    ConfigChanged { config: Box<Config> },
+    ClusterCreated {
+        cluster: ClusterId,
+    },
+    HeadStarted {
+        version: String,
+    },
+    ConfigChanged {
+        config: Box<Config>,
+    },
     /// The wall clock is `offset_ms` ahead of steady time.
-    ClockStepped { offset_ms: i64 },
-    DownWanted { by: UserName, now: bool },
+    ClockStepped {
+        offset_ms: i64,
+    },
+    DownWanted {
+        by: UserName,
+        now: bool,
+    },
 
     JobSubmitted {
         job: JobId,
@@ -167,25 +182,64 @@ pub enum Event {
         #[serde(default)]
         key: Option<String>,
     },
-    JobHeld { job: JobId, by: UserName },
-    JobReleased { job: JobId },
+    JobHeld {
+        job: JobId,
+        by: UserName,
+    },
+    JobReleased {
+        job: JobId,
+    },
     /// Replaces the whole specification.
-    JobUpdated { job: JobId, pool: PoolName, spec: Box<JobSpec> },
-    JobPlaced { job: JobId, placement: Placement },
+    JobUpdated {
+        job: JobId,
+        pool: PoolName,
+        spec: Box<JobSpec>,
+    },
+    JobPlaced {
+        job: JobId,
+        placement: Placement,
+    },
     /// Tasks of one array, placed in one batch.
-    TasksPlaced { job: JobId, placements: Vec<Placement> },
+    TasksPlaced {
+        job: JobId,
+        placements: Vec<Placement>,
+    },
     /// Pending tasks end at once; live ones are `Ending`. `None` is the whole job.
-    CancelWanted { job: JobId, tasks: Option<IndexRanges>, by: UserName },
-    RequeueWanted { job: JobId, tasks: Option<IndexRanges>, why: String },
-    RunEnded { job: JobId, ended: TaskEnded },
+    CancelWanted {
+        job: JobId,
+        tasks: Option<IndexRanges>,
+        by: UserName,
+    },
+    RequeueWanted {
+        job: JobId,
+        tasks: Option<IndexRanges>,
+        why: String,
+    },
+    RunEnded {
+        job: JobId,
+        ended: TaskEnded,
+    },
     /// Tasks of one array that ended in one batch.
-    TasksEnded { job: JobId, ended: Vec<TaskEnded> },
+    TasksEnded {
+        job: JobId,
+        ended: Vec<TaskEnded>,
+    },
 
-    LaunchWanted { intent: Box<LaunchIntent> },
+    LaunchWanted {
+        intent: Box<LaunchIntent>,
+    },
     /// The provider accepted this machine; it bills from `launched_at` (the provider's time).
-    InstanceSeen { node: NodeId, instance: InstanceRef, launched_at: Timestamp },
+    InstanceSeen {
+        node: NodeId,
+        instance: InstanceRef,
+        launched_at: Timestamp,
+    },
     /// The provider refused this machine; it never existed.
-    LaunchRefused { node: NodeId, class: LaunchErrorClass, message: String },
+    LaunchRefused {
+        node: NodeId,
+        class: LaunchErrorClass,
+        message: String,
+    },
     /// The offering is left alone until then.
     OfferingRested {
         offering: OfferingKey,
@@ -194,25 +248,60 @@ pub enum Event {
         message: String,
     },
     /// The node's key is bound to it.
-    NodeJoined { node: NodeId, key: String, boot_id: String },
+    NodeJoined {
+        node: NodeId,
+        key: String,
+        boot_id: String,
+    },
     /// Facts were checked against the order: jobs may be placed.
-    NodeReady { node: NodeId, usable: Resources, cage: String },
+    NodeReady {
+        node: NodeId,
+        usable: Resources,
+        cage: String,
+    },
     /// The machine came back under another boot id; what ran there has ended.
-    NodeRebooted { node: NodeId, boot_id: String },
-    NodeDraining { node: NodeId, cause: StopCause },
+    NodeRebooted {
+        node: NodeId,
+        boot_id: String,
+    },
+    NodeDraining {
+        node: NodeId,
+        cause: StopCause,
+    },
     /// The admin took a drain back.
-    NodeResumed { node: NodeId },
-    NodeStopping { node: NodeId, cause: StopCause },
-    NodeLost { node: NodeId },
-    NodeReturned { node: NodeId },
+    NodeResumed {
+        node: NodeId,
+    },
+    NodeStopping {
+        node: NodeId,
+        cause: StopCause,
+    },
+    NodeLost {
+        node: NodeId,
+    },
+    NodeReturned {
+        node: NodeId,
+    },
     /// The provider says that it is gone.
-    NodeGone { node: NodeId },
+    NodeGone {
+        node: NodeId,
+    },
     /// The bill of one machine is final.
-    SpanClosed { span: Box<Span> },
+    SpanClosed {
+        span: Box<Span>,
+    },
     /// A node with jobs may cost up to this moment.
-    MoneyReserved { node: NodeId, until: Timestamp, amount: MicroUsd },
+    MoneyReserved {
+        node: NodeId,
+        until: Timestamp,
+        amount: MicroUsd,
+    },
     /// Time limit of live runs changed (update of a running job).
-    LimitChanged { job: JobId, tasks: Option<IndexRanges>, time_limit_ms: Option<DurationMs> },
+    LimitChanged {
+        job: JobId,
+        tasks: Option<IndexRanges>,
+        time_limit_ms: Option<DurationMs>,
+    },
 }
 
 impl Event {

@@ -3,12 +3,12 @@ use crate::event::LaunchErrorClass;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
+use pcluster_model::RunId;
 use pcluster_model::config::{Config, ProviderKind};
 use pcluster_model::{
     DurationMs, IndexRanges, InstanceRef, JobId, JobSpec, LaunchId, NodeId, Timestamp, UserName,
 };
 use pcluster_wire::{Facts, RunEnd, RunReport};
-use pcluster_model::RunId;
 
 /// Who asks, as the transport proved it (peer credentials, never the body).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,21 +31,41 @@ pub struct JobTarget {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// `spec` with its hashes filled in and its blobs stored.
-    Submit { spec: Box<JobSpec>, key: Option<String> },
+    Submit {
+        spec: Box<JobSpec>,
+        key: Option<String>,
+    },
     Cancel(JobTarget),
     /// A signal to what runs; nothing else changes.
-    Signal { target: JobTarget, signal: i32, batch_only: bool },
+    Signal {
+        target: JobTarget,
+        signal: i32,
+        batch_only: bool,
+    },
     Hold(JobTarget),
     Release(JobTarget),
     Requeue(JobTarget),
     /// A new job of the tasks that failed.
-    RerunFailed { job: JobId },
+    RerunFailed {
+        job: JobId,
+    },
     /// The new specification (the caller merged it with the old one).
-    Update { job: JobId, spec: Box<JobSpec> },
-    DrainNode { node: NodeId },
-    ResumeNode { node: NodeId },
-    TerminateNode { node: NodeId },
-    Down { now: bool },
+    Update {
+        job: JobId,
+        spec: Box<JobSpec>,
+    },
+    DrainNode {
+        node: NodeId,
+    },
+    ResumeNode {
+        node: NodeId,
+    },
+    TerminateNode {
+        node: NodeId,
+    },
+    Down {
+        now: bool,
+    },
 }
 
 /// What an agent said over the newest connection of its node.
@@ -60,12 +80,22 @@ pub enum AgentSaid {
         facts: Box<Facts>,
         runs: Vec<RunReport>,
     },
-    Phase { phase: String },
+    Phase {
+        phase: String,
+    },
     Heartbeat,
-    RunStarted { run: RunId, started_at: Timestamp },
+    RunStarted {
+        run: RunId,
+        started_at: Timestamp,
+    },
     RunEnded(RunEnd),
-    NotStarted { run: RunId, why: String },
-    Leaving { why: String },
+    NotStarted {
+        run: RunId,
+        why: String,
+    },
+    Leaving {
+        why: String,
+    },
     Disconnected,
 }
 
@@ -109,25 +139,54 @@ pub enum ProviderSaid {
         answer: Result<Vec<LaunchAnswer>, LaunchError>,
     },
     /// The call to end this node was accepted, or failed.
-    Terminated { node: NodeId, error: Option<String> },
+    Terminated {
+        node: NodeId,
+        error: Option<String>,
+    },
     /// As `Terminated`, for an instance that no node is bound to.
-    TerminatedUnknown { instance: InstanceRef, error: Option<String> },
+    TerminatedUnknown {
+        instance: InstanceRef,
+        error: Option<String>,
+    },
     /// Everything with our tag, asked for at `asked_at` (steady time of the head).
-    Listed { provider: ProviderKind, asked_at: Timestamp, instances: Vec<ListedInstance> },
-    ListFailed { provider: ProviderKind, message: String },
+    Listed {
+        provider: ProviderKind,
+        asked_at: Timestamp,
+        instances: Vec<ListedInstance>,
+    },
+    ListFailed {
+        provider: ProviderKind,
+        message: String,
+    },
 }
 
 /// An input of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
     /// The first input of every process of the head. `offset_ms`: wall clock less steady time.
-    Started { version: String, config: Box<Config>, offset_ms: i64 },
-    Request { principal: Principal, request: Request },
-    AgentSaid { node: NodeId, said: AgentSaid },
+    Started {
+        version: String,
+        config: Box<Config>,
+        offset_ms: i64,
+    },
+    Request {
+        principal: Principal,
+        request: Request,
+    },
+    AgentSaid {
+        node: NodeId,
+        said: AgentSaid,
+    },
     ProviderSaid(ProviderSaid),
-    ConfigChanged { config: Box<Config> },
-    ClockStepped { offset_ms: i64 },
+    ConfigChanged {
+        config: Box<Config>,
+    },
+    ClockStepped {
+        offset_ms: i64,
+    },
     /// The driver's own loop stood still for this long: silence in it proves nothing.
-    Stalled { span: DurationMs },
+    Stalled {
+        span: DurationMs,
+    },
     Tick,
 }

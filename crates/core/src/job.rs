@@ -29,17 +29,27 @@ pub struct Owner {
 pub enum Outcome {
     Completed,
     /// The batch process returned this code, which is not 0.
-    Failed { code: i32 },
+    Failed {
+        code: i32,
+    },
     /// The batch process was ended by this signal, which nobody here sent.
-    Signaled { signal: i32 },
+    Signaled {
+        signal: i32,
+    },
     TimedOut,
     OutOfMemory,
     DiskFull,
-    Cancelled { by: UserName },
-    NodeFailed { why: String },
+    Cancelled {
+        by: UserName,
+    },
+    NodeFailed {
+        why: String,
+    },
     Preempted,
     DeadlineMissed,
-    CannotRun { why: String },
+    CannotRun {
+        why: String,
+    },
 }
 
 impl Outcome {
@@ -250,7 +260,13 @@ impl Job {
     }
 
     /// A task is over.
-    pub(crate) fn finish(&mut self, task: u32, outcome: Outcome, at: Timestamp, last: Option<PastRun>) {
+    pub(crate) fn finish(
+        &mut self,
+        task: u32,
+        outcome: Outcome,
+        at: Timestamp,
+        last: Option<PastRun>,
+    ) {
         self.failed += usize::from(!outcome.is_success());
         let numbers = self.numbers.remove(&task);
         self.finished.insert(task, TaskEnd { outcome, at, numbers, last });

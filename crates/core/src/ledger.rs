@@ -40,7 +40,10 @@ pub enum Use {
     Idle,
     Drain,
     /// Jobs by share of the machine in parts per million; with the state they run in.
-    Jobs { shares: Vec<(JobId, u64)>, draining: bool },
+    Jobs {
+        shares: Vec<(JobId, u64)>,
+        draining: bool,
+    },
 }
 
 /// One line of a meter: day (since the epoch, in the head's zone), bucket, milliseconds × share.

@@ -2,13 +2,13 @@
 //!
 //! Law 7: spent + reserved never passes the cap at a launch or placement. What can pass it is only
 //! a node that the provider fails to stop, which is shown as overrun.
+use crate::Cluster;
 use crate::event::Event;
 use crate::job::{Job, Run};
 use crate::ledger::{day_of, month_of};
 use crate::limits::STOP_ALLOWANCE;
 use crate::node::{Node, NodeState};
 use crate::reply::{Rejection, RejectionKind};
-use crate::Cluster;
 use alloc::format;
 use alloc::vec::Vec;
 use pcluster_model::config::Pool;
@@ -73,7 +73,8 @@ impl Cluster {
     pub fn may_live_until(&self, node: &Node, now: Timestamp) -> Timestamp {
         let Some(pool) = self.pool(&node.offering.pool) else { return now + STOP_ALLOWANCE };
         let idle = pool.idle_timeout_ms + STOP_ALLOWANCE;
-        let last = node.runs.iter().filter_map(|run| self.runs.get(run)).map(|run| self.ends_by(run));
+        let last =
+            node.runs.iter().filter_map(|run| self.runs.get(run)).map(|run| self.ends_by(run));
         let until = match (&node.state, last.max()) {
             (NodeState::Wanted | NodeState::Booting, _) => {
                 node.wanted_at + pool.boot_limit_ms + idle

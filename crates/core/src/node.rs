@@ -10,7 +10,9 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use pcluster_model::config::ProviderKind;
-use pcluster_model::{DurationMs, InstanceRef, LaunchId, NodeId, Price, Resources, RunId, Shape, Timestamp};
+use pcluster_model::{
+    DurationMs, InstanceRef, LaunchId, NodeId, Price, Resources, RunId, Shape, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 /// Where a node is in its life.

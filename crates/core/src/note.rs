@@ -1,11 +1,11 @@
 //! `note`: the volatile part of what an input means. Nothing here is truth; a crash forgets it.
+use crate::Cluster;
 use crate::effect::{Effect, EffectKey, Told};
 use crate::event::LaunchErrorClass;
 use crate::input::{AgentSaid, Input, LaunchError, ListedInstance, ProviderSaid};
 use crate::limits::CALL_AGAIN;
 use crate::node::NodeState;
 use crate::volatile::{Link, ListState, UnknownInstance, Volatile};
-use crate::Cluster;
 use alloc::string::{String, ToString};
 use pcluster_model::config::ProviderKind;
 use pcluster_model::{DurationMs, LaunchId, NodeId, Timestamp};
@@ -116,7 +116,8 @@ impl Cluster {
                 self.again(EffectKey::Terminate(*node), now + CALL_AGAIN);
                 match error {
                     None => {
-                        self.volatile.ending_accepted.insert(*node, now);
+                        // The first acceptance counts: calls are repeated, the window is not.
+                        self.volatile.ending_accepted.entry(*node).or_insert(now);
                         self.volatile.ending_trouble.remove(node);
                     }
                     Some(words) => {
@@ -189,8 +190,7 @@ impl Cluster {
             if self.is_known(listed) {
                 continue;
             }
-            let first_seen =
-                earlier.get(&listed.instance).map_or(now, |before| before.first_seen);
+            let first_seen = earlier.get(&listed.instance).map_or(now, |before| before.first_seen);
             let from_the_future = listed.launch.0 > self.meta.last_launch;
             self.volatile.marked_unknown.insert(listed.instance.clone());
             let key = EffectKey::TerminateUnknown(listed.instance.clone());

@@ -1,11 +1,11 @@
 //! Persist before act, as types: `Prepared` events become `Committed` only through a commit, and
 //! only what is committed can be released. The simulator crashes the head between these steps.
+use crate::Cluster;
 use crate::effect::Effect;
 use crate::event::{Event, Stamped};
 use crate::input::Input;
 use crate::reply::Reply;
 use crate::rows::RowChange;
-use crate::Cluster;
 use alloc::vec::Vec;
 use pcluster_model::Timestamp;
 

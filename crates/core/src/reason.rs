@@ -1,7 +1,7 @@
 //! Why a job waits, composed when it is read, from its own state and the planners' last words.
+use crate::Cluster;
 use crate::job::Job;
 use crate::plan::Wait;
-use crate::Cluster;
 use alloc::string::String;
 use pcluster_model::{Dependency, DependencyKind, JobId, Timestamp, UserName};
 
@@ -27,13 +27,19 @@ pub enum Met {
 /// The binding limit of a job that waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
-    Held { by: UserName },
+    Held {
+        by: UserName,
+    },
     /// Not before this moment (wall clock).
-    Begin { at: Timestamp },
+    Begin {
+        at: Timestamp,
+    },
     Dependency(DependencyState),
     DependencyNever(DependencyState),
     /// The array's `%`.
-    Throttle { limit: u32 },
+    Throttle {
+        limit: u32,
+    },
     /// What the planners said; `None` before the first pass that saw it.
     Waits(Option<Wait>),
 }
@@ -70,9 +76,7 @@ impl Cluster {
             return Some(Reason::Begin { at });
         }
         let throttle = job.spec.array.as_ref().and_then(|array| array.throttle);
-        throttle
-            .filter(|_| job.throttle_room() == 0)
-            .map(|limit| Reason::Throttle { limit })
+        throttle.filter(|_| job.throttle_room() == 0).map(|limit| Reason::Throttle { limit })
     }
 
     fn dependency_block(&self, job: &Job) -> Option<Reason> {
@@ -91,8 +95,7 @@ impl Cluster {
         if let Some(dependency) = waiting(Met::Never) {
             return Some(Reason::DependencyNever(self.dependency_state(dependency)));
         }
-        waiting(Met::NotYet)
-            .map(|dependency| Reason::Dependency(self.dependency_state(dependency)))
+        waiting(Met::NotYet).map(|dependency| Reason::Dependency(self.dependency_state(dependency)))
     }
 
     /// Whether a dependency is met. A job that is no longer in memory ended long ago; its
@@ -152,7 +155,6 @@ impl Cluster {
 
     /// Jobs that wait for this one, for views.
     pub fn dependants(&self, id: JobId) -> impl Iterator<Item = &Job> {
-        self.queued_jobs()
-            .filter(move |job| job.spec.dependencies.iter().any(|d| d.job == id))
+        self.queued_jobs().filter(move |job| job.spec.dependencies.iter().any(|d| d.job == id))
     }
 }

@@ -45,16 +45,38 @@ impl Rejection {
 pub enum Reply {
     /// Nothing to say (ticks, providers, most of what agents say).
     None,
-    Submitted { job: JobId, repeated: bool },
+    Submitted {
+        job: JobId,
+        repeated: bool,
+    },
     /// What was done, in words, and to how many tasks or jobs.
-    Done { said: String, changed: u64 },
+    Done {
+        said: String,
+        changed: u64,
+    },
     /// Signals to be passed on now: node and run (volatile, not repeated).
-    Signals { runs: Vec<(NodeId, RunId)>, signal: i32, batch_only: bool },
+    Signals {
+        runs: Vec<(NodeId, RunId)>,
+        signal: i32,
+        batch_only: bool,
+    },
     Rejected(Rejection),
     /// To the agent that said `Hello`.
-    Welcome { node: NodeId, node_name: String, shares: Vec<String>, forget: Vec<RunId> },
+    Welcome {
+        node: NodeId,
+        node_name: String,
+        shares: Vec<String>,
+        forget: Vec<RunId>,
+    },
     /// To the agent: it is not wanted here.
-    AgentRefused { node: NodeId, why: String, last: bool },
+    AgentRefused {
+        node: NodeId,
+        why: String,
+        last: bool,
+    },
     /// To the agent: these ends are committed.
-    Forget { node: NodeId, runs: Vec<RunId> },
+    Forget {
+        node: NodeId,
+        runs: Vec<RunId>,
+    },
 }

@@ -1,13 +1,14 @@
 //! Deadlines: what happens to a node because time passes. Timeouts run on lack of progress, and a
 //! node in use is stopped by no timer but its grace after silence.
+use crate::Cluster;
 use crate::event::{Event, StopCause};
 use crate::limits::{REST_MOST, SUSPECT_NODES, SUSPECT_SPAN};
 use crate::node::{Node, NodeState};
-use crate::Cluster;
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 use pcluster_model::config::{Pool, ProviderKind};
+use pcluster_model::units::format_duration;
 use pcluster_model::{DurationMs, NodeId, Timestamp};
 
 /// `base` doubled `times`, at most `REST_MOST`.
@@ -102,8 +103,15 @@ impl Cluster {
             ProviderKind::Process if changing || closing => 200,
             ProviderKind::Process => sweep.min(2_000),
             ProviderKind::Vm if changing || closing => 1_000,
-            ProviderKind::Vm | ProviderKind::Ssh | ProviderKind::Ec2 | ProviderKind::External(_) => {
-                if changing || closing { sweep.min(5_000) } else { sweep }
+            ProviderKind::Vm
+            | ProviderKind::Ssh
+            | ProviderKind::Ec2
+            | ProviderKind::External(_) => {
+                if changing || closing {
+                    sweep.min(5_000)
+                } else {
+                    sweep
+                }
             }
         }
     }
@@ -191,9 +199,9 @@ impl Cluster {
         };
         let late_at = node.wanted_at + pool.boot_limit_ms;
         let (at, why) = if stuck_at < late_at {
-            (stuck_at, format!("no progress for {}", pool.boot_timeout_ms))
+            (stuck_at, format!("no progress for {}", format_duration(pool.boot_timeout_ms)))
         } else {
-            (late_at, format!("not ready after {}", pool.boot_limit_ms))
+            (late_at, format!("not ready after {}", format_duration(pool.boot_limit_ms)))
         };
         let cause = StopCause::BootFailed { phase: self.boot_phase(node.id), why };
         Deadline {

@@ -155,7 +155,12 @@ pub enum ImageSource {
     Qcow2(String),
     /// Region and id.
     Ami(Vec<(String, String)>),
-    Recipe { base: String, packages: Vec<String>, files: Vec<(String, String)>, setup: Option<String> },
+    Recipe {
+        base: String,
+        packages: Vec<String>,
+        files: Vec<(String, String)>,
+        setup: Option<String>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,7 +16,9 @@ pub mod resources;
 pub mod time;
 pub mod units;
 
-pub use id::{BlobHash, ClusterId, InstanceRef, JobId, LaunchId, NodeId, PoolName, RunId, UserName};
+pub use id::{
+    BlobHash, ClusterId, InstanceRef, JobId, LaunchId, NodeId, PoolName, RunId, UserName,
+};
 pub use job::{
     ArraySpec, Dependency, DependencyKind, JobSpec, MailEvent, OpenMode, Signal, WarnSignal,
 };

@@ -103,9 +103,7 @@ impl World {
         let found: Vec<(RunId, u64, Timestamp, Option<KeeperSaid>)> = agent
             .dirs
             .iter()
-            .map(|(run, dir)| {
-                (*run, dir.order, dir.since, dir.news(*run, agent.keepers.get(run)))
-            })
+            .map(|(run, dir)| (*run, dir.order, dir.since, dir.news(*run, agent.keepers.get(run))))
             .collect();
         for (run, order, since, news) in found {
             self.agent_step(id, AgentInput::Adopted { run, order, since });

@@ -9,8 +9,8 @@ use crate::{Outcome, replay_command, run_seed, run_world};
 use clap::{Parser, Subcommand, ValueEnum};
 use pcluster_model::DurationMs;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// The cluster in a simulated world, with faults and checkers
@@ -252,6 +252,9 @@ pub fn run_range(
                     }
                     let outcome = run_seed(seed, mode_of(seed), plant, check::all());
                     let failed = outcome.verdict.is_err();
+                    if let Err(violation) = &outcome.verdict {
+                        eprintln!("seed {seed}: {violation}");
+                    }
                     if let Ok(mut sweep) = sweep.lock() {
                         sweep.add(outcome);
                     }

@@ -17,12 +17,27 @@ use std::collections::BTreeMap;
 /// A call on its way to the provider, with the life of the head that made it.
 #[derive(Debug)]
 pub enum Call {
-    Launch { life: u32, plan: Box<LaunchPlan> },
+    Launch {
+        life: u32,
+        plan: Box<LaunchPlan>,
+    },
     /// A launch that was given up for lost is carried out after all.
-    Late { plan: Box<LaunchPlan> },
-    End { life: u32, node: NodeId, instance: Option<InstanceRef> },
-    EndUnknown { life: u32, instance: InstanceRef },
-    List { life: u32, asked_at: Timestamp },
+    Late {
+        plan: Box<LaunchPlan>,
+    },
+    End {
+        life: u32,
+        node: NodeId,
+        instance: Option<InstanceRef>,
+    },
+    EndUnknown {
+        life: u32,
+        instance: InstanceRef,
+    },
+    List {
+        life: u32,
+        asked_at: Timestamp,
+    },
 }
 
 fn wish_of(plan: &LaunchPlan, plant: Plant) -> Wish {

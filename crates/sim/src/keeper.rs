@@ -77,8 +77,7 @@ impl World {
         let crash = self.strikes(crate::faults::Kind::AgentCrashMid);
         let Some(agent) = self.agents.get_mut(&id) else { return };
         let boot = agent.boot();
-        let dir =
-            RunDir { order: order.order, since: now, boot, started_at: None, exit: None };
+        let dir = RunDir { order: order.order, since: now, boot, started_at: None, exit: None };
         agent.dirs.entry(order.run).or_insert(dir);
         if crash {
             return self.agent_crashes(id);

@@ -37,8 +37,7 @@ impl SimNet {
     pub fn open(&mut self, now: Timestamp, machine: MachineId, lives: (u32, u32)) -> ConnId {
         self.last += 1;
         let (agent_life, head_life) = lives;
-        let conn =
-            Conn { machine, agent_life, head_life, up: true, to_head: now, to_agent: now };
+        let conn = Conn { machine, agent_life, head_life, up: true, to_head: now, to_agent: now };
         self.conns.insert(ConnId(self.last), conn);
         ConnId(self.last)
     }
@@ -76,11 +75,7 @@ impl SimNet {
 
     /// Connections that stand and are wanted.
     pub fn standing(&self, wanted: impl Fn(&Conn) -> bool) -> Vec<ConnId> {
-        self.conns
-            .iter()
-            .filter(|(_, conn)| conn.up && wanted(conn))
-            .map(|(id, _)| *id)
-            .collect()
+        self.conns.iter().filter(|(_, conn)| conn.up && wanted(conn)).map(|(id, _)| *id).collect()
     }
 
     /// Forgets connections that nobody can speak of any more.

@@ -21,20 +21,45 @@ pub fn provider() -> ProviderKind {
 /// What somebody asks for; jobs are named by the order in which they are submitted.
 #[derive(Debug, Clone)]
 pub enum Ask {
-    Submit { spec: Box<JobSpec>, after: Vec<(usize, DependencyKind)> },
-    Cancel { job: usize, task: Option<u32> },
-    Hold { job: usize },
-    Release { job: usize },
-    Requeue { job: usize },
-    Rerun { job: usize },
+    Submit {
+        spec: Box<JobSpec>,
+        after: Vec<(usize, DependencyKind)>,
+    },
+    Cancel {
+        job: usize,
+        task: Option<u32>,
+    },
+    Hold {
+        job: usize,
+    },
+    Release {
+        job: usize,
+    },
+    Requeue {
+        job: usize,
+    },
+    Rerun {
+        job: usize,
+    },
     /// A new time limit.
-    Update { job: usize, time_limit_ms: DurationMs },
+    Update {
+        job: usize,
+        time_limit_ms: DurationMs,
+    },
     /// The n-th living node is drained, resumed or ended.
-    Drain { nth: usize },
-    Resume { nth: usize },
-    Terminate { nth: usize },
+    Drain {
+        nth: usize,
+    },
+    Resume {
+        nth: usize,
+    },
+    Terminate {
+        nth: usize,
+    },
     Configure(Box<Config>),
-    Down { now: bool },
+    Down {
+        now: bool,
+    },
 }
 
 /// A world before it starts.
@@ -144,11 +169,7 @@ fn shape(name: &str, cpus: u32, gib: u64, price: i64) -> Shape {
 }
 
 fn pool(rng: &mut Rng, name: &str, default: bool) -> Pool {
-    let menu = [
-        shape("s2", 2, 4, 83_200),
-        shape("s4", 4, 8, 166_417),
-        shape("s8", 8, 32, 401_003),
-    ];
+    let menu = [shape("s2", 2, 4, 83_200), shape("s4", 4, 8, 166_417), shape("s8", 8, 32, 401_003)];
     let mut shapes: Vec<Shape> = menu.iter().filter(|_| rng.chance(6_000)).cloned().collect();
     if shapes.is_empty() {
         shapes.push(menu[1].clone());
@@ -207,9 +228,8 @@ fn config(rng: &mut Rng, money: bool) -> Config {
             profile: None,
         }],
         budget: Budget {
-            month: budget.then(|| {
-                MicroUsd(i64::try_from(rng.between(20_000, 1_500_000)).unwrap_or(20_000))
-            }),
+            month: budget
+                .then(|| MicroUsd(i64::try_from(rng.between(20_000, 1_500_000)).unwrap_or(20_000))),
             warn_percent: None,
         },
         fixed_costs: Vec::new(),
@@ -242,7 +262,8 @@ fn submit(rng: &mut Rng, config: &Config, number: usize) -> Ask {
             throttle: rng.chance(3_000).then(|| rng.small(1, 3)),
         }
     });
-    let nodes = if array.is_none() && rng.chance(1_200) { rng.small(1, pool.max.min(3)) } else { 1 };
+    let nodes =
+        if array.is_none() && rng.chance(1_200) { rng.small(1, pool.max.min(3)) } else { 1 };
     let cpus = rng.small(1, most);
     let spec = JobSpec {
         name: format!("job{number}"),

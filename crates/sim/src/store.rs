@@ -2,9 +2,9 @@
 //!
 //! Invariant: a batch is written whole or not at all, as one SQLite transaction is. Deliberately
 //! absent: SQL and fsync; `pcluster-store` has tests of its own.
+use pcluster_core::Cluster;
 use pcluster_core::event::Stamped;
 use pcluster_core::rows::{Row, RowChange, RowError};
-use pcluster_core::Cluster;
 use pcluster_model::{ClusterId, Timestamp};
 use std::collections::BTreeMap;
 

@@ -40,7 +40,7 @@ pub struct Users {
 }
 
 /// Somebody who never gets an answer stops asking after this many times.
-const TRIES: u32 = 400;
+const TRIES: u32 = 5_000;
 
 impl Users {
     /// A new client; returns its number.

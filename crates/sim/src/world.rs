@@ -7,11 +7,11 @@ use crate::agent::SimAgent;
 use crate::check::{Check, Violation};
 use crate::cloud::{MachineId, SimProvider};
 use crate::faults::{Faults, Kind};
+use crate::hands::Call;
 use crate::head::{From, Head};
 use crate::net::{ConnId, SimNet};
 use crate::plant::Plant;
 use crate::procs::Procs;
-use crate::hands::Call;
 use crate::rng::Rng;
 use crate::scenario::{Ask, Scenario};
 use crate::seen::Seen;
@@ -48,26 +48,70 @@ impl Mode {
 #[derive(Debug)]
 pub enum What {
     HeadStart,
-    HeadTurn { life: u32 },
-    HeadTick { life: u32 },
-    HeadWake { life: u32 },
-    ListDue { life: u32 },
+    HeadTurn {
+        life: u32,
+    },
+    HeadTick {
+        life: u32,
+    },
+    HeadWake {
+        life: u32,
+    },
+    ListDue {
+        life: u32,
+    },
     /// A call reaches the provider.
     Call(Call),
     /// A hand of the head has an answer.
-    Answer { life: u32, said: Box<ProviderSaid> },
-    AgentStart { machine: MachineId, life: u32 },
-    Dial { machine: MachineId, life: u32 },
-    AgentTick { machine: MachineId, life: u32 },
-    ToHead { conn: ConnId, frame: Box<AgentFrame> },
-    ToAgent { conn: ConnId, frame: Box<HeadFrame> },
-    HeadHearsCut { conn: ConnId },
-    AgentHearsCut { conn: ConnId },
-    KeeperStarts { machine: MachineId, run: RunId, life: u32 },
-    KeeperEnds { machine: MachineId, run: RunId, life: u32, how: crate::keeper::Ends },
-    Ask { client: usize },
+    Answer {
+        life: u32,
+        said: Box<ProviderSaid>,
+    },
+    AgentStart {
+        machine: MachineId,
+        life: u32,
+    },
+    Dial {
+        machine: MachineId,
+        life: u32,
+    },
+    AgentTick {
+        machine: MachineId,
+        life: u32,
+    },
+    ToHead {
+        conn: ConnId,
+        frame: Box<AgentFrame>,
+    },
+    ToAgent {
+        conn: ConnId,
+        frame: Box<HeadFrame>,
+    },
+    HeadHearsCut {
+        conn: ConnId,
+    },
+    AgentHearsCut {
+        conn: ConnId,
+    },
+    KeeperStarts {
+        machine: MachineId,
+        run: RunId,
+        life: u32,
+    },
+    KeeperEnds {
+        machine: MachineId,
+        run: RunId,
+        life: u32,
+        how: crate::keeper::Ends,
+    },
+    Ask {
+        client: usize,
+    },
     /// The user hears the answer.
-    Heard { client: usize, answer: crate::users::Answer },
+    Heard {
+        client: usize,
+        answer: crate::users::Answer,
+    },
     Gremlin,
     /// Faults end (liveness).
     Heal,

@@ -22,7 +22,9 @@ fn five_hundred_seeds_keep_every_law() {
 /// Finds a seed on which the checker of `law` fires under the plant, and is silent without it.
 fn caught(plant: Plant, law: u8, mode: Mode) {
     for seed in 1..=SEEDS {
-        let Err(violation) = run_seed(seed, mode, plant, check::only(law)).verdict else { continue };
+        let Err(violation) = run_seed(seed, mode, plant, check::only(law)).verdict else {
+            continue;
+        };
         if violation.law != law {
             continue;
         }

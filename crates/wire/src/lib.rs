@@ -105,10 +105,16 @@ pub struct RunEnd {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunReport {
-    Running { run: RunId, started_at: Timestamp },
+    Running {
+        run: RunId,
+        started_at: Timestamp,
+    },
     Ended(RunEnd),
     /// The agent will never start this run (tombstone).
-    NotStarted { run: RunId, why: String },
+    NotStarted {
+        run: RunId,
+        why: String,
+    },
 }
 
 /// Agent to head.
@@ -134,17 +140,36 @@ pub enum AgentFrame {
         runs: Vec<RunReport>,
     },
     /// Where the boot has got to; progress restarts the boot timeout. May come before `Hello`.
-    BootPhase { phase: String },
+    BootPhase {
+        phase: String,
+    },
     /// Lines of the agent's boot log.
-    BootLog { lines: Vec<String> },
-    Heartbeat { clock: Timestamp, load_milli: u32 },
-    RunStarted { run: RunId, started_at: Timestamp },
+    BootLog {
+        lines: Vec<String>,
+    },
+    Heartbeat {
+        clock: Timestamp,
+        load_milli: u32,
+    },
+    RunStarted {
+        run: RunId,
+        started_at: Timestamp,
+    },
     RunEnded(RunEnd),
-    NotStarted { run: RunId, why: String },
+    NotStarted {
+        run: RunId,
+        why: String,
+    },
     /// Output of a run: `offset` counts from the start of the file.
-    Output { run: RunId, offset: u64, data_base64: String },
+    Output {
+        run: RunId,
+        offset: u64,
+        data_base64: String,
+    },
     /// The agent goes away by itself (no head, or an order).
-    Leaving { why: String },
+    Leaving {
+        why: String,
+    },
 }
 
 /// Everything a keeper needs to start a run. Script and environment come as blobs.

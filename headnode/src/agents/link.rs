@@ -21,7 +21,8 @@ use futures_util::{SinkExt, StreamExt};
 use pcluster_core::{AgentSaid, Input};
 use pcluster_model::{ClusterId, NodeId, RunId};
 use pcluster_wire::{
-    AgentFrame, Exit, HeadFrame, MAX_CHUNK_BYTES, OLDEST_PROTOCOL, PROTOCOL, RunEnd, RunReport, Usage,
+    AgentFrame, Exit, HeadFrame, MAX_CHUNK_BYTES, OLDEST_PROTOCOL, PROTOCOL, RunEnd, RunReport,
+    Usage,
 };
 use std::collections::BTreeSet;
 use tokio::sync::mpsc;

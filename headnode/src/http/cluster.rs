@@ -110,7 +110,9 @@ pub(super) async fn history(
     let rows = tokio::task::spawn_blocking(move || -> Result<_, StoreError> {
         let reader = Reader::open(&path)?;
         let jobs = reader.history(&filter)?;
-        jobs.into_iter().map(|job| Ok((reader.tasks_of(&job.key)?, job))).collect::<Result<Vec<_>, _>>()
+        jobs.into_iter()
+            .map(|job| Ok((reader.tasks_of(&job.key)?, job)))
+            .collect::<Result<Vec<_>, _>>()
     })
     .await
     .map_err(|error| broken("read the history", &error))?

@@ -2,7 +2,8 @@
 //!
 //! Invariant: with `follow` the answer ends only when the task has ended and everything that its
 //! last node reported was sent, or when the head stops. The header `x-pcluster-offset` is the place
-//! of the first byte: later than asked for when the head no longer has the start.
+//! of the first byte: later than asked for when the head no longer has the start. Bytes that are
+//! gone before they could be sent break the answer; who asks again learns by the header how many.
 use super::extract::Asked;
 use super::jobs::find_job;
 use super::problem::{Failure, broken};
@@ -35,6 +36,8 @@ struct Follower {
     follow: bool,
     run: Option<RunId>,
     offset: u64,
+    /// Something was sent: from here on every byte follows the one before.
+    began: bool,
     /// Set once the run is over and its last bytes have not come.
     give_up_at: Option<Instant>,
 }
@@ -75,6 +78,7 @@ pub(super) async fn output(
         follow: query.follow,
         run: None,
         offset: query.offset,
+        began: false,
         give_up_at: None,
     };
     let first = follower.next().await.map_err(|error| broken("read the output", &error))?;
@@ -150,6 +154,10 @@ impl Follower {
             let piece = self.app.logs.read(run, self.offset, PIECE_BYTES)?;
             let end = piece.as_ref().map_or(0, |piece| piece.end);
             if let Some(piece) = piece.filter(|piece| !piece.bytes.is_empty()) {
+                if self.began && piece.offset > self.offset {
+                    return Err(std::io::Error::other("the tail has moved on"));
+                }
+                self.began = true;
                 self.offset = piece.offset + piece.bytes.len() as u64;
                 return Ok(Some(piece.bytes.into()));
             }
@@ -178,6 +186,7 @@ impl Follower {
                 continue;
             }
             (self.run, self.offset, self.give_up_at) = (None, 0, None);
+            self.began = false;
         }
     }
 

@@ -418,7 +418,8 @@ async fn a_task_is_also_named_by_its_own_number() {
     let array = json!({ "array": { "indices": [[1, 3]] }, "cpus_per_task": 4 });
     bench.submit(&ana, array).await.unwrap();
     bench.boot().await;
-    let own = bench.app.mirror.read().jobs[&pcluster_model::JobId(1)].numbers_of(1).unwrap().raw_job;
+    let own =
+        bench.app.mirror.read().jobs[&pcluster_model::JobId(1)].numbers_of(1).unwrap().raw_job;
     let detail: JobDetail = bench.get(&ana, &format!("/v1/jobs/{own}")).await;
     assert_eq!(detail.rows.iter().map(|row| row.id.as_str()).collect::<Vec<_>>(), ["1_1"]);
     let refused = bench.send(Some(&bo), "GET", &format!("/v1/jobs/{own}/output"), None).await;

@@ -31,20 +31,13 @@ impl Dirs {
     }
 
     fn order(&self) -> Option<CgroupOrder> {
-        Some(CgroupOrder {
-            dirs: self.0.clone(),
-        })
+        Some(CgroupOrder { dirs: self.0.clone() })
     }
 
     fn members(&self) -> usize {
         self.0
             .iter()
-            .map(|dir| {
-                fs::read_to_string(dir.join("cgroup.procs"))
-                    .unwrap()
-                    .lines()
-                    .count()
-            })
+            .map(|dir| fs::read_to_string(dir.join("cgroup.procs")).unwrap().lines().count())
             .sum()
     }
 }
@@ -116,24 +109,15 @@ fn a_kill_for_memory_is_named() {
         return;
     };
     fs::write(dirs.0[0].join("memory.limit_in_bytes"), "33554432").unwrap();
-    drop(fs::write(
-        dirs.0[0].join("memory.memsw.limit_in_bytes"),
-        "33554432",
-    ));
+    drop(fs::write(dirs.0[0].join("memory.memsw.limit_in_bytes"), "33554432"));
     // `tail` must keep what has no line end. The pipe's exit code is that of `cat`: 0.
     let mut run = Run::shell("head -c 200000000 /dev/zero | tail -n 1 | cat >/dev/null");
     run.order.cgroup = dirs.order();
     let record = run.finish();
-    assert_eq!(
-        (record.outcome, record.code),
-        (Outcome::OutOfMemory, Some(0))
-    );
+    assert_eq!((record.outcome, record.code), (Outcome::OutOfMemory, Some(0)));
     assert_eq!(record.usage.oom_kills, 1);
     assert!(
-        record
-            .usage
-            .memory_peak_bytes
-            .is_some_and(|peak| peak > 16_000_000),
+        record.usage.memory_peak_bytes.is_some_and(|peak| peak > 16_000_000),
         "{:?}",
         record.usage
     );
@@ -143,21 +127,14 @@ fn a_kill_for_memory_is_named() {
 fn a_cgroup_that_cannot_be_joined_fails_the_run() {
     let mut run = Run::shell("echo free");
     let plain = run.root.join("scratch");
-    run.order.cgroup = Some(CgroupOrder {
-        dirs: vec![plain.clone()],
-    });
-    let Outcome::CannotRun { step, why } = run.finish().outcome else {
-        panic!("it ran")
-    };
+    run.order.cgroup = Some(CgroupOrder { dirs: vec![plain.clone()] });
+    let Outcome::CannotRun { step, why } = run.finish().outcome else { panic!("it ran") };
     assert_eq!(
         (step.as_str(), why.as_str()),
         (
             "cgroup",
-            format!(
-                "cannot join the cgroup {}: No such file or directory",
-                plain.display()
-            )
-            .as_str()
+            format!("cannot join the cgroup {}: No such file or directory", plain.display())
+                .as_str()
         )
     );
     assert_eq!(run.output(), "");
@@ -183,8 +160,6 @@ fn what_a_lost_keeper_leaves_in_its_cgroup_is_killed() {
     let mut keeper = run.keeper.take().unwrap();
     keeper.kill().unwrap();
     keeper.wait().unwrap();
-    until("the cgroup to be empty", || {
-        (kill_cgroup(&dirs.0) == 0).then_some(())
-    });
+    until("the cgroup to be empty", || (kill_cgroup(&dirs.0) == 0).then_some(()));
     assert!(!alive(daemon));
 }

@@ -16,22 +16,10 @@ fn started(script: &str) -> Run {
 #[test]
 fn every_command_survives_its_line() {
     let commands = [
-        Command::Signal {
-            signal: 10,
-            target: Target::Batch,
-        },
-        Command::Signal {
-            signal: 12,
-            target: Target::All,
-        },
-        Command::Signal {
-            signal: 18,
-            target: Target::Children,
-        },
-        Command::End {
-            grace_ms: 5_000,
-            reason: "cancel by ana".into(),
-        },
+        Command::Signal { signal: 10, target: Target::Batch },
+        Command::Signal { signal: 12, target: Target::All },
+        Command::Signal { signal: 18, target: Target::Children },
+        Command::End { grace_ms: 5_000, reason: "cancel by ana".into() },
         Command::Kill,
         Command::Suspend,
         Command::Resume,
@@ -46,11 +34,7 @@ fn every_command_survives_its_line() {
 
 #[test]
 fn a_reason_cannot_smuggle_a_second_command() {
-    let line = Command::End {
-        grace_ms: 1,
-        reason: "a\nkill\x1b[2J".into(),
-    }
-    .to_string();
+    let line = Command::End { grace_ms: 1, reason: "a\nkill\x1b[2J".into() }.to_string();
     assert_eq!(line, "end 1 a kill [2J");
 }
 
@@ -58,20 +42,11 @@ fn a_reason_cannot_smuggle_a_second_command() {
 fn signals_are_known_by_name_and_number() {
     use pcluster_keeper::signal_number;
     assert_eq!(
-        [
-            signal_number("TERM"),
-            signal_number("sigterm"),
-            signal_number("15")
-        ],
+        [signal_number("TERM"), signal_number("sigterm"), signal_number("15")],
         [Some(15); 3]
     );
     assert_eq!(
-        [
-            signal_number("0"),
-            signal_number("-9"),
-            signal_number("99"),
-            signal_number("")
-        ],
+        [signal_number("0"), signal_number("-9"), signal_number("99"), signal_number("")],
         [None; 4]
     );
 }
@@ -79,67 +54,31 @@ fn signals_are_known_by_name_and_number() {
 #[test]
 fn an_end_cancels_and_keeps_the_code() {
     let mut run = started("trap 'exit 4' TERM; echo >ready; while :; do sleep 0.05; done");
-    send(
-        &run.dir,
-        &Command::End {
-            grace_ms: 60_000,
-            reason: "cancel".into(),
-        },
-    )
-    .unwrap();
+    send(&run.dir, &Command::End { grace_ms: 60_000, reason: "cancel".into() }).unwrap();
     let record = run.wait();
     assert_eq!(
         (record.outcome, record.code),
-        (
-            Outcome::Cancelled {
-                reason: "cancel".into()
-            },
-            Some(4)
-        )
+        (Outcome::Cancelled { reason: "cancel".into() }, Some(4))
     );
 }
 
 #[test]
 fn an_end_kills_after_its_grace() {
     let mut run = started("trap '' TERM; echo >ready; while :; do sleep 0.05; done");
-    send(
-        &run.dir,
-        &Command::End {
-            grace_ms: 50,
-            reason: "drain".into(),
-        },
-    )
-    .unwrap();
+    send(&run.dir, &Command::End { grace_ms: 50, reason: "drain".into() }).unwrap();
     let record = run.wait();
     assert_eq!(
         (record.outcome, record.signal),
-        (
-            Outcome::Cancelled {
-                reason: "drain".into()
-            },
-            Some(9)
-        )
+        (Outcome::Cancelled { reason: "drain".into() }, Some(9))
     );
 }
 
 #[test]
 fn a_second_end_shortens_the_grace_and_the_first_reason_stays() {
     let mut run = started("trap '' TERM; echo >ready; while :; do sleep 0.05; done");
-    send(
-        &run.dir,
-        &Command::End {
-            grace_ms: u64::MAX,
-            reason: "drain".into(),
-        },
-    )
-    .unwrap();
+    send(&run.dir, &Command::End { grace_ms: u64::MAX, reason: "drain".into() }).unwrap();
     send(&run.dir, &Command::Kill).unwrap();
-    assert_eq!(
-        run.wait().outcome,
-        Outcome::Cancelled {
-            reason: "drain".into()
-        }
-    );
+    assert_eq!(run.wait().outcome, Outcome::Cancelled { reason: "drain".into() });
 }
 
 #[test]
@@ -152,10 +91,7 @@ fn a_signal_reaches_the_batch_shell_or_its_children_as_told() {
     assert_eq!(run.line_in("who"), "batch");
     send(&run.dir, &usr1(Target::Children)).unwrap();
     run.wait();
-    assert_eq!(
-        fs::read_to_string(run.work("who")).unwrap(),
-        "batch\nchild\n"
-    );
+    assert_eq!(fs::read_to_string(run.work("who")).unwrap(), "batch\nchild\n");
 }
 
 #[test]
@@ -168,13 +104,7 @@ fn a_suspended_job_stands_still_and_so_does_its_limit() {
     send(&run.dir, &Command::Suspend).unwrap();
     until("the stop", || (state() == Some(b'T')).then_some(()));
     // A limit that has passed by the clock on the wall, but hardly by running time.
-    send(
-        &run.dir,
-        &Command::Extend {
-            limit_ms: Some(30_000),
-        },
-    )
-    .unwrap();
+    send(&run.dir, &Command::Extend { limit_ms: Some(30_000) }).unwrap();
     fs::write(run.work("go"), "").unwrap();
     assert_eq!(state(), Some(b'T'));
     send(&run.dir, &Command::Resume).unwrap();
@@ -185,23 +115,11 @@ fn a_suspended_job_stands_still_and_so_does_its_limit() {
 fn a_suspended_job_can_be_cancelled() {
     let mut run = started("trap 'exit 4' TERM; echo >ready; while :; do sleep 0.05; done");
     send(&run.dir, &Command::Suspend).unwrap();
-    send(
-        &run.dir,
-        &Command::End {
-            grace_ms: 60_000,
-            reason: "cancel".into(),
-        },
-    )
-    .unwrap();
+    send(&run.dir, &Command::End { grace_ms: 60_000, reason: "cancel".into() }).unwrap();
     let record = run.wait();
     assert_eq!(
         (record.outcome, record.code),
-        (
-            Outcome::Cancelled {
-                reason: "cancel".into()
-            },
-            Some(4)
-        )
+        (Outcome::Cancelled { reason: "cancel".into() }, Some(4))
     );
 }
 
@@ -216,12 +134,8 @@ fn a_limit_can_be_set_later_and_counts_from_the_start() {
 fn nonsense_is_noted_and_ignored() {
     use std::io::Write as _;
     let mut run = started("echo >ready; while ! [ -e go ]; do sleep 0.02; done");
-    let mut fifo = fs::OpenOptions::new()
-        .write(true)
-        .open(run.dir.control())
-        .unwrap();
-    fifo.write_all(b"dance\nsignal NOPE\nend soon\n\xff\xfe\n")
-        .unwrap();
+    let mut fifo = fs::OpenOptions::new().write(true).open(run.dir.control()).unwrap();
+    fifo.write_all(b"dance\nsignal NOPE\nend soon\n\xff\xfe\n").unwrap();
     fifo.write_all(&vec![b'x'; 60_000]).unwrap();
     fifo.write_all(b"\n").unwrap();
     fs::write(run.work("go"), "").unwrap();
@@ -238,13 +152,7 @@ fn nonsense_is_noted_and_ignored() {
 #[test]
 fn nobody_listens_before_and_after() {
     let mut run = Run::shell("true");
-    assert!(matches!(
-        send(&run.dir, &Command::Kill),
-        Err(SendError::NobodyListens(_))
-    ));
+    assert!(matches!(send(&run.dir, &Command::Kill), Err(SendError::NobodyListens(_))));
     run.finish();
-    assert!(matches!(
-        send(&run.dir, &Command::Kill),
-        Err(SendError::NobodyListens(_))
-    ));
+    assert!(matches!(send(&run.dir, &Command::Kill), Err(SendError::NobodyListens(_))));
 }

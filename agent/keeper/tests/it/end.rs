@@ -23,14 +23,7 @@ fn a_deadly_signal_is_kept() {
     let record = Run::shell("kill -KILL $$").finish();
     assert_eq!(
         (record.outcome, record.code, record.signal),
-        (
-            Outcome::Signaled {
-                signal: 9,
-                core: false
-            },
-            None,
-            Some(9)
-        )
+        (Outcome::Signaled { signal: 9, core: false }, None, Some(9))
     );
 }
 
@@ -39,15 +32,8 @@ fn a_job_that_ignores_term_dies_of_its_limit() {
     let mut run = Run::shell("trap '' TERM; echo ready; while :; do sleep 0.05; done");
     run.order.time_limit_ms = Some(300);
     let record = run.finish();
-    assert_eq!(
-        (record.outcome, record.signal),
-        (Outcome::TimedOut, Some(9))
-    );
-    assert!(
-        record.elapsed_ms >= 500,
-        "limit and grace are given in full: {}",
-        record.elapsed_ms
-    );
+    assert_eq!((record.outcome, record.signal), (Outcome::TimedOut, Some(9)));
+    assert!(record.elapsed_ms >= 500, "limit and grace are given in full: {}", record.elapsed_ms);
 }
 
 #[test]
@@ -73,11 +59,7 @@ fn a_warning_comes_before_the_limit() {
     let mut run = Run::shell("trap 'echo warned; exit 5' USR1; while :; do sleep 0.05; done");
     run.order.time_limit_ms = Some(60_000);
     let signal = signal_number("SIGUSR1").unwrap();
-    run.order.warn_signal = Some(WarnSignal {
-        signal,
-        before_ms: 59_700,
-        target: Target::Batch,
-    });
+    run.order.warn_signal = Some(WarnSignal { signal, before_ms: 59_700, target: Target::Batch });
     let record = run.finish();
     assert_eq!(record.outcome, Outcome::Exited { code: 5 });
     assert_eq!(run.output(), "warned\n");
@@ -105,10 +87,7 @@ fn a_job_that_forks_faster_than_it_is_killed_ends() {
          done; while [ \"$(wc -l <ready)\" -lt 8 ]; do sleep 0.02; done; exit 0",
     );
     let record = run.finish();
-    assert_eq!(
-        (record.outcome, record.survivors),
-        (Outcome::Exited { code: 0 }, 0)
-    );
+    assert_eq!((record.outcome, record.survivors), (Outcome::Exited { code: 0 }, 0));
 }
 
 #[test]
@@ -130,10 +109,7 @@ fn a_line_of_a_gigabyte_leaves_the_keeper_small() {
     run.line_in("full");
     let handle = run.alive();
     let status = fs::read_to_string(format!("/proc/{}/status", handle.pid())).unwrap();
-    let peak = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let peak_kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
     assert!(peak_kib < 16 * 1024, "the keeper grew to {peak_kib} KiB");
     fs::write(run.work("go"), "").unwrap();
@@ -157,18 +133,12 @@ fn output_is_read_through_the_keeper_and_not_by_its_path() {
     let mut bytes = [0; 64];
     let read = output.read_at(&mut bytes, 0).unwrap();
     assert_eq!(&bytes[..read], b"first\n");
-    assert_eq!(
-        fs::read(handle.output_fd_path().unwrap()).unwrap(),
-        b"first\n"
-    );
+    assert_eq!(fs::read(handle.output_fd_path().unwrap()).unwrap(), b"first\n");
     fs::write(run.work("go"), "").unwrap();
     run.wait();
     assert!(!handle.is_alive());
     assert_eq!(run.dir.read_tail().unwrap(), b"first\nlast\n");
-    assert!(matches!(
-        KeeperHandle::adopt(&run.dir).unwrap(),
-        Adopted::Ended(_)
-    ));
+    assert!(matches!(KeeperHandle::adopt(&run.dir).unwrap(), Adopted::Ended(_)));
 }
 
 #[test]

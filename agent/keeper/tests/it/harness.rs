@@ -76,12 +76,7 @@ impl Run {
         order.env = vec![("PATH".into(), "/usr/bin:/bin".into())];
         order.tmp_parent = Some(root.join("scratch"));
         order.term_grace_ms = 200;
-        Self {
-            dir: RunDir::new(root.join("run")),
-            root,
-            order,
-            keeper: None,
-        }
+        Self { dir: RunDir::new(root.join("run")), root, order, keeper: None }
     }
 
     /// The command becomes a script.
@@ -114,10 +109,7 @@ impl Run {
         let keeper = self.keeper.as_mut().unwrap();
         let status = until("the keeper's end", || keeper.try_wait().unwrap());
         assert!(status.success(), "{status}: {}", self.log());
-        self.dir
-            .read_exit()
-            .unwrap()
-            .unwrap_or_else(|| panic!("no exit record: {}", self.log()))
+        self.dir.read_exit().unwrap().unwrap_or_else(|| panic!("no exit record: {}", self.log()))
     }
 
     pub fn log(&self) -> String {
@@ -140,11 +132,9 @@ impl Run {
 
     /// Waits until the job runs (its output handle is known).
     pub fn alive(&self) -> KeeperHandle {
-        until("the job to be ready", || {
-            match KeeperHandle::adopt(&self.dir).unwrap() {
-                Adopted::Alive(handle) if handle.start_record().child_pid.is_some() => Some(handle),
-                _ => None,
-            }
+        until("the job to be ready", || match KeeperHandle::adopt(&self.dir).unwrap() {
+            Adopted::Alive(handle) if handle.start_record().child_pid.is_some() => Some(handle),
+            _ => None,
         })
     }
 
@@ -156,10 +146,7 @@ impl Run {
 impl Drop for Run {
     fn drop(&mut self) {
         if let Some(mut keeper) = self.keeper.take() {
-            drop(pcluster_keeper::send(
-                &self.dir,
-                &pcluster_keeper::Command::Kill,
-            ));
+            drop(pcluster_keeper::send(&self.dir, &pcluster_keeper::Command::Kill));
             let deadline =
                 Instant::now() + Duration::from_secs(if thread::panicking() { 10 } else { 60 });
             while keeper.try_wait().is_ok_and(|status| status.is_none()) {

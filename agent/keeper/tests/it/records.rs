@@ -10,11 +10,7 @@ use pcluster_keeper::{
 use crate::harness::{BINARY, Run, alive, until};
 
 fn start_again(run: &Run) -> Option<i32> {
-    let mut keeper = Command::new(BINARY)
-        .arg("run")
-        .arg(run.dir.path())
-        .spawn()
-        .unwrap();
+    let mut keeper = Command::new(BINARY).arg("run").arg(run.dir.path()).spawn().unwrap();
     until("the second keeper", || keeper.try_wait().unwrap()).code()
 }
 
@@ -35,21 +31,11 @@ fn a_run_starts_once() {
 fn of_many_keepers_at_once_one_starts() {
     let mut run = Run::shell("echo started >>count; while ! [ -e go ]; do sleep 0.02; done");
     run.dir.prepare(&run.order).unwrap();
-    let spawn = || {
-        Command::new(BINARY)
-            .arg("run")
-            .arg(run.dir.path())
-            .spawn()
-            .unwrap()
-    };
+    let spawn = || Command::new(BINARY).arg("run").arg(run.dir.path()).spawn().unwrap();
     let mut keepers: Vec<_> = (0..8).map(|_| spawn()).collect();
     until("seven refusals", || {
-        let refused = keepers
-            .iter_mut()
-            .filter_map(|keeper| keeper.try_wait().unwrap());
-        (refused
-            .filter(|status| status.code() == Some(i32::from(EXIT_ALREADY_STARTED)))
-            .count()
+        let refused = keepers.iter_mut().filter_map(|keeper| keeper.try_wait().unwrap());
+        (refused.filter(|status| status.code() == Some(i32::from(EXIT_ALREADY_STARTED))).count()
             == 7)
             .then_some(())
     });
@@ -77,17 +63,10 @@ fn a_start_record_of_another_boot_is_lost_and_does_not_count() {
     run.finish();
     let mut start = run.dir.read_start().unwrap().unwrap();
     start.boot_id = "before".into();
-    write_atomic(
-        &run.dir.start_record(),
-        &serde_json::to_vec(&start).unwrap(),
-        Durability::Cached,
-    )
-    .unwrap();
+    write_atomic(&run.dir.start_record(), &serde_json::to_vec(&start).unwrap(), Durability::Cached)
+        .unwrap();
     fs::remove_file(run.dir.exit_record()).unwrap();
-    assert!(matches!(
-        KeeperHandle::adopt(&run.dir).unwrap(),
-        Adopted::Lost(_)
-    ));
+    assert!(matches!(KeeperHandle::adopt(&run.dir).unwrap(), Adopted::Lost(_)));
     assert_eq!(kill_leftovers(&start), 0);
     assert_eq!(run.finish().outcome, Outcome::Exited { code: 2 });
 }
@@ -96,10 +75,7 @@ fn a_start_record_of_another_boot_is_lost_and_does_not_count() {
 fn nothing_has_started_in_a_fresh_directory() {
     let run = Run::shell("true");
     run.dir.prepare(&run.order).unwrap();
-    assert!(matches!(
-        KeeperHandle::adopt(&run.dir).unwrap(),
-        Adopted::NotStarted
-    ));
+    assert!(matches!(KeeperHandle::adopt(&run.dir).unwrap(), Adopted::NotStarted));
 }
 
 #[test]
@@ -108,17 +84,10 @@ fn a_reused_number_is_not_the_keeper() {
     run.finish();
     let mut start = run.dir.read_start().unwrap().unwrap();
     start.keeper_pid = i32::try_from(std::process::id()).unwrap();
-    write_atomic(
-        &run.dir.start_record(),
-        &serde_json::to_vec(&start).unwrap(),
-        Durability::Cached,
-    )
-    .unwrap();
+    write_atomic(&run.dir.start_record(), &serde_json::to_vec(&start).unwrap(), Durability::Cached)
+        .unwrap();
     fs::remove_file(run.dir.exit_record()).unwrap();
-    assert!(matches!(
-        KeeperHandle::adopt(&run.dir).unwrap(),
-        Adopted::Lost(_)
-    ));
+    assert!(matches!(KeeperHandle::adopt(&run.dir).unwrap(), Adopted::Lost(_)));
 }
 
 #[test]
@@ -131,21 +100,11 @@ fn what_a_lost_keeper_leaves_is_found_and_ended() {
     let mut keeper = run.keeper.take().unwrap();
     keeper.kill().unwrap();
     keeper.wait().unwrap();
-    until("the main process to follow its keeper", || {
-        (!alive(pids[0])).then_some(())
-    });
-    let Adopted::Lost(start) = KeeperHandle::adopt(&run.dir).unwrap() else {
-        panic!("not lost")
-    };
-    until("nothing to be left", || {
-        (kill_leftovers(&start) == 0).then_some(())
-    });
+    until("the main process to follow its keeper", || (!alive(pids[0])).then_some(()));
+    let Adopted::Lost(start) = KeeperHandle::adopt(&run.dir).unwrap() else { panic!("not lost") };
+    until("nothing to be left", || (kill_leftovers(&start) == 0).then_some(()));
     assert_eq!(pids.map(alive), [false; 3]);
-    let mut keeper = Command::new(BINARY)
-        .arg("run")
-        .arg(run.dir.path())
-        .spawn()
-        .unwrap();
+    let mut keeper = Command::new(BINARY).arg("run").arg(run.dir.path()).spawn().unwrap();
     let code = until("the refusal", || keeper.try_wait().unwrap()).code();
     assert_eq!(
         code,
@@ -177,9 +136,7 @@ fn records_are_closed_to_others() {
     ];
     assert_eq!(files.map(mode), [0o600; 5]);
     assert_eq!(mode(run.dir.path().to_owned()), 0o700);
-    let left: Vec<_> = fs::read_dir(run.dir.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
+    let left: Vec<_> =
+        fs::read_dir(run.dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left.len(), 5, "no temporary file stays: {left:?}");
 }

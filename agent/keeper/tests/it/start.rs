@@ -56,10 +56,7 @@ fn a_command_that_is_nowhere_is_named() {
     let (step, why) = cannot(&mut run);
     assert_eq!(
         (step.as_str(), why.as_str()),
-        (
-            "exec",
-            "cannot run \"no-such-tool\": no such command in the job's PATH"
-        )
+        ("exec", "cannot run \"no-such-tool\": no such command in the job's PATH")
     );
 }
 
@@ -116,10 +113,7 @@ fn a_missing_profile_is_named() {
     let (step, why) = cannot(&mut run);
     assert_eq!(
         (step.as_str(), why.as_str()),
-        (
-            "profile",
-            "cannot read the profile /no/such/profile: No such file or directory"
-        )
+        ("profile", "cannot read the profile /no/such/profile: No such file or directory")
     );
 }
 
@@ -136,11 +130,7 @@ fn output_in_a_missing_directory_is_refused_by_name() {
             run.order.stdout.display()
         )
     );
-    assert_eq!(
-        run.private_dirs(),
-        0,
-        "the private directory is removed also when nothing ran"
-    );
+    assert_eq!(run.private_dirs(), 0, "the private directory is removed also when nothing ran");
 }
 
 #[test]
@@ -158,13 +148,7 @@ fn missing_output_directories_are_made_when_the_order_says_so() {
 fn output_that_is_a_pipe_without_reader_does_not_hang() {
     let mut run = Run::shell("echo no");
     let fifo = run.work("fifo");
-    assert!(
-        Command::new("mkfifo")
-            .arg(&fifo)
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     run.order.stdout = fifo;
     let (step, why) = cannot(&mut run);
     assert_eq!(step, "stdout");
@@ -211,10 +195,7 @@ fn a_missing_working_directory_is_named() {
     let (step, why) = cannot(&mut run);
     assert_eq!(
         (step.as_str(), why.as_str()),
-        (
-            "work_dir",
-            "cannot enter the working directory /no/such/dir: No such file or directory"
-        )
+        ("work_dir", "cannot enter the working directory /no/such/dir: No such file or directory")
     );
 }
 
@@ -222,11 +203,8 @@ fn a_missing_working_directory_is_named() {
 fn umask_and_soft_limits_are_the_orders() {
     let mut run = Run::shell("umask; ulimit -S -n; ulimit -S -c");
     run.order.umask = 0o027;
-    run.order.soft_limits = vec![
-        ("nofile".into(), Some(61)),
-        ("core".into(), Some(0)),
-        ("made-up".into(), Some(1)),
-    ];
+    run.order.soft_limits =
+        vec![("nofile".into(), Some(61)), ("core".into(), Some(0)), ("made-up".into(), Some(1))];
     run.finish();
     assert_eq!(run.output(), "0027\n61\n0\n");
 }
@@ -236,27 +214,16 @@ fn a_job_inherits_neither_ignored_signals_nor_descriptors() {
     let mut run = Run::shell("grep -E 'SigIgn|SigBlk' /proc/self/status; ls /proc/$$/fd");
     run.dir.prepare(&run.order).unwrap();
     let script = "trap '' INT HUP QUIT; exec 7</dev/null 8</etc/passwd; exec \"$0\" run \"$1\"";
-    let keeper = Command::new("/bin/sh")
-        .args(["-c", script, BINARY])
-        .arg(run.dir.path())
-        .spawn()
-        .unwrap();
+    let keeper =
+        Command::new("/bin/sh").args(["-c", script, BINARY]).arg(run.dir.path()).spawn().unwrap();
     run.keeper = Some(keeper);
     run.wait();
     let output = run.output();
     let lines: Vec<&str> = output.lines().collect();
     let mask = |line: &str| u64::from_str_radix(line.split_once('\t').unwrap().1, 16).unwrap();
     // Numbers 32 and 33 belong to the C library, which lets nobody set them.
-    assert_eq!(
-        [mask(lines[0]), mask(lines[1]) & !(3 << 31)],
-        [0, 0],
-        "{output}"
-    );
-    assert_eq!(
-        lines[2..],
-        ["0", "1", "2"],
-        "exactly three descriptors are open"
-    );
+    assert_eq!([mask(lines[0]), mask(lines[1]) & !(3 << 31)], [0, 0], "{output}");
+    assert_eq!(lines[2..], ["0", "1", "2"], "exactly three descriptors are open");
 }
 
 #[test]
@@ -285,16 +252,9 @@ fn an_order_that_others_could_write_is_refused() {
     let mut run = Run::shell("true");
     run.dir.prepare(&run.order).unwrap();
     fs::set_permissions(run.dir.order(), fs::Permissions::from_mode(0o666)).unwrap();
-    let mut keeper = Command::new(BINARY)
-        .arg("run")
-        .arg(run.dir.path())
-        .spawn()
-        .unwrap();
+    let mut keeper = Command::new(BINARY).arg("run").arg(run.dir.path()).spawn().unwrap();
     let status = until("the refusal", || keeper.try_wait().unwrap());
-    assert_eq!(
-        status.code(),
-        Some(i32::from(pcluster_keeper::EXIT_BAD_ORDER))
-    );
+    assert_eq!(status.code(), Some(i32::from(pcluster_keeper::EXIT_BAD_ORDER)));
     assert!(!run.dir.start_record().exists());
     run.keeper = None;
 }

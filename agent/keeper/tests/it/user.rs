@@ -12,12 +12,7 @@ use crate::harness::{Run, is_root, needs_root};
 const NOBODY: u32 = 65_534;
 
 fn nobody() -> Option<Identity> {
-    Some(Identity {
-        user: "nobody".into(),
-        uid: NOBODY,
-        gid: NOBODY,
-        groups: vec![NOBODY, 54_321],
-    })
+    Some(Identity { user: "nobody".into(), uid: NOBODY, gid: NOBODY, groups: vec![NOBODY, 54_321] })
 }
 
 fn why(run: &mut Run) -> String {
@@ -38,12 +33,7 @@ fn a_job_is_its_user_and_nothing_more() {
         &[],
     );
     run.order.identity = nobody();
-    assert_eq!(
-        run.finish().outcome,
-        Outcome::Exited { code: 0 },
-        "{}",
-        run.log()
-    );
+    assert_eq!(run.finish().outcome, Outcome::Exited { code: 0 }, "{}", run.log());
     let expected = "65534\n65534\n65534 54321\nUid:\t65534\t65534\t65534\t65534\nCapPrm:\t0000000000000000\n\
                     CapEff:\t0000000000000000\nNoNewPrivs:\t1\n0\n65534\nx\n";
     assert_eq!(run.output(), expected);
@@ -114,12 +104,7 @@ fn the_agents_files_are_closed_to_the_job() {
     );
     run.order.identity = nobody();
     assert_eq!(run.finish().outcome, Outcome::Exited { code: 0 });
-    assert_eq!(
-        run.output().matches("Permission denied").count(),
-        3,
-        "{}",
-        run.output()
-    );
+    assert_eq!(run.output().matches("Permission denied").count(), 3, "{}", run.output());
     assert!(run.output().ends_with("alive\n"));
 }
 
@@ -130,17 +115,9 @@ fn invalid_ids_are_refused() {
     }
     for (uid, gid) in [(u32::MAX, NOBODY), (NOBODY, u32::MAX)] {
         let mut run = Run::shell("id");
-        run.order.identity = Some(Identity {
-            user: "x".into(),
-            uid,
-            gid,
-            groups: vec![],
-        });
+        run.order.identity = Some(Identity { user: "x".into(), uid, gid, groups: vec![] });
         run.order.tmp_parent = None;
-        assert_eq!(
-            why(&mut run),
-            format!("cannot become user x ({uid}): not a valid id")
-        );
+        assert_eq!(why(&mut run), format!("cannot become user x ({uid}): not a valid id"));
     }
 }
 
@@ -185,25 +162,14 @@ fn without_root_another_user_is_refused_and_ones_own_is_not() {
     }
     let own = rustix::process::geteuid().as_raw();
     let mut run = Run::shell("id -u");
-    run.order.identity = Some(Identity {
-        user: "me".into(),
-        uid: own,
-        gid: NOBODY,
-        groups: vec![],
-    });
+    run.order.identity =
+        Some(Identity { user: "me".into(), uid: own, gid: NOBODY, groups: vec![] });
     assert_eq!(run.finish().outcome, Outcome::Exited { code: 0 });
     let mut run = Run::shell("id -u");
-    run.order.identity = Some(Identity {
-        user: "other".into(),
-        uid: own + 1,
-        gid: NOBODY,
-        groups: vec![],
-    });
+    run.order.identity =
+        Some(Identity { user: "other".into(), uid: own + 1, gid: NOBODY, groups: vec![] });
     assert_eq!(
         why(&mut run),
-        format!(
-            "cannot become user other ({}): the agent does not run as root",
-            own + 1
-        )
+        format!("cannot become user other ({}): the agent does not run as root", own + 1)
     );
 }

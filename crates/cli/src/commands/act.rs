@@ -171,9 +171,9 @@ where
 /// See [`Failure`].
 pub async fn cancel(global: &Global, args: &CancelArgs) -> Outcome {
     let signal = args.signal.as_deref().map(|text| words::signal("--signal", text)).transpose()?;
-    let request =
-        CancelRequest { signal: signal.map(|signal| signal.0), batch_only: args.batch };
-    each(global, &args.ids, async |head: &Head, id: &str| head.client.cancel(id, &request).await).await
+    let request = CancelRequest { signal: signal.map(|signal| signal.0), batch_only: args.batch };
+    each(global, &args.ids, async |head: &Head, id: &str| head.client.cancel(id, &request).await)
+        .await
 }
 
 /// `hold`, `release`, `requeue`.
@@ -236,7 +236,8 @@ pub async fn update(global: &Global, args: &UpdateArgs) -> Outcome {
     let time_limit_ms = match &args.time {
         None => None,
         Some(text) => {
-            let limit = parse_time_limit(text).map_err(|e| Failure::usage(format!("--time: {e}")))?;
+            let limit =
+                parse_time_limit(text).map_err(|e| Failure::usage(format!("--time: {e}")))?;
             Some(limit.map_or(0, |limit| limit.0))
         }
     };

@@ -58,7 +58,8 @@ struct Checked<'a> {
 pub fn run(global: &Global, args: &ConfigArgs) -> Outcome {
     match &args.command {
         ConfigCommand::Check { file } => {
-            let asked = Global { config: file.clone().or_else(|| global.config.clone()), ..global.clone() };
+            let asked =
+                Global { config: file.clone().or_else(|| global.config.clone()), ..global.clone() };
             let file = need_file(&asked, &surroundings())?;
             check(global, &config_file::load(&file)?)
         }

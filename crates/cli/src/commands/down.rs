@@ -84,8 +84,13 @@ async fn until_closed(
             }
             Err(ClientError::NoHead { .. }) => {
                 return Err(Failure::no_head("the head went away while nodes were left")
-                    .fact("left", format!("{} nodes, {} in the provider's list",
-                        view.nodes_left, view.instances_left))
+                    .fact(
+                        "left",
+                        format!(
+                            "{} nodes, {} in the provider's list",
+                            view.nodes_left, view.instances_left
+                        ),
+                    )
                     .hint("pcluster up, then pcluster down    finds them again and ends them"));
             }
             Err(error) => patience.bear(error).await?,

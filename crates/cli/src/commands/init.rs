@@ -48,9 +48,11 @@ pub fn run(global: &Global, args: &InitArgs) -> Outcome {
     let shown = file.display().to_string();
     let shown = shown.strip_prefix("./").unwrap_or(&shown);
     let failed = |error: std::io::Error| match error.kind() {
-        ErrorKind::AlreadyExists => Failure::refused(format!("{shown} is already there, and stays as it is"))
-            .hint("pcluster config check    says whether it is right")
-            .hint("pcluster up"),
+        ErrorKind::AlreadyExists => {
+            Failure::refused(format!("{shown} is already there, and stays as it is"))
+                .hint("pcluster config check    says whether it is right")
+                .hint("pcluster up")
+        }
         _ => Failure::refused(format!("cannot write {shown}: {error}")),
     };
     std::fs::create_dir_all(&folder).map_err(failed)?;

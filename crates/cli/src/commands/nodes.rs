@@ -26,19 +26,27 @@ pub struct NodeArgs {
 #[derive(Debug, Subcommand)]
 pub enum NodeCommand {
     /// Show a node with its boot timeline
-    #[command(after_help = "Examples:\n  pcluster node show compute-7\n  pcluster node show compute-7 --json")]
+    #[command(
+        after_help = "Examples:\n  pcluster node show compute-7\n  pcluster node show compute-7 --json"
+    )]
     Show(NodeName),
     /// Give a node no more jobs; it goes when its jobs have ended
-    #[command(after_help = "Examples:\n  pcluster node drain compute-7\n  pcluster node resume compute-7    take it back")]
+    #[command(
+        after_help = "Examples:\n  pcluster node drain compute-7\n  pcluster node resume compute-7    take it back"
+    )]
     Drain(NodeName),
     /// Let a drained node take jobs again
     #[command(after_help = "Examples:\n  pcluster node resume compute-7")]
     Resume(NodeName),
     /// End a node now; its jobs are put back into the queue
-    #[command(after_help = "Examples:\n  pcluster node terminate compute-7\n  pcluster node drain compute-7        waits for its jobs instead")]
+    #[command(
+        after_help = "Examples:\n  pcluster node terminate compute-7\n  pcluster node drain compute-7        waits for its jobs instead"
+    )]
     Terminate(NodeName),
     /// Show a node's boot log, also of one that never came up
-    #[command(after_help = "Examples:\n  pcluster node log compute-6\n  pcluster node log compute-6 | tail")]
+    #[command(
+        after_help = "Examples:\n  pcluster node log compute-6\n  pcluster node log compute-6 | tail"
+    )]
     Log(NodeName),
 }
 

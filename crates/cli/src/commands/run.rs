@@ -1,10 +1,12 @@
 //! `run -- CMD`: one command on the cluster, as if here.
 //!
-//! Invariant: Ctrl-C cancels the job and waits for its end, so that nothing runs on unseen. The
-//! output file beside the work is removed after the last byte was written here.
-use super::logs::follow;
+//! Invariant: Ctrl-C cancels the job and waits for its end, so that nothing runs on unseen. Every
+//! byte of output is passed on: the head keeps only the end of it, so the file beside the work is
+//! read where it can be seen, and removed after its last byte was written here.
+use super::growing;
+use super::logs::Follower;
 use super::submit::{Prepared, prepare, send};
-use super::wait::say_bad_ends;
+use super::wait::{say_bad_ends, until_ended};
 use crate::cluster::{Global, head};
 use crate::failure::{Failure, Outcome};
 use crate::say;
@@ -15,8 +17,12 @@ use crate::submit::spec::Face;
 use clap::Args;
 use pcluster_api::client::Client;
 use pcluster_api::{CancelRequest, WaitResponse};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// A cancelled job that nobody watches is given so long before its file is removed.
+const END_WITHIN: Duration = Duration::from_secs(10);
 
 /// Run one command on the cluster as if it ran here
 #[derive(Debug, Args)]
@@ -95,9 +101,13 @@ async fn run_here(
         return Err(Failure::usage("run is for one command, not an array")
             .hint("pcluster submit --array 1-4 --wrap 'CMD'"));
     }
-    let own_file = args.job.output.is_none();
-    // A second attempt would repeat the first one's lines in a stream that nobody can take back.
-    request.spec.open_mode = pcluster_model::OpenMode::Append;
+    let own_file = request.spec.output.is_empty();
+    if own_file {
+        let key = request.key.as_deref().unwrap_or_default();
+        request.spec.output = output_file(&request.spec.work_dir, key);
+        // Emptied by a second attempt, the file would no longer be what was passed on.
+        request.spec.open_mode = pcluster_model::OpenMode::Append;
+    }
     let mut interrupts = Interrupts::listen()?;
     let client = head(global)?.client;
     let answer = send(&client, &request).await?;
@@ -106,14 +116,20 @@ async fn run_here(
         notes.iter().for_each(|note| say::line(format!("note: {note}")));
         say::line(format!("job {id}: {}", answer.estimate.start));
     }
-    let ended = watched(&client, &id, &mut interrupts).await;
-    let file = own_file.then(|| request.spec.output.replace("%j", &id));
+    let file = own_file.then(|| Path::new(&request.spec.work_dir).join(&request.spec.output));
+    let ended = watched(&client, &id, file.clone(), &mut interrupts).await;
+    if matches!(ended, Err(Failure::ClosedPipe)) {
+        // Nobody reads any more: as in a pipe here, the command ends. One that has ended by itself
+        // cannot be cancelled, and need not be.
+        let _ = client.cancel(&id, &CancelRequest::default()).await;
+        let _ = tokio::time::timeout(END_WITHIN, until_ended(&client, &id)).await;
+    }
+    if let (Some(file), Ok(_) | Err(Failure::ClosedPipe)) = (file, &ended) {
+        // Its bytes are on stdout already; a file that is not there needs no removing.
+        let _ = std::fs::remove_file(file);
+    }
     match ended {
         Ok(Some(ended)) => {
-            if let Some(file) = file {
-                // Its bytes are on stdout already; a file that is not there needs no removing.
-                let _ = std::fs::remove_file(Path::new(&request.spec.work_dir).join(file));
-            }
             say_bad_ends(&ended.rows);
             Ok(ended.code)
         }
@@ -122,13 +138,41 @@ async fn run_here(
             say::line(format!("hint: pcluster show {id}"));
             Ok(130)
         }
-        Err(Failure::ClosedPipe) => {
-            // Nobody reads any more: as in a pipe here, the command ends.
-            client.cancel(&id, &CancelRequest::default()).await?;
-            Err(Failure::ClosedPipe)
-        }
-        Err(failure) => Err(failure.fact("job", format!("{id} was submitted and may go on"))
+        Err(Failure::ClosedPipe) => Err(Failure::ClosedPipe),
+        Err(failure) => Err(failure
+            .fact("job", format!("{id} was submitted and may go on"))
             .hint(format!("pcluster logs -f {id}   pcluster cancel {id}"))),
+    }
+}
+
+/// A file for the stream, beside the work or at home. Its name comes from the request's key and not
+/// from the job's number: nothing of an earlier cluster can stand in it, and a repeated request
+/// finds the first one's.
+fn output_file(work_dir: &str, key: &str) -> String {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in key.bytes() {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    let name = format!(".pcluster-run-{hash:016x}.out");
+    let writable = rustix::fs::access(work_dir, rustix::fs::Access::WRITE_OK).is_ok();
+    match std::env::var("HOME") {
+        Ok(home) if !writable && home.starts_with('/') => format!("{home}/{name}"),
+        _ => name,
+    }
+}
+
+/// Passes the output on until the job has ended.
+async fn passed_on(
+    client: &Client,
+    id: &str,
+    file: Option<PathBuf>,
+) -> Result<WaitResponse, Failure> {
+    // Not looked for before the first byte: over NFS, a look that finds nothing is remembered.
+    let seen = || file.as_deref().is_some_and(growing::is_here);
+    match (Follower::new(client, id).until_ended(seen).await?, &file) {
+        (None, Some(file)) => growing::follow(client, id, file).await,
+        (Some(ended), _) => Ok(ended),
+        (None, None) => until_ended(client, id).await,
     }
 }
 
@@ -136,9 +180,10 @@ async fn run_here(
 async fn watched(
     client: &Client,
     id: &str,
+    file: Option<PathBuf>,
     interrupts: &mut Interrupts,
 ) -> Result<Option<WaitResponse>, Failure> {
-    let ending = follow(client, id);
+    let ending = passed_on(client, id, file);
     tokio::pin!(ending);
     let which = tokio::select! {
         ended = &mut ending => return ended.map(Some),

@@ -96,9 +96,8 @@ pub fn prepare(
     let options = merged(&words, given)?;
     let now = jiff::Zoned::now();
     let (spec, notes) = spec::build(&options.job, &script.name, args, facts, face, &now)?;
-    let variables: Vec<(Vec<u8>, Vec<u8>)> = std::env::vars_os()
-        .map(|(name, value)| (name.into_vec(), value.into_vec()))
-        .collect();
+    let variables: Vec<(Vec<u8>, Vec<u8>)> =
+        std::env::vars_os().map(|(name, value)| (name.into_vec(), value.into_vec())).collect();
     let environment = environment::records(&variables, options.job.export.as_deref())?;
     let base64 = base64::engine::general_purpose::STANDARD;
     let request = SubmitRequest {
@@ -191,8 +190,7 @@ async fn submit(
     let script = script_of(args)?;
     let rest: Vec<String> = args.script.iter().skip(1).cloned().collect();
     let slip = misplaced(&rest);
-    let Prepared { mut request, notes, wait } =
-        prepare(script, rest, given, facts, Face::Submit)?;
+    let Prepared { mut request, notes, wait } = prepare(script, rest, given, facts, Face::Submit)?;
     request.estimate_only = args.estimate;
     let is_array = request.spec.array.is_some();
     let head = head(global)?;

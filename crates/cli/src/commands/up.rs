@@ -9,9 +9,9 @@ use crate::failure::{Failure, Outcome, code};
 use crate::look::{Look, span_words};
 use crate::say;
 use clap::Args;
-use pcluster_api::StatusView;
-use pcluster_api::client::Client;
+use pcluster_api::client::{Client, ClientError};
 use pcluster_api::places::Places;
+use pcluster_api::{ProblemKind, StatusView};
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
@@ -62,13 +62,18 @@ pub async fn run(global: &Global, args: &UpArgs) -> Outcome {
     let loaded = config_file::load(&file)?;
     let name = config_file::config(&loaded)?.name.clone();
     if let Some(wanted) = global.cluster.as_ref().filter(|wanted| **wanted != name) {
-        return Err(Failure::usage(format!("{} is the cluster {name}, not {wanted}", file.display()))
-            .hint("--config FILE    names its file"));
+        return Err(Failure::usage(format!(
+            "{} is the cluster {name}, not {wanted}",
+            file.display()
+        ))
+        .hint("--config FILE    names its file"));
     }
     refuse_what_must_not_be_ignored(&loaded.parsed, &file)?;
     let places = here.places(&name)?;
-    if let Ok(status) = Client::new(&places.socket).status().await {
-        return already_up(global, &status, &file);
+    match Client::new(&places.socket).status().await {
+        Ok(status) => return already_up(global, &status, &file),
+        Err(error) if is_a_no(&error) => return Err(error.into()),
+        Err(_) => {}
     }
     say::talk(&pcluster_config::render_notes(&loaded.parsed.notes, false));
     let binary = find_head()?;
@@ -105,7 +110,8 @@ fn refuse_what_must_not_be_ignored(
             0 => file.display().to_string(),
             line => format!("{}:{line}", file.display()),
         };
-        failure = failure.fact(&place, if refusals.len() > 1 { refusal.message.as_str() } else { "" });
+        failure =
+            failure.fact(&place, if refusals.len() > 1 { refusal.message.as_str() } else { "" });
         failure = failure.hint(refusal.hint.clone());
     }
     Err(failure)
@@ -115,10 +121,13 @@ fn already_up(global: &Global, status: &StatusView, file: &Path) -> Outcome {
     let same = Path::new(&status.config_file) == file
         || std::fs::canonicalize(&status.config_file).ok() == std::fs::canonicalize(file).ok();
     if !same {
-        return Err(Failure::refused(format!("a cluster called {} runs here already", status.cluster))
-            .fact("its file", status.config_file.clone())
-            .fact("this file", file.display().to_string())
-            .hint("give this one a name of its own, as its first line:  name = \"…\""));
+        return Err(Failure::refused(format!(
+            "a cluster called {} runs here already",
+            status.cluster
+        ))
+        .fact("its file", status.config_file.clone())
+        .fact("this file", file.display().to_string())
+        .hint("give this one a name of its own, as its first line:  name = \"…\""));
     }
     if global.json {
         say::json(status)?;
@@ -130,7 +139,10 @@ fn already_up(global: &Global, status: &StatusView, file: &Path) -> Outcome {
     let changed = changed.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
     let changed_ms = changed.and_then(|age| i64::try_from(age.as_millis()).ok()).unwrap_or(0);
     if changed_ms > status.started_at_ms {
-        say::line(format!("note: {} was changed since; it counts from the next start on", file.display()));
+        say::line(format!(
+            "note: {} was changed since; it counts from the next start on",
+            file.display()
+        ));
         say::line("hint: pcluster down, then pcluster up");
     } else {
         say::line("hint: pcluster status   pcluster queue");
@@ -203,25 +215,30 @@ async fn until_it_answers(
     let began = Instant::now();
     let (mut said, mut overtaken) = (false, false);
     loop {
-        if let Ok(status) = client.status().await {
+        match client.status().await {
             // A head that was faster than ours answers for the same state: that is no failure.
-            return Ok(status);
+            Ok(status) => return Ok(status),
+            Err(error) if is_a_no(&error) => {
+                end(child);
+                return Err(Failure::from(error).hint("the head that was started has been ended"));
+            }
+            Err(_) => {}
         }
         let ended = if overtaken { None } else { child.try_wait().ok().flatten() };
         if ended.is_some() && last_words(log, log_start).contains(OVERTAKEN) {
             // Another `up` was faster; its head answers soon.
             overtaken = true;
         } else if let Some(end) = ended {
-            let how = end.code().map_or_else(|| end.to_string(), |code| format!("exit code {code}"));
+            let how =
+                end.code().map_or_else(|| end.to_string(), |code| format!("exit code {code}"));
             let failure = Failure::refused(format!("the head ended at once ({how})"));
             return Err(with_log(failure, places, log, log_start));
         }
         if began.elapsed() > ANSWERS_WITHIN {
-            // Nothing half started stays behind.
-            let _ = child.kill();
-            let _ = child.wait();
+            end(child);
             let failure = Failure::timeout(format!(
-                "the head does not answer within {} s, and was ended", ANSWERS_WITHIN.as_secs()
+                "the head does not answer within {} s, and was ended",
+                ANSWERS_WITHIN.as_secs()
             ));
             return Err(with_log(failure, places, log, log_start));
         }
@@ -233,13 +250,38 @@ async fn until_it_answers(
     }
 }
 
+/// The head is there and will not have us; waiting changes nothing.
+fn is_a_no(error: &ClientError) -> bool {
+    matches!(error, ClientError::Problem(problem) if problem.kind != ProblemKind::Unavailable)
+        || matches!(error, ClientError::Unreadable(_))
+}
+
+/// Nothing half started stays behind.
+fn end(child: &mut Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// A line of the log without its machinery: `ERROR the head ends: disk full`.
+fn plain(line: &str) -> String {
+    let Ok(record) = serde_json::from_str::<serde_json::Value>(line) else {
+        return line.to_owned();
+    };
+    let field = |name: &str| record.get(name).and_then(|value| value.as_str());
+    match (field("level"), field("message"), field("error")) {
+        (Some(level), Some(message), Some(error)) => format!("{level} {message}: {error}"),
+        (Some(level), Some(message), None) => format!("{level} {message}"),
+        _ => line.to_owned(),
+    }
+}
+
 /// The failure with what the head last said.
 fn with_log(failure: Failure, places: &Places, log: &mut File, from: u64) -> Failure {
     let text = last_words(log, from);
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let mut failure = failure.fact("log", places.log.display().to_string());
     for line in &lines[lines.len().saturating_sub(LAST_LINES)..] {
-        failure = failure.fact("", *line);
+        failure = failure.fact("", plain(line));
     }
     failure
 }
@@ -256,8 +298,10 @@ fn last_words(log: &mut File, from: u64) -> String {
 }
 
 fn say_up(status: &StatusView, places: &Places) {
-    say::line(format!("{} is up: {} nodes, at most {}; none runs while there is no work",
-        status.cluster, status.provider, status.nodes_max));
+    say::line(format!(
+        "{} is up: {} nodes, at most {}; none runs while there is no work",
+        status.cluster, status.provider, status.nodes_max
+    ));
     let rows = [
         ("file", status.config_file.clone()),
         ("state", status.state_dir.clone()),
@@ -266,6 +310,9 @@ fn say_up(status: &StatusView, places: &Places) {
     let rows: Vec<(String, String)> = rows.map(|(label, text)| (label.to_owned(), text)).to_vec();
     say::talk(&crate::text::facts(&rows, 8, Look::here().width));
     status.notes.iter().for_each(|note| say::line(format!("note: {note}")));
-    status.attention.iter().for_each(|(label, text)| say::line(format!("warning: {label}: {text}")));
+    status
+        .attention
+        .iter()
+        .for_each(|(label, text)| say::line(format!("warning: {label}: {text}")));
     say::line("hint: pcluster run -- hostname   pcluster submit job.sh   pcluster queue");
 }

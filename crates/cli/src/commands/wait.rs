@@ -94,7 +94,8 @@ pub async fn until_ended(client: &Client, id: &str) -> Result<WaitResponse, Fail
 
 /// Says how jobs ended that did not end by themselves with 0; a code alone explains little.
 pub fn say_bad_ends(rows: &[JobView]) {
-    let bad = |row: &&JobView| row.outcome.as_ref().is_some_and(|outcome| outcome.word != "completed");
+    let bad =
+        |row: &&JobView| row.outcome.as_ref().is_some_and(|outcome| outcome.word != "completed");
     for row in rows.iter().filter(bad).take(10) {
         say::line(format!("job {}: {}", row.id, outcome_words(row)));
     }

@@ -2,9 +2,7 @@
 use super::Page;
 use super::queue::outcome_words;
 use crate::look::{Look, elapsed};
-use crate::text::{
-    Column, clean, counted, cut, label_line, money, size_short, table, thousands,
-};
+use crate::text::{Column, clean, counted, cut, label_line, money, size_short, table, thousands};
 use pcluster_api::{CostBuckets, CostView, HistoryList};
 
 /// Said once under every sum: what a list price does not hold.
@@ -100,7 +98,8 @@ pub fn cost(view: &CostView, heading: &'static str, waste: bool, look: &Look) ->
     let mut out = format!("cluster {}, {days}, list prices, USD\n", clean(&view.cluster));
     let rooms = format!(
         "{} free room on busy nodes, {} empty nodes",
-        a.say(b.idle_busy_micro_usd), a.say(b.idle_empty_micro_usd)
+        a.say(b.idle_busy_micro_usd),
+        a.say(b.idle_empty_micro_usd)
     );
     let rows = [
         ("jobs", b.job_micro_usd, counted(view.jobs, "job")),
@@ -116,7 +115,9 @@ pub fn cost(view: &CostView, heading: &'static str, waste: bool, look: &Look) ->
         let free = budget - view.nodes_micro_usd - view.committed_micro_usd;
         let words = format!(
             "of {}; {} more committed, {} free",
-            money(budget), a.say(view.committed_micro_usd), money(free.max(0))
+            money(budget),
+            a.say(view.committed_micro_usd),
+            money(free.max(0))
         );
         out.push_str(&a.line("total", view.nodes_micro_usd, "", &words));
     }
@@ -142,13 +143,17 @@ pub fn cost(view: &CostView, heading: &'static str, waste: bool, look: &Look) ->
 fn wasted(view: &CostView, a: Amounts) -> String {
     let b = &view.buckets;
     let rows = [
-        (b.idle_busy_micro_usd, "free room on busy nodes: ask for what jobs use (pcluster history)"),
+        (
+            b.idle_busy_micro_usd,
+            "free room on busy nodes: ask for what jobs use (pcluster history)",
+        ),
         (b.idle_empty_micro_usd, "empty nodes: a shorter idle_timeout"),
         (b.boot_micro_usd, "booting: a longer idle_timeout, or a smaller image"),
         (b.drain_micro_usd, "draining: nodes that finish their last jobs"),
     ];
     let sum: i64 = rows.iter().map(|(amount, _)| amount).sum();
-    let mut out = format!("\nnot used by jobs: {} ({})\n", a.say(sum), percent(sum, view.nodes_micro_usd));
+    let mut out =
+        format!("\nnot used by jobs: {} ({})\n", a.say(sum), percent(sum, view.nodes_micro_usd));
     for (amount, words) in rows.iter().filter(|(amount, _)| *amount > 0) {
         out.push_str(&format!("  {:>9}  {words}\n", a.say(*amount)));
     }

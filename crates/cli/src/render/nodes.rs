@@ -100,7 +100,11 @@ fn columns(any_gpus: bool) -> Vec<Column> {
     if any_gpus {
         columns.push(Column::left("GPU"));
     }
-    columns.extend([Column::left("$/H").at_least(4), Column::left("SINCE").at_least(5), Column::left("NOW")]);
+    columns.extend([
+        Column::left("$/H").at_least(4),
+        Column::left("SINCE").at_least(5),
+        Column::left("NOW"),
+    ]);
     columns
 }
 
@@ -166,7 +170,10 @@ pub fn node(detail: &NodeDetail, look: &Look) -> String {
     let how = if node.spot { "spot" } else { "demand" };
     let mut out = format!(
         "{}  {}  {}  {how}  pool {}\n",
-        clean(&node.name), clean(&node.state), clean(&node.shape), clean(&node.pool)
+        clean(&node.name),
+        clean(&node.state),
+        clean(&node.shape),
+        clean(&node.pool)
     );
     let mut said: Vec<(String, String)> = Vec::new();
     let mut say = |label: &str, text: String| {
@@ -178,17 +185,25 @@ pub fn node(detail: &NodeDetail, look: &Look) -> String {
     say("instance", node.instance.clone().unwrap_or_default());
     say("image", node.image.clone());
     if is_there(node) {
-        let memory = format!("{} of {}", size_short(node.memory_used_bytes), size_short(node.memory_bytes));
+        let memory =
+            format!("{} of {}", size_short(node.memory_used_bytes), size_short(node.memory_bytes));
         say("used", format!("{} of {} CPUs, {memory}", node.cpus_used, node.cpus));
     }
     say("jobs", node.jobs.join(", "));
-    let rate = node.price_per_hour_micro_usd.map_or("no known price".to_owned(), |p| format!("{}/h", hourly(p)));
+    let rate = node
+        .price_per_hour_micro_usd
+        .map_or("no known price".to_owned(), |p| format!("{}/h", hourly(p)));
     say("cost", format!("{} so far, {rate}", money(node.cost_micro_usd)));
     said.extend(detail.facts.iter().cloned());
     out.push_str(&facts(&said, 10, look.width));
     out.push_str(&timeline(&detail.timeline, look));
     if !detail.log.is_empty() {
-        out.push_str(&label_line("log", &format!("pcluster node log {}", node.name), 10, look.width));
+        out.push_str(&label_line(
+            "log",
+            &format!("pcluster node log {}", node.name),
+            10,
+            look.width,
+        ));
     }
     out
 }

@@ -19,7 +19,8 @@ pub fn sorted(jobs: &[JobView]) -> Vec<&JobView> {
     rows.sort_by_key(|job| {
         // Unknown starts come after known ones.
         let start = job.expected_start_ms.unwrap_or(i64::MAX);
-        let by_start = if matches!(job.state, JobState::Starting | JobState::Queued) { start } else { 0 };
+        let by_start =
+            if matches!(job.state, JobState::Starting | JobState::Queued) { start } else { 0 };
         (rank(job), by_start, job.job, job.task)
     });
     rows
@@ -44,6 +45,9 @@ pub fn outcome_words(job: &JobView) -> String {
     let Some(outcome) = &job.outcome else { return "finished".to_owned() };
     let word = outcome.word.replace('_', " ");
     let detail = match (outcome.word.as_str(), outcome.signal, outcome.exit_code) {
+        ("completed", _, _) => String::new(),
+        // It says the word itself: `cancelled by ana`.
+        _ if outcome.detail.starts_with(&word) => return outcome.detail.clone(),
         ("failed", Some(signal), _) => format!("signal {signal}"),
         ("failed", None, Some(code)) => format!("exit {code}"),
         _ => outcome.detail.clone(),
@@ -54,7 +58,9 @@ pub fn outcome_words(job: &JobView) -> String {
 /// Cells whose parts stand under each other: every row's part in its own width.
 fn parts_under_each_other(rows: &[Vec<String>], sides: &[Side]) -> Vec<String> {
     let widths: Vec<usize> = (0..sides.len())
-        .map(|at| rows.iter().map(|row| row.get(at).map_or(0, |part| width_of(part))).max().unwrap_or(0))
+        .map(|at| {
+            rows.iter().map(|row| row.get(at).map_or(0, |part| width_of(part))).max().unwrap_or(0)
+        })
         .collect();
     let cell = |row: &Vec<String>| -> String {
         let parts = row.iter().zip(&widths).zip(sides);
@@ -87,8 +93,7 @@ fn times(jobs: &[&JobView]) -> Vec<String> {
     let mut rows: Vec<Vec<String>> = jobs.iter().map(row).collect();
     // The heading `TIME / LIMIT` has its slash where the cells have theirs.
     rows.push(vec!["TIME ".to_owned(), " / ".to_owned(), String::new()]);
-    let mut cells =
-        parts_under_each_other(&rows, &[Side::Right, Side::Left, Side::Left]);
+    let mut cells = parts_under_each_other(&rows, &[Side::Right, Side::Left, Side::Left]);
     cells.pop();
     cells
 }
@@ -125,7 +130,8 @@ pub fn queue(list: &JobList, all: bool, look: &Look) -> Page {
         (false, false) => (14, 16),
         (false, true) => (12, 10),
     };
-    let mut columns = vec![Column::left("JOB").at_most(id_width).at_least(if wide { 0 } else { 4 })];
+    let mut columns =
+        vec![Column::left("JOB").at_most(id_width).at_least(if wide { 0 } else { 4 })];
     if all {
         columns.push(Column::left("USER").at_most(if wide { 16 } else { 8 }));
     }

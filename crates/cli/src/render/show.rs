@@ -14,13 +14,15 @@ fn state(job: &JobView, look: &Look) -> String {
     match job.state {
         JobState::Finished => outcome_words(job),
         JobState::Running | JobState::Ending => {
-            format!("{} on {}, {time} of {limit}", state_word(job.state), job.node_names.join(", "))
+            let limit = if limit == "-" { String::new() } else { format!(" of {limit}") };
+            format!("{} on {}, {time}{limit}", state_word(job.state), job.node_names.join(", "))
         }
         JobState::Starting | JobState::Queued | JobState::Held => {
             let reason = job.reason.as_ref().map(|reason| reason.short.clone()).unwrap_or_default();
             let start = job.expected_start_ms.map(|at| format!("about {}", look.clock(at)));
             let parts = [Some(state_word(job.state).to_owned()), Some(reason), start];
-            let parts: Vec<String> = parts.into_iter().flatten().filter(|p| !p.is_empty()).collect();
+            let parts: Vec<String> =
+                parts.into_iter().flatten().filter(|p| !p.is_empty()).collect();
             parts.join(", ")
         }
     }
@@ -84,7 +86,10 @@ fn tasks(rows: &[JobView], look: &Look) -> String {
     let wide = shown.iter().map(|(id, _)| id.chars().count() + 1).max().unwrap_or(0);
     out.push_str(&facts(&shown, wide.max(LABELS), look.width));
     if rows.len() > MOST_ROWS {
-        out.push_str(&format!("  and {} more: pcluster queue -t all --json\n", rows.len() - MOST_ROWS));
+        out.push_str(&format!(
+            "  and {} more: pcluster queue -t all --json\n",
+            rows.len() - MOST_ROWS
+        ));
     }
     out
 }

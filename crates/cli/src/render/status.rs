@@ -1,6 +1,6 @@
 //! `status`: one screen of truth; and the last words of `down`.
 use crate::look::{Look, span_words};
-use crate::text::{clean, facts, hourly, money, size_words, thousands};
+use crate::text::{clean, counted, facts, hourly, money, size_words, thousands};
 use pcluster_api::{DownView, StatusView};
 
 const LABELS: usize = 10;
@@ -18,8 +18,12 @@ fn ms_since(from_ms: i64, now_ms: i64) -> u64 {
 }
 
 fn money_words(view: &StatusView, look: &Look) -> String {
-    let now = format!("now {}/h; {} {}", hourly(view.price_per_hour_micro_usd),
-        look.month(view.now_ms), money(view.month_micro_usd));
+    let now = format!(
+        "now {}/h; {} {}",
+        hourly(view.price_per_hour_micro_usd),
+        look.month(view.now_ms),
+        money(view.month_micro_usd)
+    );
     match view.budget_micro_usd {
         Some(budget) if budget > 0 => {
             let (spent, budget_exact) = (i128::from(view.month_micro_usd), i128::from(budget));
@@ -41,6 +45,17 @@ fn nodes_words(view: &StatusView) -> String {
     words
 }
 
+fn listed_words(view: &StatusView) -> String {
+    let Some(at) = view.listed_at_ms else { return "not asked yet".to_owned() };
+    format!(
+        "{} there, {} known here, {} unknown; checked {} ago",
+        counted(view.instances_listed.into(), "instance"),
+        view.instances_listed.saturating_sub(view.instances_unknown),
+        view.instances_unknown,
+        span_words(ms_since(at, view.now_ms))
+    )
+}
+
 /// The page of `status`.
 #[must_use]
 pub fn status(view: &StatusView, look: &Look) -> String {
@@ -51,35 +66,39 @@ pub fn status(view: &StatusView, look: &Look) -> String {
     };
     let mut out = format!(
         "{}  {}  up {}  pcluster {}{phase}\n",
-        clean(&view.cluster), clean(&view.provider),
-        span_words(ms_since(view.started_at_ms, view.now_ms)), clean(&view.version)
+        clean(&view.cluster),
+        clean(&view.provider),
+        span_words(ms_since(view.started_at_ms, view.now_ms)),
+        clean(&view.version)
     );
-    let known = view.instances_listed.saturating_sub(view.instances_unknown);
-    let listed = match view.listed_at_ms {
-        Some(at) => format!(
-            "{} there, {known} known here, {} unknown; checked {} ago",
-            if view.instances_listed == 1 { "1 instance".to_owned() }
-            else { format!("{} instances", view.instances_listed) },
-            view.instances_unknown, span_words(ms_since(at, view.now_ms))
-        ),
-        None => "not asked yet".to_owned(),
-    };
     let provider = provider_name(&view.provider);
     let rows = [
         ("config", view.config_file.clone()),
-        ("head", format!(
-            "{}   pid {}, CPU {} %, {}, {} of disk free",
-            view.node_address, view.pid, view.cpu_percent,
-            size_words(view.memory_bytes), size_words(view.disk_free_bytes)
-        )),
-        ("jobs", format!(
-            "{} running, {} starting, {} waiting, {} held; {} done this month",
-            view.jobs_running, view.jobs_starting, view.jobs_queued, view.jobs_held,
-            thousands(view.jobs_done_this_month)
-        )),
+        (
+            "head",
+            format!(
+                "{}   pid {}, CPU {} %, {}, {} of disk free",
+                view.node_address,
+                view.pid,
+                view.cpu_percent,
+                size_words(view.memory_bytes),
+                size_words(view.disk_free_bytes)
+            ),
+        ),
+        (
+            "jobs",
+            format!(
+                "{} running, {} starting, {} waiting, {} held; {} done this month",
+                view.jobs_running,
+                view.jobs_starting,
+                view.jobs_queued,
+                view.jobs_held,
+                thousands(view.jobs_done_this_month)
+            ),
+        ),
         ("nodes", nodes_words(view)),
         ("money", money_words(view, look)),
-        (provider.as_str(), listed),
+        (provider.as_str(), listed_words(view)),
         ("state", view.state_dir.clone()),
     ];
     let rows: Vec<(String, String)> =
@@ -103,7 +122,7 @@ pub fn status(view: &StatusView, look: &Look) -> String {
 pub fn down_begins(view: &DownView, now: bool, look: &Look) -> String {
     let mut out = String::new();
     if view.running > 0 && !now {
-        let jobs = if view.running == 1 { "1 running job".to_owned() } else { format!("{} running jobs", view.running) };
+        let jobs = counted(view.running, "running job");
         let last = match view.last_end_ms {
             Some(at) => format!("the last ends by {}", look.clock(at)),
             None => "no time limit says when they end".to_owned(),
@@ -111,7 +130,11 @@ pub fn down_begins(view: &DownView, now: bool, look: &Look) -> String {
         out.push_str(&format!("waits for {jobs}, {last}   (--now cancels them)\n"));
     }
     if view.waiting > 0 {
-        let jobs = if view.waiting == 1 { "1 waiting job stays".to_owned() } else { format!("{} waiting jobs stay", view.waiting) };
+        let jobs = if view.waiting == 1 {
+            "1 waiting job stays".to_owned()
+        } else {
+            format!("{} waiting jobs stay", view.waiting)
+        };
         out.push_str(&format!("{jobs} in the queue for the next `pcluster up`\n"));
     }
     out
@@ -124,7 +147,10 @@ pub fn down_ends(view: &DownView, cluster: &str) -> String {
     let mut out = if view.nodes_left == 0 && view.instances_left == 0 {
         format!("nodes      0 left: {list}\n")
     } else {
-        format!("nodes      {} left, {} in the provider's own list\n", view.nodes_left, view.instances_left)
+        format!(
+            "nodes      {} left, {} in the provider's own list\n",
+            view.nodes_left, view.instances_left
+        )
     };
     out.push_str(&format!("head       of {} has stopped\n", clean(cluster)));
     out.push_str("kept       the queue, the history and the bill\n");

@@ -59,7 +59,9 @@ fn ends(view: &EstimateView, name: &str, look: &Look) -> String {
             format!("unknown: no run of {name} yet; the limit ends it at {}", look.clock(at))
         }
         (1, Some(at)) => format!("about {}, from your last run of {name}", look.clock(at)),
-        (runs, Some(at)) => format!("about {}, from your last {runs} runs of {name}", look.clock(at)),
+        (runs, Some(at)) => {
+            format!("about {}, from your last {runs} runs of {name}", look.clock(at))
+        }
         (_, None) => String::new(),
     }
 }
@@ -67,7 +69,9 @@ fn ends(view: &EstimateView, name: &str, look: &Look) -> String {
 fn costs(view: &EstimateView) -> String {
     let mut parts = Vec::new();
     match (view.cost_micro_usd, view.cost_at_most_micro_usd, view.price_per_hour_micro_usd) {
-        (Some(about), Some(most), _) => parts.push(format!("about {}; at most {}", money(about), money(most))),
+        (Some(about), Some(most), _) => {
+            parts.push(format!("about {}; at most {}", money(about), money(most)))
+        }
         (Some(about), None, _) => parts.push(format!("about {}", money(about))),
         (None, Some(most), Some(price)) => {
             parts.push(format!("{} an hour; at most {}", hourly(price), money(most)));

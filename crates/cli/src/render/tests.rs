@@ -32,7 +32,10 @@ fn golden(name: &str, page: impl Fn(&Look) -> String) {
             std::fs::write(&file, &text).unwrap();
         }
         let kept = std::fs::read_to_string(&file).unwrap_or_default();
-        assert_eq!(text, kept, "{name} at {width} columns; UPDATE=1 cargo test -p pcluster keeps it");
+        assert_eq!(
+            text, kept,
+            "{name} at {width} columns; UPDATE=1 cargo test -p pcluster keeps it"
+        );
     }
 }
 
@@ -93,7 +96,8 @@ fn limited(mut job: JobView, hours: u64) -> JobView {
 
 fn the_queue() -> JobList {
     use JobState::{Held, Queued, Running, Starting};
-    let mut rest = waits(job("41_[5-12]", "call", Queued, 8, 16), "throttle", "2 at once", Some(29));
+    let mut rest =
+        waits(job("41_[5-12]", "call", Queued, 8, 16), "throttle", "2 at once", Some(29));
     rest.count = 8;
     JobList {
         schema: "pcluster.queue/1".into(),
@@ -101,9 +105,20 @@ fn the_queue() -> JobList {
         // Not in the order of the page.
         jobs: vec![
             limited(waits(job("45", "train", Held, 8, 24), "held", "held by you", None), 12),
-            limited(waits(job("43", "joint", Queued, 4, 8), "dependency", "after 41", Some(150)), 1),
+            limited(
+                waits(job("43", "joint", Queued, 4, 8), "dependency", "after 41", Some(150)),
+                1,
+            ),
             rest,
-            limited(waits(job("44", "assembly", Queued, 32, 240), "no_capacity", "no capacity", Some(4)), 24),
+            limited(
+                waits(
+                    job("44", "assembly", Queued, 32, 240),
+                    "no_capacity",
+                    "no capacity",
+                    Some(4),
+                ),
+                24,
+            ),
             waits(job("42", "align", Starting, 8, 16), "node_boots", "node boots", Some(1)),
             runs(job("41_4", "call", Running, 8, 16), 77, 3_000, "compute-8"),
             runs(job("41_3", "call", Running, 8, 16), 130, 9_000, "compute-7"),
@@ -122,7 +137,8 @@ fn queue_of_one_person() {
 #[test]
 fn queue_of_everybody_and_what_has_ended() {
     let mut list = the_queue();
-    let mut failed = runs(job("39", "fold \u{1b}[31mred\u{202e}", JobState::Finished, 4, 8), 9, 0, "n-1");
+    let mut failed =
+        runs(job("39", "fold \u{1b}[31mred\u{202e}", JobState::Finished, 4, 8), 9, 0, "n-1");
     failed.user = "bo".into();
     failed.ended_at_ms = Some(NOW - 5 * MIN);
     failed.cost_micro_usd = None;
@@ -136,7 +152,12 @@ fn queue_of_everybody_and_what_has_ended() {
     });
     list.jobs.push(failed);
     let long = "an account of everything that has to be true before this job may start".to_owned();
-    list.jobs.push(waits(job("46", &"long-name".repeat(9), JobState::Queued, 1, 0), "x", &long, None));
+    list.jobs.push(waits(
+        job("46", &"long-name".repeat(9), JobState::Queued, 1, 0),
+        "x",
+        &long,
+        None,
+    ));
     (list.others, list.other_users) = (0, 0);
     golden("queue-all", |look| both(queue::queue(&list, true, look)));
 }
@@ -180,8 +201,11 @@ fn why_a_job_waits_for_money_in_a_long_sentence() {
         "job 46 (fold) waits for money: budget of user bo, November",
         &[
             ("spent", "$49.10 of $50.00; running work may still take $0.84"),
-            ("needs", "up to $0.72 for the two hours that its limit allows it, and the budget of this \
-                       month is used up but for $0.06; it is counted anew on 1 Dec 2026 00:00 CET"),
+            (
+                "needs",
+                "up to $0.72 for the two hours that its limit allows it, and the budget of this \
+                       month is used up but for $0.06; it is counted anew on 1 Dec 2026 00:00 CET",
+            ),
         ],
         &["--time 10m would fit", "or an admin:  pcluster budget bo +50"],
         &[],
@@ -226,17 +250,37 @@ fn the_nodes() -> NodeList {
         schema: "pcluster.nodes/1".into(),
         now_ms: NOW,
         nodes: vec![
-            NodeView { cpus_used: 12, memory_used_bytes: 24 * GIB, jobs: jobs(&["40", "41_3"]),
-                ..node("compute-7", "busy", 19) },
-            NodeView { cpus_used: 8, memory_used_bytes: 16 * GIB, jobs: jobs(&["41_4"]),
-                ..node("compute-8", "busy", 4) },
-            NodeView { phase: Some("agent".into()), phase_since_ms: Some(NOW - 48_000),
-                ..node("compute-9", "booting", 1) },
-            NodeView { cpus: 8, gpus: 1, shape: "g5.2xlarge".into(), spot: false,
-                price_per_hour_micro_usd: Some(1_210_000), stops_at_ms: Some(NOW + 12_000),
-                ..node("gpu-3", "idle", 58) },
-            NodeView { why: Some("no progress for 3 min in \"mount /shared\"".into()),
-                gone_at_ms: Some(NOW - 1_070_000), ..node("compute-6", "failed", 22) },
+            NodeView {
+                cpus_used: 12,
+                memory_used_bytes: 24 * GIB,
+                jobs: jobs(&["40", "41_3"]),
+                ..node("compute-7", "busy", 19)
+            },
+            NodeView {
+                cpus_used: 8,
+                memory_used_bytes: 16 * GIB,
+                jobs: jobs(&["41_4"]),
+                ..node("compute-8", "busy", 4)
+            },
+            NodeView {
+                phase: Some("agent".into()),
+                phase_since_ms: Some(NOW - 48_000),
+                ..node("compute-9", "booting", 1)
+            },
+            NodeView {
+                cpus: 8,
+                gpus: 1,
+                shape: "g5.2xlarge".into(),
+                spot: false,
+                price_per_hour_micro_usd: Some(1_210_000),
+                stops_at_ms: Some(NOW + 12_000),
+                ..node("gpu-3", "idle", 58)
+            },
+            NodeView {
+                why: Some("no progress for 3 min in \"mount /shared\"".into()),
+                gone_at_ms: Some(NOW - 1_070_000),
+                ..node("compute-6", "failed", 22)
+            },
         ],
         price_per_hour_micro_usd: 2_020_000,
         unknown_prices: 0,
@@ -269,8 +313,13 @@ fn nodes_when_there_is_no_work() {
 fn one_node_with_its_boot() {
     let start = NOW - 190_000;
     let moments = [
-        (0, "launch asked"), (2, "accepted by EC2"), (41, "kernel"), (106, "agent"),
-        (107, "registered"), (112, "/shared checked"), (113, "first job (41_4)"),
+        (0, "launch asked"),
+        (2, "accepted by EC2"),
+        (41, "kernel"),
+        (106, "agent"),
+        (107, "registered"),
+        (112, "/shared checked"),
+        (113, "first job (41_4)"),
     ];
     let detail = NodeDetail {
         schema: "pcluster.node/1".into(),
@@ -336,18 +385,22 @@ fn cost_that_no_job_used() {
 fn cost_of_a_first_hour_is_shown_to_the_cent_and_below() {
     let mut view = the_cost();
     view.since_ms = NOW - 40 * MIN;
-    view.buckets = CostBuckets { job_micro_usd: 300, boot_micro_usd: 120, ..CostBuckets::default() };
+    view.buckets =
+        CostBuckets { job_micro_usd: 300, boot_micro_usd: 120, ..CostBuckets::default() };
     (view.nodes_micro_usd, view.provider_micro_usd) = (420, Some(419));
-    (view.budget_micro_usd, view.jobs, view.boots, view.spans, view.open_spans) = (None, 1, 1, 1, 1);
+    (view.budget_micro_usd, view.jobs, view.boots, view.spans, view.open_spans) =
+        (None, 1, 1, 1, 1);
     view.by.truncate(1);
-    view.by[0] = CostRow { cpu_hours_milli: 12, cost_micro_usd: 300, jobs: 1, ..view.by[0].clone() };
+    view.by[0] =
+        CostRow { cpu_hours_milli: 12, cost_micro_usd: 300, jobs: 1, ..view.by[0].clone() };
     golden("cost-first-hour", |look| both(money::cost(&view, "USER", false, look)));
 }
 
 #[test]
 fn history_newest_first() {
     let entry = |id: &str, word: &str, code: Option<i32>, cpu_ms, rss| {
-        let mut ended = runs(job(id, "align", JobState::Finished, 8, 16), 1800, 90_000, "compute-7");
+        let mut ended =
+            runs(job(id, "align", JobState::Finished, 8, 16), 1800, 90_000, "compute-7");
         ended.ended_at_ms = Some(NOW - 90 * MIN);
         ended.outcome = Some(OutcomeView {
             word: word.into(),
@@ -404,8 +457,14 @@ fn the_status() -> StatusView {
         instances_unknown: 0,
         listed_at_ms: Some(NOW - 8000),
         attention: vec![
-            ("highmem".into(), "no r6i.8xlarge capacity since 14:15; job 44 waits; next try 14:24".into()),
-            ("compute-6".into(), "did not boot: /shared did not mount (pcluster node log compute-6)".into()),
+            (
+                "highmem".into(),
+                "no r6i.8xlarge capacity since 14:15; job 44 waits; next try 14:24".into(),
+            ),
+            (
+                "compute-6".into(),
+                "did not boot: /shared did not mount (pcluster node log compute-6)".into(),
+            ),
             ("bo".into(), "98 % of the November budget is used; 19 jobs wait for it".into()),
         ],
         notes: vec![],
@@ -443,7 +502,11 @@ fn down_from_its_first_word_to_its_proof() {
         last_end_ms: Some(NOW + 118 * MIN),
     };
     golden("down", |look| {
-        format!("{}...\n{}", status::down_begins(&view, false, look), status::down_ends(&view, "genomics"))
+        format!(
+            "{}...\n{}",
+            status::down_begins(&view, false, look),
+            status::down_ends(&view, "genomics")
+        )
     });
 }
 

@@ -115,7 +115,9 @@ fn refusal(error: &clap::Error, mark: &str, place: &str, line: &str) -> Failure 
             format!("`{option}` is not an option of {mark}")
         }
         ErrorKind::UnknownArgument => format!("unknown {mark} option `{option}`"),
-        ErrorKind::InvalidValue if context(error, ContextKind::InvalidValue).is_none_or(|v| v.is_empty()) => {
+        ErrorKind::InvalidValue
+            if context(error, ContextKind::InvalidValue).is_none_or(|v| v.is_empty()) =>
+        {
             format!("{mark} option `{option}` needs a value")
         }
         _ => {
@@ -216,9 +218,11 @@ mod tests {
     fn a_wrong_number_is_refused_with_its_line() {
         let found = directives("#!/bin/sh\n#SBATCH -c four\n", "job.sh").unwrap();
         let failure = words_in_order(&found, "job.sh").unwrap_err();
-        assert!(failure.render(80).starts_with(
-            "error: `four` is not a value of #SBATCH option `--cpus-per-task`\n"
-        ));
+        assert!(
+            failure
+                .render(80)
+                .starts_with("error: `four` is not a value of #SBATCH option `--cpus-per-task`\n")
+        );
     }
 
     #[test]

@@ -26,10 +26,7 @@ fn is_name(name: &[u8]) -> bool {
 ///
 /// # Errors
 /// A word of `export` that is none of these, and more than 1 MB, with the largest names.
-pub fn records(
-    variables: &[(Vec<u8>, Vec<u8>)],
-    export: Option<&str>,
-) -> Result<Vec<u8>, Failure> {
+pub fn records(variables: &[(Vec<u8>, Vec<u8>)], export: Option<&str>) -> Result<Vec<u8>, Failure> {
     let mut chosen: Vec<(&[u8], &[u8])> = Vec::new();
     let words: Vec<&str> = export.unwrap_or("ALL").split(',').map(str::trim).collect();
     let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
@@ -92,7 +89,10 @@ fn too_large(chosen: &mut [(&[u8], &[u8])], bytes: usize) -> Failure {
         .map(|(name, value)| format!("{} {}", String::from_utf8_lossy(name), size(value.len())))
         .collect();
     Failure::refused("the environment is larger than a job may take along")
-        .fact("size", format!("{} bytes; at most {}", thousands(bytes as u64), size(MAX_ENVIRONMENT_BYTES)))
+        .fact(
+            "size",
+            format!("{} bytes; at most {}", thousands(bytes as u64), size(MAX_ENVIRONMENT_BYTES)),
+        )
         .fact("largest", largest.join(", "))
         .hint("unset what the job does not need, or name what it needs:  --export PATH,HOME,…")
 }

@@ -49,8 +49,13 @@ pub struct JobOptions {
     #[arg(short = 't', long, value_name = "TIME", overrides_with = "time")]
     pub time: Option<String>,
     /// Pools in order of preference (default: the cluster's default pool)
-    #[arg(short = 'p', long = "partition", visible_alias = "pool", value_name = "POOL,…",
-        overrides_with = "partition")]
+    #[arg(
+        short = 'p',
+        long = "partition",
+        visible_alias = "pool",
+        value_name = "POOL,…",
+        overrides_with = "partition"
+    )]
     pub partition: Option<String>,
     /// The node is for this job alone
     #[arg(long, value_name = "user", num_args = 0..=1, require_equals = true,
@@ -60,12 +65,22 @@ pub struct JobOptions {
     #[arg(long, value_name = "NAME", overrides_with = "image")]
     pub image: Option<String>,
     /// Many tasks of one script: 1-96, 0-15:4, 1,3,7, 1-96%8 for 8 at once
-    #[arg(short = 'a', long, value_name = "RANGES", overrides_with = "array",
-        help_heading = "When it starts")]
+    #[arg(
+        short = 'a',
+        long,
+        value_name = "RANGES",
+        overrides_with = "array",
+        help_heading = "When it starts"
+    )]
     pub array: Option<String>,
     /// In Slurm's words: afterok:41:42, afterany:41_3
-    #[arg(short = 'd', long, value_name = "WORDS", overrides_with = "dependency",
-        help_heading = "When it starts")]
+    #[arg(
+        short = 'd',
+        long,
+        value_name = "WORDS",
+        overrides_with = "dependency",
+        help_heading = "When it starts"
+    )]
     pub dependency: Option<String>,
     /// Start after these have ended, however they ended
     #[arg(long, value_name = "ID,…", help_heading = "When it starts")]
@@ -80,12 +95,22 @@ pub struct JobOptions {
     #[arg(long, value_name = "ID,…", help_heading = "When it starts")]
     pub after_start: Vec<String>,
     /// Not before: 18:30, tomorrow, now+2h, 2026-11-24T08:00
-    #[arg(short = 'b', long, value_name = "TIME", overrides_with = "begin",
-        help_heading = "When it starts")]
+    #[arg(
+        short = 'b',
+        long,
+        value_name = "TIME",
+        overrides_with = "begin",
+        help_heading = "When it starts"
+    )]
     pub begin: Option<String>,
     /// Higher starts first
-    #[arg(long, value_name = "N", overrides_with = "priority", allow_negative_numbers = true,
-        help_heading = "When it starts")]
+    #[arg(
+        long,
+        value_name = "N",
+        overrides_with = "priority",
+        allow_negative_numbers = true,
+        help_heading = "When it starts"
+    )]
     pub priority: Option<i64>,
     /// Let others go first
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true,
@@ -103,59 +128,117 @@ pub struct JobOptions {
         help_heading = "How it runs and ends")]
     pub no_requeue: bool,
     /// A signal before the time limit: USR2@90, B:TERM@60
-    #[arg(long, value_name = "[B:]SIG[@SECONDS]", overrides_with = "signal",
-        help_heading = "How it runs and ends")]
+    #[arg(
+        long,
+        value_name = "[B:]SIG[@SECONDS]",
+        overrides_with = "signal",
+        help_heading = "How it runs and ends"
+    )]
     pub signal: Option<String>,
     /// Where output goes; %j job, %A array, %a task, %x name, %u user, %N node
-    #[arg(short = 'o', long, value_name = "PATTERN", overrides_with = "output",
-        help_heading = "How it runs and ends")]
+    #[arg(
+        short = 'o',
+        long,
+        value_name = "PATTERN",
+        overrides_with = "output",
+        help_heading = "How it runs and ends"
+    )]
     pub output: Option<String>,
     /// Where errors go (default: with the output)
-    #[arg(short = 'e', long, value_name = "PATTERN", overrides_with = "error",
-        help_heading = "How it runs and ends")]
+    #[arg(
+        short = 'e',
+        long,
+        value_name = "PATTERN",
+        overrides_with = "error",
+        help_heading = "How it runs and ends"
+    )]
     pub error: Option<String>,
     /// What it reads (default: nothing)
-    #[arg(short = 'i', long, value_name = "FILE", overrides_with = "input",
-        help_heading = "How it runs and ends")]
+    #[arg(
+        short = 'i',
+        long,
+        value_name = "FILE",
+        overrides_with = "input",
+        help_heading = "How it runs and ends"
+    )]
     pub input: Option<String>,
     /// Whether output files are emptied at the start: append or truncate
-    #[arg(long, value_name = "MODE", overrides_with = "open_mode",
-        help_heading = "How it runs and ends")]
+    #[arg(
+        long,
+        value_name = "MODE",
+        overrides_with = "open_mode",
+        help_heading = "How it runs and ends"
+    )]
     pub open_mode: Option<String>,
     /// Variables that go along: ALL, NONE, NAME, NAME=VALUE, …
-    #[arg(long, value_name = "WORDS", overrides_with = "export",
-        help_heading = "How it runs and ends")]
+    #[arg(
+        long,
+        value_name = "WORDS",
+        overrides_with = "export",
+        help_heading = "How it runs and ends"
+    )]
     pub export: Option<String>,
     /// Working directory (default: this one)
-    #[arg(short = 'D', long, value_name = "DIR", overrides_with = "chdir",
-        help_heading = "How it runs and ends")]
+    #[arg(
+        short = 'D',
+        long,
+        value_name = "DIR",
+        overrides_with = "chdir",
+        help_heading = "How it runs and ends"
+    )]
     pub chdir: Option<String>,
     /// Account that the cost is counted under
-    #[arg(short = 'A', long, value_name = "NAME", overrides_with = "account",
-        help_heading = "Money and messages")]
+    #[arg(
+        short = 'A',
+        long,
+        value_name = "NAME",
+        overrides_with = "account",
+        help_heading = "Money and messages"
+    )]
     pub account: Option<String>,
     /// Never cost more than this (no effect yet: refused)
-    #[arg(long, value_name = "$", overrides_with = "max_cost", help_heading = "Money and messages")]
+    #[arg(
+        long,
+        value_name = "$",
+        overrides_with = "max_cost",
+        help_heading = "Money and messages"
+    )]
     pub max_cost: Option<String>,
     /// Be done by then (no effect yet: refused)
-    #[arg(long, value_name = "TIME", overrides_with = "deadline",
-        help_heading = "Money and messages")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        overrides_with = "deadline",
+        help_heading = "Money and messages"
+    )]
     pub deadline: Option<String>,
     /// Spot machines: yes, no (no effect yet: refused)
     #[arg(long, value_name = "yes|no", num_args = 0..=1, require_equals = true,
         default_missing_value = "yes", overrides_with = "spot", help_heading = "Money and messages")]
     pub spot: Option<String>,
     /// A note that `show` repeats
-    #[arg(long, value_name = "TEXT", overrides_with = "comment",
-        help_heading = "Money and messages")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        overrides_with = "comment",
+        help_heading = "Money and messages"
+    )]
     pub comment: Option<String>,
     /// Mail at: BEGIN, END, FAIL, REQUEUE, ALL, NONE
-    #[arg(long, value_name = "EVENTS", overrides_with = "mail_type",
-        help_heading = "Money and messages")]
+    #[arg(
+        long,
+        value_name = "EVENTS",
+        overrides_with = "mail_type",
+        help_heading = "Money and messages"
+    )]
     pub mail_type: Option<String>,
     /// Whom to mail (no effect yet: the submitter)
-    #[arg(long, value_name = "USER", overrides_with = "mail_user",
-        help_heading = "Money and messages")]
+    #[arg(
+        long,
+        value_name = "USER",
+        overrides_with = "mail_user",
+        help_heading = "Money and messages"
+    )]
     pub mail_user: Option<String>,
     /// The same key again answers with the first job: a retry is safe
     #[arg(long, value_name = "KEY", overrides_with = "key", help_heading = "Money and messages")]
@@ -165,8 +248,12 @@ pub struct JobOptions {
 /// What lines of a script may hold beside [`JobOptions`]: options of `submit` itself, and options of
 /// `sbatch` that ask for nothing here. They are taken so that scripts run unmodified.
 #[derive(Debug, Clone, Default, clap::Parser)]
-#[command(name = "directives", disable_help_flag = true, disable_version_flag = true,
-    no_binary_name = true)]
+#[command(
+    name = "directives",
+    disable_help_flag = true,
+    disable_version_flag = true,
+    no_binary_name = true
+)]
 pub struct LineOptions {
     #[command(flatten)]
     pub job: JobOptions,
@@ -231,12 +318,21 @@ mod tests {
 
     #[test]
     fn given_options_become_words_that_mean_the_same() {
-        let line = ["-c4", "--exclusive", "-J", "a b", "--after", "1", "--after", "2", "-H", "--nice"];
+        let line =
+            ["-c4", "--exclusive", "-J", "a b", "--after", "1", "--after", "2", "-H", "--nice"];
         let matches = LineOptions::command().get_matches_from(line);
         let words = given_words(&matches);
-        assert_eq!(words, [
-            "--job-name=a b", "--cpus-per-task=4", "--exclusive", "--after=1", "--after=2",
-            "--nice=100", "--hold",
-        ]);
+        assert_eq!(
+            words,
+            [
+                "--job-name=a b",
+                "--cpus-per-task=4",
+                "--exclusive",
+                "--after=1",
+                "--after=2",
+                "--nice=100",
+                "--hold",
+            ]
+        );
     }
 }

@@ -21,8 +21,9 @@ pub struct Script {
 /// Missing, unreadable, a folder, empty, too large, binary, without `#!`, or with CRLF line ends.
 pub fn read(path: &str) -> Result<Script, Failure> {
     if path == "-" {
-        let bytes = limited(io::stdin().lock())
-            .map_err(|error| Failure::refused(format!("cannot read the script from stdin: {error}")))?;
+        let bytes = limited(io::stdin().lock()).map_err(|error| {
+            Failure::refused(format!("cannot read the script from stdin: {error}"))
+        })?;
         return checked(bytes, "stdin", "-");
     }
     let refuse = |error: &io::Error| match error.kind() {
@@ -32,9 +33,8 @@ pub fn read(path: &str) -> Result<Script, Failure> {
                 failure.fact("there is", near)
             })
             .hint("pcluster run -- CMD    runs a command without a script"),
-        io::ErrorKind::PermissionDenied => {
-            Failure::refused(format!("you may not read {path}")).hint(format!("chmod u+r {}", quoted(path)))
-        }
+        io::ErrorKind::PermissionDenied => Failure::refused(format!("you may not read {path}"))
+            .hint(format!("chmod u+r {}", quoted(path))),
         _ => Failure::refused(format!("cannot read {path}: {error}")),
     };
     let file = File::open(path).map_err(|error| refuse(&error))?;
@@ -98,8 +98,9 @@ fn checked(bytes: Vec<u8>, name: &str, path: &str) -> Result<Script, Failure> {
             .hint("its first line must be  #!/bin/bash"));
     }
     if bytes.len() > MAX_SCRIPT_BYTES {
-        return Err(Failure::refused(format!("the script {name} is larger than 4 MB"))
-            .hint("keep the program in a file that the nodes see, and start it from a short script"));
+        return Err(Failure::refused(format!("the script {name} is larger than 4 MB")).hint(
+            "keep the program in a file that the nodes see, and start it from a short script",
+        ));
     }
     if !bytes.starts_with(b"#!") && bytes.contains(&0) {
         return Err(Failure::refused(format!("{name} is a program, not a script"))

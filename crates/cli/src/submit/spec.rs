@@ -65,7 +65,8 @@ pub fn build(
     let name = name(options, script_name)?;
     let output = match (&options.output, face, &array) {
         (Some(pattern), _, _) => path("--output", pattern)?,
-        (None, Face::Run, _) => run_output(&work_dir),
+        // Named by the request's key, which `run` has and this has not.
+        (None, Face::Run, _) => String::new(),
         (None, Face::Submit, None) => "pcluster-%j.out".to_owned(),
         (None, Face::Submit, Some(_)) => "pcluster-%A_%a.out".to_owned(),
     };
@@ -82,10 +83,7 @@ pub fn build(
         memory: memory(options)?,
         gpus_per_node,
         gpu_type,
-        tmp_bytes: match &options.tmp {
-            Some(text) => parse_memory(text).map_err(|error| unit("--tmp", &error))?,
-            None => 0,
-        },
+        tmp_bytes: options.tmp.as_deref().map_or(Ok(0), |text| memory_bytes("--tmp", text))?,
         time_limit_ms: time_limit(options)?,
         exclusive: options.exclusive.is_some(),
         array,
@@ -146,7 +144,8 @@ fn layout(options: &JobOptions) -> Result<(u32, u32, Option<u32>), Failure> {
             // `2-4` is any number from 2 to 4: the least is what can start first.
             let least = text.split_once('-').map_or(text, |(least, _)| least);
             let number = least.parse::<u32>().map_err(|_| {
-                Failure::usage(format!("`{text}` is not a number of nodes")).fact("allowed", "2, or 2-4")
+                Failure::usage(format!("`{text}` is not a number of nodes"))
+                    .fact("allowed", "2, or 2-4")
             })?;
             at_least_one("--nodes", Some(number))?
         }
@@ -174,9 +173,9 @@ fn memory(options: &JobOptions) -> Result<MemoryAsk, Failure> {
                 .hint("--exclusive    takes the whole node, with its memory")),
             bytes => Ok(MemoryAsk::PerNode(bytes)),
         },
-        (None, Some(text)) => parse_memory(text)
-            .map(MemoryAsk::PerCpu)
-            .map_err(|error| unit("--mem-per-cpu", &error)),
+        (None, Some(text)) => {
+            parse_memory(text).map(MemoryAsk::PerCpu).map_err(|error| unit("--mem-per-cpu", &error))
+        }
         (None, None) => Ok(MemoryAsk::Proportional),
     }
 }
@@ -191,8 +190,10 @@ fn gpus(options: &JobOptions, nodes: u32) -> Result<(u32, String), Failure> {
     let Some(text) = &options.gpus else { return Ok((0, String::new())) };
     let (all, model) = words::gpus("--gpus", text)?;
     if !all.is_multiple_of(nodes) {
-        return Err(Failure::usage(format!("{all} GPUs cannot be spread evenly over {nodes} nodes"))
-            .hint(format!("--gpus-per-node {}", all.div_ceil(nodes))));
+        return Err(Failure::usage(format!(
+            "{all} GPUs cannot be spread evenly over {nodes} nodes"
+        ))
+        .hint(format!("--gpus-per-node {}", all.div_ceil(nodes))));
     }
     Ok((all / nodes, model))
 }
@@ -262,7 +263,9 @@ fn name(options: &JobOptions, script_name: &str) -> Result<String, Failure> {
 
 fn path(option: &str, text: &str) -> Result<String, Failure> {
     if text.is_empty() || text.len() > MAX_PATH_BYTES || text.contains(['\0', '\n']) {
-        return Err(Failure::usage(format!("{option} is not a path: empty, too long or with a line break")));
+        return Err(Failure::usage(format!(
+            "{option} is not a path: empty, too long or with a line break"
+        )));
     }
     Ok(text.to_owned())
 }
@@ -281,16 +284,6 @@ fn work_dir(options: &JobOptions, facts: &ProcessFacts) -> Result<String, Failur
             let joined = std::path::Path::new(current).join(path("--chdir", chosen)?);
             Ok(joined.to_string_lossy().into_owned())
         }
-    }
-}
-
-/// A file for the stream of `run`, beside the work or at home; removed after the end.
-fn run_output(work_dir: &str) -> String {
-    const NAME: &str = ".pcluster-run-%j.out";
-    let writable = rustix::fs::access(work_dir, rustix::fs::Access::WRITE_OK).is_ok();
-    match std::env::var("HOME") {
-        Ok(home) if !writable && home.starts_with('/') => format!("{home}/{NAME}"),
-        _ => NAME.to_owned(),
     }
 }
 

@@ -50,8 +50,10 @@ pub fn array(text: &str) -> Result<ArraySpec, Failure> {
         }
         tasks = tasks.saturating_add(((last - first) / step) as usize + 1);
         if last > MAX_ARRAY_INDEX || tasks > MAX_ARRAY_TASKS {
-            return Err(Failure::refused(format!("the array {text} is too large"))
-                .fact("at most", format!("{MAX_ARRAY_TASKS} tasks, indices to {MAX_ARRAY_INDEX}")));
+            return Err(Failure::refused(format!("the array {text} is too large")).fact(
+                "at most",
+                format!("{MAX_ARRAY_TASKS} tasks, indices to {MAX_ARRAY_INDEX}"),
+            ));
         }
         let mut index = Some(first);
         while let Some(at) = index.filter(|at| *at <= last) {
@@ -78,7 +80,11 @@ fn job_of(text: &str) -> Option<(JobId, Option<u32>)> {
 ///
 /// # Errors
 /// A word that is not the id of a job.
-pub fn after(option: &str, kind: DependencyKind, texts: &[String]) -> Result<Vec<Dependency>, Failure> {
+pub fn after(
+    option: &str,
+    kind: DependencyKind,
+    texts: &[String],
+) -> Result<Vec<Dependency>, Failure> {
     let words = texts.iter().flat_map(|text| text.split([',', ':', ' '])).filter(|w| !w.is_empty());
     words
         .map(|word| match job_of(word) {
@@ -136,9 +142,24 @@ pub fn dependency(text: &str) -> Result<(Vec<Dependency>, bool), Failure> {
 
 /// Names of the signals that people send, with their numbers on Linux.
 const SIGNALS: [(&str, i32); 18] = [
-    ("HUP", 1), ("INT", 2), ("QUIT", 3), ("ABRT", 6), ("KILL", 9), ("USR1", 10), ("SEGV", 11),
-    ("USR2", 12), ("PIPE", 13), ("ALRM", 14), ("TERM", 15), ("CONT", 18), ("STOP", 19),
-    ("TSTP", 20), ("TTIN", 21), ("TTOU", 22), ("URG", 23), ("XCPU", 24),
+    ("HUP", 1),
+    ("INT", 2),
+    ("QUIT", 3),
+    ("ABRT", 6),
+    ("KILL", 9),
+    ("USR1", 10),
+    ("SEGV", 11),
+    ("USR2", 12),
+    ("PIPE", 13),
+    ("ALRM", 14),
+    ("TERM", 15),
+    ("CONT", 18),
+    ("STOP", 19),
+    ("TSTP", 20),
+    ("TTIN", 21),
+    ("TTOU", 22),
+    ("URG", 23),
+    ("XCPU", 24),
 ];
 
 /// `USR1`, `SIGUSR1`, `10`.
@@ -244,7 +265,11 @@ pub fn moment(option: &str, text: &str, now: &Zoned) -> Result<Timestamp, Failur
     }
     let at_clock = |clock: Time| -> Result<DateTime, Failure> {
         let today = now.date().to_datetime(clock);
-        if today > now.datetime() { Ok(today) } else { today.checked_add(1.day()).map_err(|_| refuse()) }
+        if today > now.datetime() {
+            Ok(today)
+        } else {
+            today.checked_add(1.day()).map_err(|_| refuse())
+        }
     };
     let next_day = || now.date().tomorrow().map_err(|_| refuse());
     let at = match word.as_str() {
@@ -293,11 +318,14 @@ mod tests {
     fn dependencies_are_read_as_slurm_reads_them() {
         let (found, any) = dependency("afterok:41:42_3,43").unwrap();
         let short: Vec<_> = found.iter().map(|d| (d.kind, d.job.0, d.task)).collect();
-        assert_eq!(short, [
-            (DependencyKind::AfterOk, 41, None),
-            (DependencyKind::AfterOk, 42, Some(3)),
-            (DependencyKind::AfterAny, 43, None),
-        ]);
+        assert_eq!(
+            short,
+            [
+                (DependencyKind::AfterOk, 41, None),
+                (DependencyKind::AfterOk, 42, Some(3)),
+                (DependencyKind::AfterAny, 43, None),
+            ]
+        );
         assert!(!any);
         assert!(dependency("afterok:1?afterok:2").unwrap().1);
         for bad in ["afterok", "afterko:1", "singleton", "after:1+5", "afterok:x", ""] {

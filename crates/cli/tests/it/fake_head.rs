@@ -26,6 +26,8 @@ pub struct Answer {
     body: Vec<u8>,
     end: End,
     close: bool,
+    /// `x-pcluster-offset`.
+    start: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -42,7 +44,7 @@ enum End {
 
 impl Answer {
     fn new(status: u16, body: Vec<u8>, end: End) -> Self {
-        Self { status, body, end, close: false }
+        Self { status, body, end, close: false, start: None }
     }
 
     pub fn json(view: &impl Serialize) -> Self {
@@ -73,6 +75,12 @@ impl Answer {
         Self::new(0, vec![], End::Never)
     }
 
+    /// The first byte of the body is that of the output.
+    pub fn starting_at(mut self, offset: u64) -> Self {
+        self.start = Some(offset);
+        self
+    }
+
     /// The head ends after this answer.
     pub fn and_close(mut self) -> Self {
         self.close = true;
@@ -91,10 +99,7 @@ pub struct FakeHead {
 }
 
 impl FakeHead {
-    pub fn listen(
-        socket: &Path,
-        answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static,
-    ) -> Self {
+    pub fn listen(socket: &Path, answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
         let listener = UnixListener::bind(socket).unwrap();
         let requests: Requests = Arc::default();
         let stop = Arc::new(AtomicBool::new(false));
@@ -184,7 +189,11 @@ fn write(mut stream: UnixStream, answer: &Answer, requests: &Requests) -> std::i
         }
         End::Whole | End::Broken | End::After(_) => {}
     }
-    write!(stream, "HTTP/1.1 {} x\r\ntransfer-encoding: chunked\r\n\r\n", answer.status)?;
+    write!(stream, "HTTP/1.1 {} x\r\ntransfer-encoding: chunked\r\n", answer.status)?;
+    if let Some(start) = answer.start {
+        write!(stream, "x-pcluster-offset: {start}\r\n")?;
+    }
+    write!(stream, "\r\n")?;
     if !answer.body.is_empty() {
         write!(stream, "{:x}\r\n", answer.body.len())?;
         stream.write_all(&answer.body)?;

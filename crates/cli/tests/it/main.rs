@@ -179,10 +179,15 @@ fn a_folder_without_a_file_is_led_to_init() {
 fn the_heads_refusal_keeps_its_words_and_its_code() {
     let room = Room::new("refusal");
     let _head = room.head(|_| {
-        Answer::problem(&Problem::new(ProblemKind::NotFound, "there is no job 9").hint("pcluster queue"))
+        Answer::problem(
+            &Problem::new(ProblemKind::NotFound, "there is no job 9").hint("pcluster queue"),
+        )
     });
     let said = room.run(&["show", "9"]);
-    assert_eq!((said.code, said.err.as_str()), (Some(4), "error: there is no job 9\nhint: pcluster queue\n"));
+    assert_eq!(
+        (said.code, said.err.as_str()),
+        (Some(4), "error: there is no job 9\nhint: pcluster queue\n")
+    );
 }
 
 #[test]
@@ -235,7 +240,9 @@ fn run_streams_over_a_break_and_ends_with_the_commands_code() {
             // Cut in the middle: the client goes on at the sixth byte.
             Answer::broken_after(b"hello ")
         }
-        line if line.contains("/output") && line.contains("follow=true") => Answer::bytes(b"world\n"),
+        line if line.contains("/output") && line.contains("follow=true") => {
+            Answer::bytes(b"world\n")
+        }
         line if line.contains("/output") => Answer::bytes(b""),
         line if line.contains("/wait") => Answer::json(&waited(3)),
         other => panic!("asked {other}"),
@@ -245,6 +252,41 @@ fn run_streams_over_a_break_and_ends_with_the_commands_code() {
     let request: SubmitRequest = serde_json::from_str(&head.seen()[0].body).unwrap();
     assert_eq!(request.spec.args, ["sh", "-c", "exit 3"]);
     assert_eq!(request.face, "run");
+}
+
+#[test]
+fn run_passes_on_every_byte_of_a_file_it_can_see_and_removes_it() {
+    let room = Room::new("whole");
+    let folder = room.folder.clone();
+    let _head = room.head(move |seen| match seen.line.as_str() {
+        "POST /v1/jobs" => {
+            let request: SubmitRequest = serde_json::from_str(&seen.body).unwrap();
+            fs::write(folder.join(request.spec.output), "all of it\n").unwrap();
+            Answer::json(&accepted(7))
+        }
+        // The head has the end only.
+        line if line.contains("/output") => Answer::bytes(b"it\n").starting_at(7),
+        line if line.contains("/wait") => Answer::json(&waited(0)),
+        other => panic!("asked {other}"),
+    });
+    let said = room.run(&["run", "--", "true"]);
+    assert_eq!((said.code, said.out.as_str()), (Some(0), "all of it\n"), "{said:?}");
+    let names = fs::read_dir(&room.folder).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> =
+        names.filter(|name| name.to_string_lossy().starts_with(".pcluster")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn logs_say_what_the_head_no_longer_has() {
+    let room = Room::new("gap");
+    let _head = room.head(|seen| match seen.line.as_str() {
+        line if line.contains("/output") => Answer::bytes(b"the end\n").starting_at(5_000_000),
+        _ => Answer::problem(&Problem::new(ProblemKind::NotFound, "there is no job 7")),
+    });
+    let said = room.run(&["logs", "7"]);
+    assert_eq!((said.code, said.out.as_str()), (Some(0), "the end\n"), "{said:?}");
+    assert!(said.err.starts_with("note: 5,000,000 bytes are left out here"), "{}", said.err);
 }
 
 #[test]
@@ -283,9 +325,8 @@ fn own_trouble_of_run_and_wait_is_255() {
 #[test]
 fn wait_ends_with_the_highest_code() {
     let room = Room::new("wait");
-    let _head = room.head(|seen| {
-        Answer::json(&waited(if seen.line.contains("/jobs/2/") { 5 } else { 0 }))
-    });
+    let _head =
+        room.head(|seen| Answer::json(&waited(if seen.line.contains("/jobs/2/") { 5 } else { 0 })));
     assert_eq!(room.run(&["wait", "1", "2", "3"]).code, Some(5));
 }
 

@@ -1,8 +1,8 @@
 //! What events do to jobs and runs.
+use crate::Cluster;
 use crate::event::{Event, PartEnd, Placement, TaskEnded, Then};
 use crate::job::{Job, Outcome, PastRun, Run, RunPart, TaskNumbers};
 use crate::rows::RowKey;
-use crate::Cluster;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -187,9 +187,10 @@ impl Cluster {
             });
         }
         let in_set = |task: &u32| tasks.is_none_or(|set| set.contains(*task));
-        let ended: Vec<u32> = self.jobs.get(&id).map_or_else(Vec::new, |job| {
-            job.finished.keys().copied().filter(in_set).collect()
-        });
+        let ended: Vec<u32> = self
+            .jobs
+            .get(&id)
+            .map_or_else(Vec::new, |job| job.finished.keys().copied().filter(in_set).collect());
         self.touched.extend(ended.iter().map(|task| RowKey::Task(id, *task)));
         self.with_job(id, |job| ended.into_iter().for_each(|task| job.unfinish(task, why)));
     }
@@ -243,11 +244,8 @@ impl Cluster {
         if run.then.is_none() {
             let why = why.clone();
             let may = self.jobs.get(&run.job).is_some_and(|job| job.spec.requeue);
-            let then = if may {
-                Then::Requeue { why }
-            } else {
-                Then::Finish(Outcome::NodeFailed { why })
-            };
+            let then =
+                if may { Then::Requeue { why } } else { Then::Finish(Outcome::NodeFailed { why }) };
             self.with_run(ended.run, |run| run.then = Some(then));
         }
     }
@@ -329,7 +327,10 @@ impl Cluster {
 enum Resolution {
     /// Nothing of the user ran: back to the queue as if it had not been placed.
     NotAnAttempt,
-    Again { why: String, counted: bool },
+    Again {
+        why: String,
+        counted: bool,
+    },
     Done(Outcome),
 }
 

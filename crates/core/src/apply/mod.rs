@@ -2,9 +2,9 @@
 mod job;
 mod node;
 
+use crate::Cluster;
 use crate::event::{Event, Stamped};
 use crate::rows::RowKey;
-use crate::Cluster;
 use pcluster_model::Timestamp;
 
 impl Cluster {

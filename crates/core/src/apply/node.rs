@@ -1,10 +1,10 @@
 //! What events do to nodes, offerings and the ledger.
+use crate::Cluster;
 use crate::event::{Event, LaunchErrorClass, LaunchIntent, PartEnd, StopCause, TaskEnded};
 use crate::ledger::{Meter, Use, WHOLE};
 use crate::limits::{BREAKER_FAILURES, GONE_NODES_KEPT};
 use crate::node::{Node, NodeState};
 use crate::rows::RowKey;
-use crate::Cluster;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;

@@ -1,12 +1,12 @@
 //! What agents say. A connection speaks only for the node that its key is bound to; that was
 //! checked before an input exists, except for the first `Hello`, which is checked here.
 use super::Decision;
+use crate::Cluster;
 use crate::event::{Event, PartEnd, StopCause, TaskEnded};
 use crate::input::AgentSaid;
 use crate::limits::CLOCK_SKEW_MOST;
 use crate::node::{Node, NodeState};
 use crate::reply::Reply;
-use crate::Cluster;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
@@ -47,9 +47,8 @@ impl Cluster {
     }
 
     fn decide_hello(&self, now: Timestamp, id: NodeId, hello: Hello) -> Decision {
-        let refused = |why: String, last: bool| {
-            Decision::reply(Reply::AgentRefused { node: id, why, last })
-        };
+        let refused =
+            |why: String, last: bool| Decision::reply(Reply::AgentRefused { node: id, why, last });
         let Some(node) = self.nodes.get(&id).filter(|node| node.state.is_alive()) else {
             return refused(format!("node {id} is not part of this cluster any more"), true);
         };
@@ -107,14 +106,12 @@ impl Cluster {
         let why = String::from("another key than its own spoke for this node");
         let reply = Reply::AgentRefused { node: node.id, why: why.clone(), last: true };
         let events = match node.state {
-            NodeState::Ready => vec![Event::NodeDraining {
-                node: node.id,
-                cause: StopCause::Unfit { why },
-            }],
-            NodeState::Booting | NodeState::Wanted => vec![Event::NodeStopping {
-                node: node.id,
-                cause: StopCause::Unfit { why },
-            }],
+            NodeState::Ready => {
+                vec![Event::NodeDraining { node: node.id, cause: StopCause::Unfit { why } }]
+            }
+            NodeState::Booting | NodeState::Wanted => {
+                vec![Event::NodeStopping { node: node.id, cause: StopCause::Unfit { why } }]
+            }
             NodeState::Draining { .. }
             | NodeState::Lost { .. }
             | NodeState::Stopping { .. }
@@ -139,14 +136,25 @@ impl Cluster {
         }
     }
 
-    fn unfitness(&self, now: Timestamp, node: &Node, facts: &Facts) -> Option<(&'static str, String)> {
+    fn unfitness(
+        &self,
+        now: Timestamp,
+        node: &Node,
+        facts: &Facts,
+    ) -> Option<(&'static str, String)> {
         let promised = node.shape.usable();
         if facts.usable.cpus < promised.cpus {
-            let why = format!("it shows {} CPUs, {} has {}", facts.usable.cpus, node.shape.name, promised.cpus);
+            let why = format!(
+                "it shows {} CPUs, {} has {}",
+                facts.usable.cpus, node.shape.name, promised.cpus
+            );
             return Some(("check of the machine", why));
         }
         if facts.usable.gpus < promised.gpus {
-            let why = format!("it shows {} GPUs, {} has {}", facts.usable.gpus, node.shape.name, promised.gpus);
+            let why = format!(
+                "it shows {} GPUs, {} has {}",
+                facts.usable.gpus, node.shape.name, promised.gpus
+            );
             return Some(("check of the machine", why));
         }
         if !facts.arch.is_empty() && !node.shape.arch.is_empty() && facts.arch != node.shape.arch {

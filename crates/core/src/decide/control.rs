@@ -44,14 +44,16 @@ impl Cluster {
                 RejectionKind::NotFound,
                 format!("job {} has no task {task}", job.id),
             )
-            .fact("tasks", if job.is_array() { format!("{all}") } else { "it is no array".into() })),
+            .fact(
+                "tasks",
+                if job.is_array() { format!("{all}") } else { "it is no array".into() },
+            )),
         }
     }
 
     fn finished_words(&self, job: &Job, target: &JobTarget) -> Rejection {
         let words = target_words(job, target);
-        refuse(format!("{words} has already finished"))
-            .hint(format!("pcluster show {}", job.id))
+        refuse(format!("{words} has already finished")).hint(format!("pcluster show {}", job.id))
     }
 
     pub(super) fn cancel(&self, who: &Principal, target: &JobTarget) -> Decided {
@@ -73,11 +75,8 @@ impl Cluster {
         } else {
             format!("{words} cancelled; ending on {place}")
         };
-        let event = Event::CancelWanted {
-            job: job.id,
-            tasks: target.tasks.clone(),
-            by: who.user.clone(),
-        };
+        let event =
+            Event::CancelWanted { job: job.id, tasks: target.tasks.clone(), by: who.user.clone() };
         done(said, pending.len() + live.len(), vec![event])
     }
 
@@ -207,11 +206,12 @@ impl Cluster {
             spec.array = Some(ArraySpec { indices: failed, throttle: array.throttle });
         }
         let owner = Owner { ..job.owner.clone() };
-        let as_owner = Principal { user: owner.user, uid: owner.uid, gid: owner.gid, ..who.clone() };
+        let as_owner =
+            Principal { user: owner.user, uid: owner.uid, gid: owner.gid, ..who.clone() };
         self.submit(now, &as_owner, spec, None)
     }
 
-    pub(super) fn update(&self, who: &Principal, id: JobId, mut spec: Box<JobSpec>) -> Decided {
+    pub(super) fn update(&self, who: &Principal, id: JobId, spec: Box<JobSpec>) -> Decided {
         let job = self.own_job(who, id)?;
         if job.is_finished() {
             return Err(refuse(format!("job {id} has already finished")));
@@ -234,7 +234,7 @@ impl Cluster {
                 format!("job {id} runs; only an admin gives it more time"),
             ));
         }
-        let pool = self.check_spec(&mut spec)?;
+        let pool = self.check_spec(&spec)?;
         self.check_dependencies(&spec, id)?;
         let time_limit_ms = spec.time_limit_ms;
         let mut events = vec![Event::JobUpdated { job: id, pool, spec }];

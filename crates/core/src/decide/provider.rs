@@ -1,12 +1,12 @@
 //! What providers say: answers to calls, and lists of what exists.
 use super::Decision;
+use crate::Cluster;
 use crate::event::{Event, LaunchErrorClass, OfferingKey, StopCause};
 use crate::input::{LaunchError, LaunchedInstance, ListedInstance, ProviderSaid};
-use crate::ledger::{bill, day_of, Bucket, Reading, Span};
+use crate::ledger::{Bucket, Reading, Span, bill, day_of};
 use crate::limits::{REST_FIRST, RETRY_FIRST};
 use crate::node::{Node, NodeState};
 use crate::timers::{consistency_window, doubled};
-use crate::Cluster;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec;
@@ -46,12 +46,9 @@ impl Cluster {
             };
             let Some(node) = self.nodes.get(&NodeId { launch, index }) else { continue };
             match answer {
-                Ok(seen) => events.extend(self.seen_events(
-                    now,
-                    node,
-                    seen.instance,
-                    seen.launched_at,
-                )),
+                Ok(seen) => {
+                    events.extend(self.seen_events(now, node, seen.instance, seen.launched_at))
+                }
                 Err((_, error)) => {
                     // An answer nobody understands proves nothing: the machine may exist.
                     let open = node.state.is_alive() && node.instance.is_none();

@@ -1,18 +1,19 @@
 //! Submit: an accepted job is one that some shape can hold.
 use super::Decision;
+use crate::Cluster;
 use crate::event::Event;
 use crate::input::Principal;
 use crate::job::{Job, Owner};
 use crate::limits::{ARRAY_MOST, INDEX_MOST, QUEUE_MOST};
 use crate::plan::cheapest_shape;
 use crate::reply::{Rejection, RejectionKind, Reply};
-use crate::Cluster;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use pcluster_model::config::Pool;
+use pcluster_model::units::format_duration;
 use pcluster_model::{
     ArraySpec, IndexRanges, JobId, JobSpec, PoolName, Resources, Shape, Timestamp,
 };
@@ -41,7 +42,12 @@ impl Cluster {
             )
             .hint("--priority 0 or below is everybody's"));
         }
-        let pool = self.check_spec(&mut spec)?;
+        // Not said is the pool's default; 0 says that there is none.
+        spec.time_limit_ms = match spec.time_limit_ms {
+            None => self.choose_pool(&spec)?.default_time_ms,
+            asked => asked.filter(|limit| limit.0 > 0),
+        };
+        let pool = self.check_spec(&spec)?;
         let job = JobId(self.meta.last_job + 1);
         self.check_dependencies(&spec, job)?;
         let owner = Owner { user: who.user.clone(), uid: who.uid, gid: who.gid };
@@ -67,15 +73,12 @@ impl Cluster {
         Ok(())
     }
 
-    /// Fills in the pool's defaults and finds the pool; the largest shape must hold the job.
-    pub(super) fn check_spec(&self, spec: &mut JobSpec) -> Result<PoolName, Rejection> {
+    /// Finds the pool; one of its shapes must hold the job.
+    pub(super) fn check_spec(&self, spec: &JobSpec) -> Result<PoolName, Rejection> {
         if let Some(array) = &spec.array {
             check_array(array)?;
         }
         let pool = self.choose_pool(spec)?;
-        if spec.time_limit_ms.is_none() {
-            spec.time_limit_ms = pool.default_time_ms;
-        }
         check_time(spec, pool)?;
         let budget = self.config().and_then(|config| config.budget.month);
         if budget.is_some() && spec.time_limit_ms.is_none() {
@@ -204,19 +207,19 @@ fn check_array(array: &ArraySpec) -> Result<(), Rejection> {
 }
 
 fn check_time(spec: &JobSpec, pool: &Pool) -> Result<(), Rejection> {
-    match (spec.time_limit_ms, pool.max_time_ms) {
-        (Some(asked), Some(most)) if asked > most => Err(refuse(format!(
-            "jobs of pool {} run at most {most}",
+    let Some(most) = pool.max_time_ms else { return Ok(()) };
+    let words = format_duration(most);
+    let hint = format!("--time {}", words.replace(' ', ""));
+    match spec.time_limit_ms {
+        Some(asked) if asked <= most => Ok(()),
+        Some(asked) => Err(refuse(format!("jobs of pool {} run at most {words}", pool.name))
+            .fact("asked", format_duration(asked))
+            .hint(hint)),
+        None => Err(refuse(format!(
+            "jobs of pool {} run at most {words}, and this one has no limit",
             pool.name
         ))
-        .fact("asked", format!("{asked}"))
-        .hint(format!("--time {most}"))),
-        (None, Some(most)) => Err(refuse(format!(
-            "jobs of pool {} run at most {most}, and this one has no limit",
-            pool.name
-        ))
-        .hint(format!("--time {most}"))),
-        _ => Ok(()),
+        .hint(hint)),
     }
 }
 

@@ -5,18 +5,19 @@
 //! (Lifka 1995): later jobs may use the machines that it waits for only if they end before it can
 //! start.
 use super::{PlanReport, Wait};
+use crate::Cluster;
 use crate::event::{Event, Part, Placement};
 use crate::job::Job;
 use crate::limits::PLACE_CHECKS;
 use crate::node::Node;
-use crate::Cluster;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use pcluster_model::config::Pool;
 use pcluster_model::{DurationMs, JobId, JobSpec, MicroUsd, NodeId, Resources, RunId, Timestamp};
 
 /// What a job needs, as far as placement can tell jobs apart: jobs of one class fit or fail alike.
-pub(super) type ClassKey = (u32, u32, u64, u32, u64, bool, bool, Option<alloc::string::String>, u64);
+pub(super) type ClassKey =
+    (u32, u32, u64, u32, u64, bool, bool, Option<alloc::string::String>, u64);
 
 pub(super) fn class_of(spec: &JobSpec) -> ClassKey {
     let least = spec.least_per_node();
@@ -279,7 +280,9 @@ impl Pass<'_> {
             .filter_map(|run| self.cluster.runs.get(run))
             .filter_map(|run| {
                 let part = run.part(room.node.id)?;
-                let end = run.time_limit_ms.map_or(Timestamp(i64::MAX / 4), |limit| run.placed_at + limit);
+                let end = run
+                    .time_limit_ms
+                    .map_or(Timestamp(i64::MAX / 4), |limit| run.placed_at + limit);
                 Some((end, part.part.resources))
             })
             .collect();
@@ -341,9 +344,7 @@ impl Pass<'_> {
         let Some(left) = self.money_left else { return true };
         let needs: MicroUsd = fitting
             .iter()
-            .map(|(_, _, at, _)| {
-                self.cluster.placement_cost(self.rooms[*at].node, until, self.now)
-            })
+            .map(|(_, _, at, _)| self.cluster.placement_cost(self.rooms[*at].node, until, self.now))
             .sum();
         if needs <= left {
             self.money_left = Some(left - needs);

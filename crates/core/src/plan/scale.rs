@@ -1,18 +1,20 @@
 //! Scaling up: demand that has no room, packed onto shapes by price, with capacity that already
 //! boots counted first. Gangs launch all or nothing. Scaling down is a deadline (`timers`).
-use super::place::{class_counts, class_of, image_of, need_on, ClassKey};
+use super::place::{ClassKey, class_counts, class_of, image_of, need_on};
 use super::{PlanReport, Wait};
+use crate::Cluster;
 use crate::event::{Event, LaunchIntent, OfferingKey};
 use crate::job::Job;
 use crate::limits::{BREAKER_FAILURES, LAUNCH_MOST, SCALE_JOBS, STOP_ALLOWANCE};
-use crate::Cluster;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use pcluster_model::config::Pool;
-use pcluster_model::{DurationMs, JobSpec, LaunchId, MicroUsd, NodeId, Resources, Shape, Timestamp};
+use pcluster_model::{
+    DurationMs, JobSpec, LaunchId, MicroUsd, NodeId, Resources, Shape, Timestamp,
+};
 
 /// A machine that boots, or that this plan adds.
 struct Room {
@@ -91,7 +93,11 @@ impl Cluster {
     /// restored, and launching would repeat tokens.
     #[must_use]
     pub fn is_older_than_the_world(&self) -> bool {
-        self.volatile.lists.values().flat_map(|list| list.unknown.values()).any(|u| u.from_the_future)
+        self.volatile
+            .lists
+            .values()
+            .flat_map(|list| list.unknown.values())
+            .any(|u| u.from_the_future)
     }
 
     fn scale_pass<'a>(
@@ -122,7 +128,16 @@ impl Cluster {
         }
         let counts = class_counts(self, pool, now);
         Pass {
-            cluster: self, pool, now, rooms, new: Vec::new(), living, cpus, money_left, counts, report,
+            cluster: self,
+            pool,
+            now,
+            rooms,
+            new: Vec::new(),
+            living,
+            cpus,
+            money_left,
+            counts,
+            report,
         }
     }
 }
@@ -273,12 +288,7 @@ impl<'a> Pass<'a> {
         shapes.into_iter().map(|(_, _, shape)| shape).collect()
     }
 
-    fn may_open(
-        &self,
-        shape: &Shape,
-        count: u32,
-        limit: Option<DurationMs>,
-    ) -> Result<(), Wait> {
+    fn may_open(&self, shape: &Shape, count: u32, limit: Option<DurationMs>) -> Result<(), Wait> {
         let most = Wait::PoolMax { max: self.pool.max, max_cpus: self.pool.max_cpus };
         if self.living.saturating_add(count) > self.pool.max {
             return Err(most);
@@ -294,9 +304,10 @@ impl<'a> Pass<'a> {
             return Err(Wait::Rested { offering, class, message, next_try });
         }
         if health.boot_failures >= BREAKER_FAILURES {
-            let coming = self.cluster.living_nodes(&self.pool.name).any(|node| {
-                node.is_coming() && node.offering == offering
-            });
+            let coming = self
+                .cluster
+                .living_nodes(&self.pool.name)
+                .any(|node| node.is_coming() && node.offering == offering);
             let planned = self.new.iter().any(|new| new.shape.name == shape.name);
             if coming || planned {
                 return Err(Wait::Canary { offering, message: health.message });
@@ -307,10 +318,10 @@ impl<'a> Pass<'a> {
         let needs = MicroUsd(one.0.saturating_mul(i64::from(count)));
         if needs > left {
             let account = self.cluster.account(self.now);
-            let (cap, spent, reserved) = account.map_or(
-                (MicroUsd::ZERO, MicroUsd::ZERO, MicroUsd::ZERO),
-                |account| (account.cap, account.spent, account.reserved),
-            );
+            let (cap, spent, reserved) = account
+                .map_or((MicroUsd::ZERO, MicroUsd::ZERO, MicroUsd::ZERO), |account| {
+                    (account.cap, account.spent, account.reserved)
+                });
             return Err(Wait::Budget { cap, spent, reserved, needs });
         }
         Ok(())

@@ -35,10 +35,16 @@ fn eventful() -> Small {
     small.boot();
     let (node, run) = small.started()[0];
     let target = |job| JobTarget { job, tasks: None };
-    small.ask(&admin(), Request::Update { job: first, spec: Box::new(JobSpec {
-        time_limit_ms: Some(DurationMs::from_hours(2)),
-        ..spec("first", 2)
-    }) });
+    small.ask(
+        &admin(),
+        Request::Update {
+            job: first,
+            spec: Box::new(JobSpec {
+                time_limit_ms: Some(DurationMs::from_hours(2)),
+                ..spec("first", 2)
+            }),
+        },
+    );
     small.ask(&admin(), Request::DrainNode { node });
     small.ask(&admin(), Request::ResumeNode { node });
     small.give(Input::AgentSaid { node, said: AgentSaid::Disconnected });
@@ -52,13 +58,16 @@ fn eventful() -> Small {
     small.ask(&user("ana", 1000), Request::Requeue(target(tasks)));
     let usable = small.cluster.nodes[&node].shape.usable();
     let facts = Facts { usable, clock: small.now, ..Facts::default() };
-    small.give(Input::AgentSaid { node, said: AgentSaid::Hello {
-        key: alloc::format!("key-{node}"),
-        token_valid: true,
-        boot_id: "b2".into(),
-        facts: Box::new(facts),
-        runs: Vec::new(),
-    } });
+    small.give(Input::AgentSaid {
+        node,
+        said: AgentSaid::Hello {
+            key: alloc::format!("key-{node}"),
+            token_valid: true,
+            boot_id: "b2".into(),
+            facts: Box::new(facts),
+            runs: Vec::new(),
+        },
+    });
     small.ask(&user("ana", 1000), Request::Cancel(target(tasks)));
     let held = small.submit(JobSpec { hold: true, ..limited(spec("held", 1)) });
     small.ask(&user("ana", 1000), Request::Release(target(held)));
@@ -110,12 +119,37 @@ fn the_fixture_of_this_version_has_every_kind() {
     let path = alloc::format!("{FOLDER}/{}.jsonl", env!("CARGO_PKG_VERSION"));
     let (_, kinds) = replay(&std::fs::read_to_string(path).expect("UPDATE=1 writes it"));
     let all = [
-        "cluster_created", "head_started", "config_changed", "clock_stepped", "down_wanted",
-        "job_submitted", "job_held", "job_released", "job_updated", "job_placed", "tasks_placed",
-        "cancel_wanted", "requeue_wanted", "run_ended", "tasks_ended", "launch_wanted",
-        "instance_seen", "launch_refused", "offering_rested", "node_joined", "node_ready",
-        "node_rebooted", "node_draining", "node_resumed", "node_stopping", "node_lost",
-        "node_returned", "node_gone", "span_closed", "money_reserved", "limit_changed",
+        "cluster_created",
+        "head_started",
+        "config_changed",
+        "clock_stepped",
+        "down_wanted",
+        "job_submitted",
+        "job_held",
+        "job_released",
+        "job_updated",
+        "job_placed",
+        "tasks_placed",
+        "cancel_wanted",
+        "requeue_wanted",
+        "run_ended",
+        "tasks_ended",
+        "launch_wanted",
+        "instance_seen",
+        "launch_refused",
+        "offering_rested",
+        "node_joined",
+        "node_ready",
+        "node_rebooted",
+        "node_draining",
+        "node_resumed",
+        "node_stopping",
+        "node_lost",
+        "node_returned",
+        "node_gone",
+        "span_closed",
+        "money_reserved",
+        "limit_changed",
     ];
     let missing: Vec<&str> = all.into_iter().filter(|kind| !kinds.contains(*kind)).collect();
     assert_eq!(missing, Vec::<&str>::new());

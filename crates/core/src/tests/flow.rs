@@ -1,5 +1,6 @@
 //! The main job and what can get in its way.
 use super::support::*;
+use crate::NodeState;
 use crate::event::Event;
 use crate::input::{Input, JobTarget, Request};
 use crate::job::Outcome;
@@ -7,7 +8,6 @@ use crate::ledger::Sums;
 use crate::plan::Wait;
 use crate::reason::Reason;
 use crate::reply::{RejectionKind, Reply};
-use crate::NodeState;
 use alloc::vec;
 use alloc::vec::Vec;
 use pcluster_model::job::MemoryAsk;
@@ -41,9 +41,20 @@ fn a_job_makes_a_node_appear_runs_and_the_node_goes_away() {
     assert_eq!(
         small.kinds(),
         [
-            "cluster_created", "head_started", "config_changed", "job_submitted", "launch_wanted",
-            "instance_seen", "node_joined", "node_ready", "job_placed", "run_ended",
-            "node_draining", "node_stopping", "node_gone", "span_closed",
+            "cluster_created",
+            "head_started",
+            "config_changed",
+            "job_submitted",
+            "launch_wanted",
+            "instance_seen",
+            "node_joined",
+            "node_ready",
+            "job_placed",
+            "run_ended",
+            "node_draining",
+            "node_stopping",
+            "node_gone",
+            "span_closed",
         ]
     );
     let span = &small.cluster.ledger.spans[&node];
@@ -111,14 +122,10 @@ fn a_dependency_waits_and_a_failed_one_never_starts() {
     let mut small = Small::new(config(1, vec![shape("2c", 2, 0)]));
     let first = small.submit(spec("first", 2));
     let after = |kind| Dependency { kind, job: first, task: None };
-    let ok = small.submit(JobSpec {
-        dependencies: vec![after(DependencyKind::AfterOk)],
-        ..spec("ok", 1)
-    });
-    let any = small.submit(JobSpec {
-        dependencies: vec![after(DependencyKind::AfterAny)],
-        ..spec("any", 1)
-    });
+    let ok = small
+        .submit(JobSpec { dependencies: vec![after(DependencyKind::AfterOk)], ..spec("ok", 1) });
+    let any = small
+        .submit(JobSpec { dependencies: vec![after(DependencyKind::AfterAny)], ..spec("any", 1) });
     small.boot();
     let started = small.started();
     assert_eq!(started.len(), 1);
@@ -369,4 +376,28 @@ fn a_gang_starts_on_all_its_nodes_or_none_and_goes_back_with_any_of_them() {
     small.end(started[0].0, started[0].1, Exit::Signal(15));
     assert!(!small.cluster.jobs[&gang].finished.contains_key(&0), "it runs again");
     small.check_replay();
+}
+
+#[test]
+fn no_word_on_time_is_the_default_and_zero_is_no_limit() {
+    let mut config = config(2, vec![shape("2c", 2, 0)]);
+    config.pools[0].default_time_ms = Some(DurationMs::from_hours(24));
+    let mut small = Small::new(config);
+    let silent = small.submit(spec("silent", 1));
+    let endless = JobSpec { time_limit_ms: Some(DurationMs(0)), ..spec("endless", 1) };
+    let endless = small.submit(endless);
+    let limit = |job| small.cluster.jobs[&job].spec.time_limit_ms;
+    assert_eq!(limit(silent), Some(DurationMs::from_hours(24)));
+    assert_eq!(limit(endless), None);
+}
+
+#[test]
+fn a_gang_wider_than_the_pool_may_be_is_refused() {
+    let mut config = config(4, vec![shape("2c", 2, 0)]);
+    config.pools[0].max_cpus = Some(4);
+    let mut small = Small::new(config);
+    let wide = JobSpec { nodes: 3, tasks: 3, ..spec("wide", 2) };
+    let reply = small.ask(&user("ana", 1000), Request::Submit { spec: wide.into(), key: None });
+    let Reply::Rejected(no) = reply else { panic!("accepted") };
+    assert_eq!(no.hints, ["--nodes 2 fits"]);
 }

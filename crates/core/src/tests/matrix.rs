@@ -2,12 +2,12 @@
 //! look. `UPDATE=1` rewrites the snapshot.
 use super::std;
 use super::support::*;
+use crate::Principal;
 use crate::event::LaunchErrorClass;
 use crate::input::{
     AgentSaid, Input, JobTarget, LaunchError, LaunchedInstance, ProviderSaid, Request,
 };
 use crate::reply::Reply;
-use crate::Principal;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -157,12 +157,22 @@ fn moves(world: &mut Small, input: Input, subject: &str) -> String {
 }
 
 fn node_matrix() -> String {
-    let states = [
-        "wanted", "booting", "idle", "busy", "draining", "lost", "stopping", "refused", "gone",
-    ];
+    let states =
+        ["wanted", "booting", "idle", "busy", "draining", "lost", "stopping", "refused", "gone"];
     let inputs = [
-        "hello", "hello, other key", "hello, other boot", "disconnected", "leaving", "launched",
-        "launch refused", "listed as ended", "not listed", "drain", "resume", "terminate", "down",
+        "hello",
+        "hello, other key",
+        "hello, other boot",
+        "disconnected",
+        "leaving",
+        "launched",
+        "launch refused",
+        "listed as ended",
+        "not listed",
+        "drain",
+        "resume",
+        "terminate",
+        "down",
         "an hour",
     ];
     let mut text = String::from("NODES\n");
@@ -235,8 +245,16 @@ fn job_input(world: &mut Small, name: &str) -> Input {
 fn job_matrix() -> String {
     let states = ["held", "queued", "running", "ending", "completed", "failed"];
     let inputs = [
-        "cancel", "hold", "release", "requeue", "rerun failed", "signal", "update", "run ended",
-        "not started", "node gone",
+        "cancel",
+        "hold",
+        "release",
+        "requeue",
+        "rerun failed",
+        "signal",
+        "update",
+        "run ended",
+        "not started",
+        "node gone",
     ];
     let mut text = String::from("JOBS\n");
     for state in states {

@@ -49,7 +49,9 @@ impl Check for Liveness {
             let left = world.cloud.living.len();
             return match head.cluster.is_closed() && left == 0 {
                 true => Ok(()),
-                false => Err(format!("the cluster went down; {left} live: {}", nodes(&head.cluster))),
+                false => {
+                    Err(format!("the cluster went down; {left} live: {}", nodes(&head.cluster)))
+                }
             };
         }
         match unfinished(&head.cluster, world.now) {
@@ -73,7 +75,8 @@ fn nodes(cluster: &Cluster) -> String {
 /// The first job that could finish and has not, in words.
 #[must_use]
 pub fn unfinished(cluster: &Cluster, now: Timestamp) -> Option<String> {
-    let job = cluster.jobs.values().find(|job| !job.is_finished() && is_feasible(cluster, job, now))?;
+    let job =
+        cluster.jobs.values().find(|job| !job.is_finished() && is_feasible(cluster, job, now))?;
     let reason = cluster.reason(job, now);
     Some(format!("job {} pends {} lives {:?}: {reason:?}", job.id, job.pending, job.live))
 }

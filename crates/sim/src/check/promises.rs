@@ -4,8 +4,8 @@ use super::Check;
 use crate::scenario::Ask;
 use crate::users::Answer;
 use crate::world::World;
-use pcluster_core::event::{Event, Stamped};
 use pcluster_core::Cluster;
+use pcluster_core::event::{Event, Stamped};
 use pcluster_model::JobId;
 use std::collections::{BTreeMap, BTreeSet};
 

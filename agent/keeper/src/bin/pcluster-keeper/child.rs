@@ -67,39 +67,24 @@ pub fn run(dir: &Path) -> ExitCode {
         }
     };
     let Err(Failure(step, message)) = become_job(&RunDir::new(dir), &link);
-    let says = ChildSays::Failed {
-        step: step.into(),
-        message,
-    };
+    let says = ChildSays::Failed { step: step.into(), message };
     let bytes = serde_json::to_vec(&says).unwrap_or_default();
     let _ = send(&link, &bytes, SendFlags::NOSIGNAL);
     ExitCode::FAILURE
 }
 
 fn become_job(dir: &RunDir, link: &OwnedFd) -> Result<Infallible, Failure> {
-    let order = dir
-        .read_order()
-        .map_err(at("start", "cannot read the order"))?;
-    let start = dir
-        .read_start()
-        .map_err(at("start", "cannot read the start record"))?;
+    let order = dir.read_order().map_err(at("start", "cannot read the order"))?;
+    let start = dir.read_start().map_err(at("start", "cannot read the start record"))?;
     let private = start.and_then(|start| start.private_dir);
-    let script = order
-        .script_path
-        .as_ref()
-        .map(|path| open_script(path))
-        .transpose()?;
+    let script = order.script_path.as_ref().map(|path| open_script(path)).transpose()?;
     // A protected keeper must not make a protected job. Best effort: the value may be untouchable in a container.
     drop(fs::write("/proc/self/oom_score_adj", "0"));
     for cgroup in order.cgroup.iter().flat_map(|cgroup| &cgroup.dirs) {
-        tree::write_control(&cgroup.join("cgroup.procs"), "0").map_err(at(
-            "cgroup",
-            format!("cannot join the cgroup {}", cgroup.display()),
-        ))?;
+        tree::write_control(&cgroup.join("cgroup.procs"), "0")
+            .map_err(at("cgroup", format!("cannot join the cgroup {}", cgroup.display())))?;
     }
-    setsid()
-        .map_err(io::Error::from)
-        .map_err(at("start", "cannot make a session"))?;
+    setsid().map_err(io::Error::from).map_err(at("start", "cannot make a session"))?;
     sys::default_signals();
     if let Some(identity) = &order.identity {
         let name = format!("cannot become user {} ({})", identity.user, identity.uid);
@@ -111,19 +96,11 @@ fn become_job(dir: &RunDir, link: &OwnedFd) -> Result<Infallible, Failure> {
         .map_err(at("start", "cannot follow the keeper"))?;
     env::set_current_dir(&order.work_dir).map_err(at(
         "work_dir",
-        format!(
-            "cannot enter the working directory {}",
-            order.work_dir.display()
-        ),
+        format!("cannot enter the working directory {}", order.work_dir.display()),
     ))?;
     let copy =
         private_files(private.as_deref(), script.as_deref())?.or_else(|| order.script_path.clone());
-    let mut job = command(
-        &order,
-        copy.as_deref(),
-        script.as_deref(),
-        private.as_deref(),
-    )?;
+    let mut job = command(&order, copy.as_deref(), script.as_deref(), private.as_deref())?;
     // The keeper's own mask was good for the private files; the user's files get the user's.
     umask(Mode::from_raw_mode(order.umask & 0o777));
     let reader = open_files(&order)?;
@@ -132,33 +109,23 @@ fn become_job(dir: &RunDir, link: &OwnedFd) -> Result<Infallible, Failure> {
     ask_keeper(link, reader.as_ref()).map_err(at("start", "the keeper is gone"))?;
     let program = job.get_program().to_string_lossy().into_owned();
     Err(match job.exec() {
-        error if error.kind() == io::ErrorKind::NotFound && !program.contains('/') => Failure(
-            "exec",
-            format!("cannot run {program:?}: no such command in the job's PATH"),
-        ),
+        error if error.kind() == io::ErrorKind::NotFound && !program.contains('/') => {
+            Failure("exec", format!("cannot run {program:?}: no such command in the job's PATH"))
+        }
         error => at("exec", format!("cannot run {program:?}"))(error),
     })
 }
 
 /// Takes on the user's ids and proves it: saved and file-system ids, groups and capabilities included.
 fn become_user(identity: &Identity) -> io::Result<()> {
-    let refuse = |why: &str| {
-        Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            why.to_owned(),
-        ))
-    };
+    let refuse = |why: &str| Err(io::Error::new(io::ErrorKind::PermissionDenied, why.to_owned()));
     if identity.uid == u32::MAX || identity.gid == u32::MAX || identity.groups.contains(&u32::MAX) {
         return refuse("not a valid id");
     }
     if !geteuid().is_root() {
         // A keeper without root serves one user.
         let same = geteuid().as_raw() == identity.uid;
-        return if same {
-            Ok(())
-        } else {
-            refuse("the agent does not run as root")
-        };
+        return if same { Ok(()) } else { refuse("the agent does not run as root") };
     }
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
     let groups: Vec<Gid> = identity.groups.iter().copied().map(Gid::from_raw).collect();
@@ -180,10 +147,7 @@ fn become_user(identity: &Identity) -> io::Result<()> {
 /// Reads the proof from `/proc/self/status`.
 fn has_become(identity: &Identity, status: &str) -> bool {
     let field = |name: &str| {
-        status
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-            .map(str::trim)
+        status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
     };
     let ids = |name: &str, id: u32| {
         field(name).is_some_and(|text| text.split_whitespace().eq([id.to_string().as_str(); 4]))
@@ -222,26 +186,15 @@ fn private_files(
     let Some(private) = private else {
         return Ok(None);
     };
-    let failed = || {
-        at(
-            "private_dir",
-            format!("cannot fill the private directory {}", private.display()),
-        )
-    };
-    DirBuilder::new()
-        .mode(0o700)
-        .create(private.join("tmp"))
-        .map_err(failed())?;
+    let failed =
+        || at("private_dir", format!("cannot fill the private directory {}", private.display()));
+    DirBuilder::new().mode(0o700).create(private.join("tmp")).map_err(failed())?;
     let Some(script) = script else {
         return Ok(None);
     };
     let path = private.join("script");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o700)
-        .open(&path)
-        .map_err(failed())?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o700).open(&path).map_err(failed())?;
     file.write_all(script).map_err(failed())?;
     Ok(Some(path))
 }
@@ -254,10 +207,8 @@ fn command(
     private: Option<&Path>,
 ) -> Result<Command, Failure> {
     if let Some(profile) = &order.profile {
-        File::open(profile).map_err(at(
-            "profile",
-            format!("cannot read the profile {}", profile.display()),
-        ))?;
+        File::open(profile)
+            .map_err(at("profile", format!("cannot read the profile {}", profile.display())))?;
     }
     let interpreter = script.and_then(line::interpreter);
     if let Some(found) = &interpreter {
@@ -276,9 +227,7 @@ fn command(
         return Err(Failure("exec", "cannot run an empty command".into()));
     };
     let mut job = Command::new(program);
-    job.args(arguments)
-        .env_clear()
-        .envs(line::environment(order, private));
+    job.args(arguments).env_clear().envs(line::environment(order, private));
     Ok(job)
 }
 
@@ -286,29 +235,19 @@ fn command(
 /// a regular file that the user may read.
 fn open_files(order: &RunOrder) -> Result<Option<File>, Failure> {
     let input = order.stdin.clone().unwrap_or_else(|| "/dev/null".into());
-    let file = open(OpenOptions::new().read(true), &input).map_err(at(
-        "stdin",
-        format!("cannot read the input file {}", input.display()),
-    ))?;
-    dup2_stdin(&file)
-        .map_err(io::Error::from)
-        .map_err(at("stdin", "cannot place the input"))?;
+    let file = open(OpenOptions::new().read(true), &input)
+        .map_err(at("stdin", format!("cannot read the input file {}", input.display())))?;
+    dup2_stdin(&file).map_err(io::Error::from).map_err(at("stdin", "cannot place the input"))?;
     let what = || format!("cannot write the output file {}", order.stdout.display());
     let mut output = open_output(order, &order.stdout).map_err(at("stdout", what()))?;
     let errors = match order.stderr.as_ref().filter(|path| **path != order.stdout) {
-        Some(path) => open_output(order, path).map_err(at(
-            "stderr",
-            format!("cannot write the error file {}", path.display()),
-        ))?,
-        None => output
-            .try_clone()
-            .map_err(at("stderr", "cannot place the error file"))?,
+        Some(path) => open_output(order, path)
+            .map_err(at("stderr", format!("cannot write the error file {}", path.display())))?,
+        None => output.try_clone().map_err(at("stderr", "cannot place the error file"))?,
     };
     // After both are open: they may be one file by two names, which the second opening empties.
     if let Some(line) = &order.append_line {
-        output
-            .write_all(format!("{line}\n").as_bytes())
-            .map_err(at("stdout", what()))?;
+        output.write_all(format!("{line}\n").as_bytes()).map_err(at("stdout", what()))?;
     }
     dup2_stdout(&output)
         .map_err(io::Error::from)
@@ -328,18 +267,14 @@ fn open_files(order: &RunOrder) -> Result<Option<File>, Failure> {
 }
 
 fn open_output(order: &RunOrder, path: &Path) -> io::Result<File> {
-    if let Some(parent) = path
-        .parent()
-        .filter(|parent| order.make_dirs && !parent.as_os_str().is_empty())
+    if let Some(parent) =
+        path.parent().filter(|parent| order.make_dirs && !parent.as_os_str().is_empty())
     {
         fs::create_dir_all(parent)?;
     }
     // Always appending: output and errors in one file under two names must not overwrite each other.
-    let truncate = if order.open_mode == OpenMode::Truncate {
-        OFlags::TRUNC
-    } else {
-        OFlags::empty()
-    };
+    let truncate =
+        if order.open_mode == OpenMode::Truncate { OFlags::TRUNC } else { OFlags::empty() };
     let mut options = OpenOptions::new();
     options.append(true).create(true).mode(0o666);
     open_flagged(&mut options, path, truncate)
@@ -395,12 +330,7 @@ fn ask_keeper(link: &OwnedFd, reader: Option<&File>) -> io::Result<()> {
     if !fds.is_empty() {
         control.push(SendAncillaryMessage::ScmRights(&fds));
     }
-    sendmsg(
-        link,
-        &[IoSlice::new(&bytes)],
-        &mut control,
-        SendFlags::NOSIGNAL,
-    )?;
+    sendmsg(link, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?;
     let mut word = [0_u8; 1];
     match recv(link, &mut word[..], RecvFlags::empty())? {
         (1, _) => Ok(()),

@@ -26,12 +26,8 @@ pub fn claim(path: &Path) -> Result<(RunDir, RunOrder, StartRecord), u8> {
         note(&why);
         code
     };
-    let bad = |error: io::Error| {
-        refuse(
-            EXIT_BAD_ORDER,
-            format!("{}: {}", path.display(), plain(&error)),
-        )
-    };
+    let bad =
+        |error: io::Error| refuse(EXIT_BAD_ORDER, format!("{}: {}", path.display(), plain(&error)));
     let dir = RunDir::new(fs::canonicalize(path).map_err(bad)?);
     for own in [dir.path().to_owned(), dir.order()] {
         let meta = fs::symlink_metadata(&own).map_err(bad)?;
@@ -59,15 +55,9 @@ pub fn claim(path: &Path) -> Result<(RunDir, RunOrder, StartRecord), u8> {
         started_at_ms: finish::wall_ms(),
         child_pid: None,
         child_start_ticks: None,
-        uid: order
-            .identity
-            .as_ref()
-            .map_or(geteuid().as_raw(), |identity| identity.uid),
+        uid: order.identity.as_ref().map_or(geteuid().as_raw(), |identity| identity.uid),
         output_fd: None,
-        private_dir: order
-            .tmp_parent
-            .as_ref()
-            .map(|parent| private_name(parent, order.run)),
+        private_dir: order.tmp_parent.as_ref().map(|parent| private_name(parent, order.run)),
     };
     // Two keepers of one run take turns here; the loser sees the winner's record.
     let lock = File::open(dir.path()).map_err(bad)?;
@@ -75,10 +65,7 @@ pub fn claim(path: &Path) -> Result<(RunDir, RunOrder, StartRecord), u8> {
     let ours =
         |record: Option<StartRecord>| record.is_some_and(|record| record.boot_id == start.boot_id);
     if ours(dir.read_start().map_err(bad)?) || dir.read_exit().map_err(bad)?.is_some() {
-        return Err(refuse(
-            EXIT_ALREADY_STARTED,
-            format!("run {} was started before", order.run),
-        ));
+        return Err(refuse(EXIT_ALREADY_STARTED, format!("run {} was started before", order.run)));
     }
     write_start(&dir, &start).map_err(bad)?;
     Ok((dir, order, start))
@@ -86,19 +73,12 @@ pub fn claim(path: &Path) -> Result<(RunDir, RunOrder, StartRecord), u8> {
 
 /// Writes the start record whole.
 pub fn write_start(dir: &RunDir, start: &StartRecord) -> io::Result<()> {
-    write_atomic(
-        &dir.start_record(),
-        &serde_json::to_vec(start)?,
-        Durability::Cached,
-    )
+    write_atomic(&dir.start_record(), &serde_json::to_vec(start)?, Durability::Cached)
 }
 
 /// A name nobody can foresee or has used: it also marks the run's processes by their `TMPDIR`.
 fn private_name(parent: &Path, run: u64) -> PathBuf {
     let mut random = [0_u8; 8];
     let _ = rustix::rand::getrandom(&mut random[..], rustix::rand::GetRandomFlags::empty());
-    parent.join(format!(
-        "pcluster-{run}-{:016x}",
-        u64::from_ne_bytes(random)
-    ))
+    parent.join(format!("pcluster-{run}-{:016x}", u64::from_ne_bytes(random)))
 }

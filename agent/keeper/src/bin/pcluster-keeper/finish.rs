@@ -21,9 +21,7 @@ const RECORD_TRIES: u32 = 3_600;
 
 /// Wall clock in milliseconds since 1970.
 pub fn wall_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -40,19 +38,13 @@ pub fn save_tail(dir: &RunDir, output: &File) -> u64 {
             Ok(read) => filled += read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
-                note(&format!(
-                    "cannot read the end of the output: {}",
-                    plain(&error)
-                ));
+                note(&format!("cannot read the end of the output: {}", plain(&error)));
                 break;
             }
         }
     }
     if let Err(error) = write_atomic(&dir.tail(), &bytes[..filled], Durability::Cached) {
-        note(&format!(
-            "cannot save the end of the output: {}",
-            plain(&error)
-        ));
+        note(&format!("cannot save the end of the output: {}", plain(&error)));
     }
     size
 }
@@ -60,11 +52,7 @@ pub fn save_tail(dir: &RunDir, output: &File) -> u64 {
 /// Removes the private directory of the run.
 pub fn remove_private(path: &Path) {
     if let Err(error) = remove_tree(path) {
-        note(&format!(
-            "cannot remove {}: {}",
-            path.display(),
-            plain(&error)
-        ));
+        note(&format!("cannot remove {}: {}", path.display(), plain(&error)));
     }
 }
 
@@ -75,10 +63,9 @@ pub fn write_record(dir: &RunDir, record: &ExitRecord) -> io::Result<()> {
         match write_atomic(&dir.exit_record(), &bytes, Durability::Durable) {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(error),
-            Err(error) => note(&format!(
-                "cannot write the exit record, will try again: {}",
-                plain(&error)
-            )),
+            Err(error) => {
+                note(&format!("cannot write the exit record, will try again: {}", plain(&error)))
+            }
         }
         thread::sleep(Duration::from_secs(1));
     }

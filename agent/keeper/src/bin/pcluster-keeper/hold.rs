@@ -100,23 +100,11 @@ fn hold(dir: RunDir, order: RunOrder, start: StartRecord) -> io::Result<()> {
         drop(fs::write("/proc/self/oom_score_adj", "-900"));
     }
     drop(fs::remove_file(dir.control()));
-    mknodat(
-        rustix::fs::CWD,
-        dir.control(),
-        FileType::Fifo,
-        Mode::from_raw_mode(0o600),
-        0,
-    )?;
+    mknodat(rustix::fs::CWD, dir.control(), FileType::Fifo, Mode::from_raw_mode(0o600), 0)?;
     // Open for both, so that the FIFO never ends when a writer leaves.
-    let control = open(
-        dir.control(),
-        OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    note(&format!(
-        "run {}: job {} {:?}",
-        order.run, order.job, order.job_name
-    ));
+    let control =
+        open(dir.control(), OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
+    note(&format!("run {}: job {} {:?}", order.run, order.job, order.job_name));
     let clock = Clock::new(
         Instant::now(),
         order.time_limit_ms,
@@ -148,35 +136,23 @@ fn hold(dir: RunDir, order: RunOrder, start: StartRecord) -> io::Result<()> {
 }
 
 fn cannot(step: &str, why: &str) -> Outcome {
-    Outcome::CannotRun {
-        step: step.into(),
-        why: why.into(),
-    }
+    Outcome::CannotRun { step: step.into(), why: why.into() }
 }
 
 /// The outcome that an exit status alone tells.
 fn how(status: WaitStatus, ready: bool) -> Outcome {
     match (status.exit_status(), status.terminating_signal()) {
-        _ if !ready => cannot(
-            "start",
-            "the process ended before the job began; keeper.log may tell more",
-        ),
-        (_, Some(signal)) => Outcome::Signaled {
-            signal,
-            core: status.as_raw() & 0x80 != 0,
-        },
-        (code, None) => Outcome::Exited {
-            code: code.unwrap_or(0),
-        },
+        _ if !ready => {
+            cannot("start", "the process ended before the job began; keeper.log may tell more")
+        }
+        (_, Some(signal)) => Outcome::Signaled { signal, core: status.as_raw() & 0x80 != 0 },
+        (code, None) => Outcome::Exited { code: code.unwrap_or(0) },
     }
 }
 
 impl Hold {
     fn cgroup(&self) -> &[PathBuf] {
-        self.order
-            .cgroup
-            .as_ref()
-            .map_or(&[], |cgroup| &cgroup.dirs)
+        self.order.cgroup.as_ref().map_or(&[], |cgroup| &cgroup.dirs)
     }
 
     /// Makes the private directory and gives it to the user, by descriptor and where no user can put anything else in
@@ -197,32 +173,21 @@ impl Hold {
             DirBuilder::new().mode(0o700).create(private)?;
             if let Some(identity) = self.order.identity.as_ref().filter(|_| geteuid().is_root()) {
                 let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let owner = (
-                    Some(Uid::from_raw(identity.uid)),
-                    Some(Gid::from_raw(identity.gid)),
-                );
+                let owner = (Some(Uid::from_raw(identity.uid)), Some(Gid::from_raw(identity.gid)));
                 fchown(open(private, flags, Mode::empty())?, owner.0, owner.1)?;
             }
             Ok(())
         };
         let what = |error: io::Error| {
-            format!(
-                "cannot make a private directory in {}: {}",
-                parent.display(),
-                plain(&error)
-            )
+            format!("cannot make a private directory in {}: {}", parent.display(), plain(&error))
         };
         make().map_err(|error| cannot("private_dir", &what(error)))
     }
 
     fn spawn(&self) -> Result<Main, Outcome> {
         let spawn = || -> io::Result<Main> {
-            let (ours, theirs) = socketpair(
-                AddressFamily::UNIX,
-                SocketType::SEQPACKET,
-                SocketFlags::CLOEXEC,
-                None,
-            )?;
+            let (ours, theirs) =
+                socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
             // The running file itself, also when an upgrade has replaced or removed it.
             let child = process::Command::new("/proc/self/exe")
                 .arg0("pcluster-keeper")
@@ -234,31 +199,17 @@ impl Hold {
                 .spawn()?;
             let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
             let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
-            Ok(Main {
-                pid,
-                pidfd,
-                link: Some(ours),
-                ready: false,
-                failed: None,
-                status: None,
-            })
+            Ok(Main { pid, pidfd, link: Some(ours), ready: false, failed: None, status: None })
         };
-        spawn().map_err(|error| {
-            cannot(
-                "spawn",
-                &format!("cannot start a process: {}", plain(&error)),
-            )
-        })
+        spawn()
+            .map_err(|error| cannot("spawn", &format!("cannot start a process: {}", plain(&error))))
     }
 
     /// Waits for the main process, obeying commands and clocks.
     fn attend(&mut self, main: &mut Main) -> io::Result<()> {
         while main.status.is_none() {
             let pause = self.next_wake().saturating_duration_since(Instant::now());
-            let timeout = Timespec::try_from(pause).unwrap_or(Timespec {
-                tv_sec: 1,
-                tv_nsec: 0,
-            });
+            let timeout = Timespec::try_from(pause).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
             let link = main.link.as_ref().unwrap_or(&main.pidfd);
             let mut fds = [
                 PollFd::new(&main.pidfd, PollFlags::IN),
@@ -290,16 +241,12 @@ impl Hold {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-        let length = match recvmsg(
-            link,
-            &mut [io::IoSliceMut::new(&mut bytes)],
-            &mut control,
-            flags,
-        ) {
-            Ok(message) => message.bytes,
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return,
-            Err(_) => 0,
-        };
+        let length =
+            match recvmsg(link, &mut [io::IoSliceMut::new(&mut bytes)], &mut control, flags) {
+                Ok(message) => message.bytes,
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return,
+                Err(_) => 0,
+            };
         match serde_json::from_slice(&bytes[..length]) {
             Ok(ChildSays::Ready) => {
                 let handed = control.drain().find_map(|message| match message {
@@ -311,10 +258,7 @@ impl Hold {
                 self.start.child_pid = Some(main.pid);
                 self.start.child_start_ticks = proc::stat(main.pid).map(|stat| stat.start_ticks);
                 if let Err(error) = claim::write_start(&self.dir, &self.start) {
-                    note(&format!(
-                        "cannot complete the start record: {}",
-                        plain(&error)
-                    ));
+                    note(&format!("cannot complete the start record: {}", plain(&error)));
                 }
                 main.ready = true;
                 let _ = send(link, b"g", SendFlags::NOSIGNAL);
@@ -353,13 +297,7 @@ impl Hold {
             Command::End { grace_ms, reason } => {
                 self.end(main, Outcome::Cancelled { reason }, grace_ms)
             }
-            Command::Kill => self.end(
-                main,
-                Outcome::Cancelled {
-                    reason: "kill".into(),
-                },
-                0,
-            ),
+            Command::Kill => self.end(main, Outcome::Cancelled { reason: "kill".into() }, 0),
             Command::Suspend => {
                 self.clock.suspend(Instant::now());
                 self.signal(main, Target::All, Signal::STOP.as_raw());
@@ -394,10 +332,8 @@ impl Hold {
     }
 
     fn next_wake(&self) -> Instant {
-        let due = self
-            .ending
-            .as_ref()
-            .map_or_else(|| self.clock.next(), |ending| Some(ending.kill_at));
+        let due =
+            self.ending.as_ref().map_or_else(|| self.clock.next(), |ending| Some(ending.kill_at));
         let reap = Instant::now() + self.reap_after;
         due.map_or(reap, |due| due.min(reap))
     }
@@ -441,10 +377,8 @@ impl Hold {
         let survivors = tree::end_all(self.cgroup());
         let (user_cpu_ms, system_cpu_ms, max_rss_bytes) = sys::children_usage();
         let (memory_peak_bytes, oom_kills) = tree::memory_facts(self.cgroup());
-        let output_bytes = self
-            .output
-            .take()
-            .map_or(0, |output| finish::save_tail(&self.dir, &output));
+        let output_bytes =
+            self.output.take().map_or(0, |output| finish::save_tail(&self.dir, &output));
         if let Some(private) = &self.start.private_dir {
             finish::remove_private(private);
         }

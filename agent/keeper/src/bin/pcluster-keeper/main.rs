@@ -20,19 +20,11 @@ use std::{
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = env::args_os().skip(1).collect();
-    match (
-        arguments.first().and_then(|word| word.to_str()),
-        arguments.get(1),
-        arguments.len(),
-    ) {
+    match (arguments.first().and_then(|word| word.to_str()), arguments.get(1), arguments.len()) {
         (Some("run"), Some(dir), 2) => hold::run(&PathBuf::from(dir)),
         (Some("child"), Some(dir), 2) => child::run(&PathBuf::from(dir)),
         (Some("--version"), None, 1) => {
-            drop(writeln!(
-                io::stdout(),
-                "pcluster-keeper {}",
-                env!("CARGO_PKG_VERSION")
-            ));
+            drop(writeln!(io::stdout(), "pcluster-keeper {}", env!("CARGO_PKG_VERSION")));
             ExitCode::SUCCESS
         }
         _ => {
@@ -52,8 +44,5 @@ fn note(line: &str) {
 /// An error as users read it: without the number the standard library adds.
 fn plain(error: &io::Error) -> String {
     let text = error.to_string();
-    text.split(" (os error")
-        .next()
-        .unwrap_or_default()
-        .to_owned()
+    text.split(" (os error").next().unwrap_or_default().to_owned()
 }

@@ -31,16 +31,9 @@ pub fn children_usage() -> (u64, u64, u64) {
     let mut raw = RawUsage::default();
     // SAFETY: the struct has the kernel's layout and size on 64-bit Linux and lives through the call.
     let failed = unsafe { getrusage(RUSAGE_CHILDREN, &raw mut raw) } != 0;
-    debug_assert!(
-        !failed && raw.rest.len() == 13,
-        "getrusage has no reason to fail"
-    );
+    debug_assert!(!failed && raw.rest.len() == 13, "getrusage has no reason to fail");
     let millis = |time: [c_long; 2]| u64::try_from(time[0] * 1000 + time[1] / 1000).unwrap_or(0);
-    (
-        millis(raw.user),
-        millis(raw.system),
-        u64::try_from(raw.max_rss_kib).unwrap_or(0) * 1024,
-    )
+    (millis(raw.user), millis(raw.system), u64::try_from(raw.max_rss_kib).unwrap_or(0) * 1024)
 }
 
 /// Gives every signal its default action. A job must not inherit that somebody above ignored SIGINT or SIGHUP: a shell

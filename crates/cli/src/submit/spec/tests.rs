@@ -9,14 +9,18 @@ fn facts() -> ProcessFacts {
 
 fn built(words: &[&str]) -> Result<JobSpec, Failure> {
     let options = LineOptions::try_parse_from(words).expect("words of the test").job;
-    let now = jiff::Timestamp::from_second(1_795_440_000).expect("a moment").to_zoned(TimeZone::UTC);
+    let now =
+        jiff::Timestamp::from_second(1_795_440_000).expect("a moment").to_zoned(TimeZone::UTC);
     build(&options, "align.sh", vec!["s1".into()], &facts(), Face::Submit, &now).map(|(s, _)| s)
 }
 
 #[test]
 fn nothing_asked_is_one_cpu_for_the_pools_time() {
     let spec = built(&[]).unwrap();
-    assert_eq!((spec.name.as_str(), spec.nodes, spec.tasks, spec.cpus_per_task), ("align", 1, 1, 1));
+    assert_eq!(
+        (spec.name.as_str(), spec.nodes, spec.tasks, spec.cpus_per_task),
+        ("align", 1, 1, 1)
+    );
     assert_eq!(spec.memory, MemoryAsk::Proportional);
     assert_eq!(spec.time_limit_ms, None);
     assert_eq!(spec.output, "pcluster-%j.out");
@@ -67,12 +71,15 @@ fn arrays_have_a_file_for_each_task() {
 fn dependencies_of_both_kinds_of_words_add_up() {
     let spec = built(&["-d", "afterok:1", "--after", "2,3", "--after-start", "4"]).unwrap();
     let kinds: Vec<_> = spec.dependencies.iter().map(|d| (d.kind, d.job.0)).collect();
-    assert_eq!(kinds, [
-        (DependencyKind::AfterOk, 1),
-        (DependencyKind::AfterAny, 2),
-        (DependencyKind::AfterAny, 3),
-        (DependencyKind::After, 4),
-    ]);
+    assert_eq!(
+        kinds,
+        [
+            (DependencyKind::AfterOk, 1),
+            (DependencyKind::AfterAny, 2),
+            (DependencyKind::AfterAny, 3),
+            (DependencyKind::After, 4),
+        ]
+    );
 }
 
 #[test]
