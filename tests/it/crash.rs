@@ -134,10 +134,13 @@ fn those_who_follow_a_job_get_every_line_once_over_a_restart_of_the_head() {
     let logs = cluster.start(&mut cluster.command(&["logs", "-f", "1"]));
     let wait = cluster.start(&mut cluster.command(&["wait", "1"]));
     until("the first line", || logs.out().contains("one\n").then_some(()));
+    // A command that finds no head at its start says so; one that waits already is patient.
+    until("three who wait", || (cluster.connected_clients() >= 3).then_some(()));
     cluster.kill_head();
     fs::write(cluster.work().join("go"), "").unwrap();
     cluster.up();
-    let said = run.ended(PATIENCE).expect_code(3);
+    let said = run.ended(PATIENCE);
+    assert_eq!(said.code, 3, "{said:#?}");
     assert_eq!(said.out, "one\ntwo\n", "{said:#?}");
     assert_eq!(logs.ended(PATIENCE).out, "one\ntwo\n");
     assert_eq!(wait.ended(PATIENCE).code, 3);

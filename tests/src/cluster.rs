@@ -342,6 +342,20 @@ impl Cluster {
         text.trim().parse().expect("the lock file names a process")
     }
 
+    /// Clients that hold a connection to the head's socket now, as the kernel lists them.
+    #[must_use]
+    pub fn connected_clients(&self) -> usize {
+        let socket = format!("{}/head.sock", self.name());
+        let root = self.root.to_string_lossy().into_owned();
+        let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+        // Column 6 is the state: 03 is connected.
+        table
+            .lines()
+            .filter(|line| line.contains(&root) && line.ends_with(&socket))
+            .filter(|line| line.split_whitespace().nth(5) == Some("03"))
+            .count()
+    }
+
     /// `kill -9` of the head; comes back when it is gone.
     pub fn kill_head(&self) {
         let pid = self.head_pid();

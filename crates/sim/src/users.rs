@@ -167,7 +167,7 @@ impl World {
         };
         self.users.clients[number].job = Some(job);
         let whole = JobTarget { job, tasks: None };
-        Some(match ask {
+        Some(match ask.clone() {
             Ask::Submit { mut spec, after } => {
                 for (other, kind) in after {
                     if let Some(job) = self.users.job(other).ok()? {
@@ -192,10 +192,14 @@ impl World {
                 spec.time_limit_ms = Some(time_limit_ms);
                 (root(), Request::Update { job, spec })
             }
-            Ask::Drain { nth } => (root(), Request::DrainNode { node: self.nth_node(nth)? }),
-            Ask::Resume { nth } => (root(), Request::ResumeNode { node: self.nth_node(nth)? }),
-            Ask::Terminate { nth } => {
-                (root(), Request::TerminateNode { node: self.nth_node(nth)? })
+            Ask::Drain { nth } | Ask::Resume { nth } | Ask::Terminate { nth } => {
+                let Some(node) = self.nth_node(nth) else { return self.drop_ask(number) };
+                let request = match ask {
+                    Ask::Drain { .. } => Request::DrainNode { node },
+                    Ask::Resume { .. } => Request::ResumeNode { node },
+                    _ => Request::TerminateNode { node },
+                };
+                (root(), request)
             }
             Ask::Down { now } => (root(), Request::Down { now }),
             Ask::Configure(config) => {
