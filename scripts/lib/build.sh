@@ -13,6 +13,7 @@ PROGRAMS=
 # shellcheck disable=SC2034 # for the caller
 BUILD_S=0
 _build_group=
+_build_log=
 
 need_programs() {
   local top profile=debug name
@@ -52,34 +53,35 @@ need_programs() {
 
 stop_build() {
   [ -n "$_build_group" ] || return 0
-  kill -TERM -- "-$_build_group" 2>/dev/null
-  wait "$_build_group" 2>/dev/null
+  kill -TERM -- "-$_build_group" 2>/dev/null || true
+  wait "$_build_group" 2>/dev/null || true
   _build_group=
+  rm -f -- "$_build_log"
 }
 
 # Cargo runs in a process group of its own, so that a signal to the script ends all of it.
 _build() {
-  local top=$1 log name status=0
+  local top=$1 name status=0
   local -a packages=()
   shift
   for name in "${PROGRAM_NAMES[@]}"; do packages+=(--package "$name"); done
-  log=$(mktemp) || return 1
+  _build_log=$(mktemp) || return 1
   set -m
   (
     set -o pipefail
     cd -- "$top" &&
       cargo build --color never "$@" "${packages[@]}" 2>&1 </dev/null |
-      tee -- "$log" | _build_progress
+      tee -- "$_build_log" | _build_progress
   ) &
   _build_group=$!
   set +m
   wait "$_build_group" || status=$?
   _build_group=
   if [ "$status" -ne 0 ]; then
-    grep -vE '^ *(Compiling|Downloaded|Downloading) ' "$log" | tail -n 40 >&2
+    grep -vE '^ *(Compiling|Downloaded|Downloading) ' "$_build_log" | tail -n 40 >&2
     echo "error: the build failed" >&2
   fi
-  rm -f -- "$log"
+  rm -f -- "$_build_log"
   return "$status"
 }
 

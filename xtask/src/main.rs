@@ -4,7 +4,6 @@
 //! installing), and network access.
 mod tidy;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 const HELP: &str = "\
@@ -28,9 +27,7 @@ fn main() -> ExitCode {
 }
 
 fn tidy() -> ExitCode {
-    // The manifest's folder is fixed when this is built, and a clone is built where it is used.
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or_else(|| Path::new("."));
-    match tidy::check_tree(root) {
+    match tidy::check_tree(&tidy::root()) {
         Ok(report) => {
             print!("{report}");
             if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -290,6 +290,14 @@ impl World {
         }
     }
 
+    /// The head cannot hear what this machine says, though its agent once ran.
+    #[must_use]
+    pub fn is_silent(&self, id: MachineId) -> bool {
+        let Some(agent) = self.agents.get(&id) else { return true };
+        let booting = agent.life == 0 && agent.brain.is_none();
+        !booting && agent.conn.is_none_or(|conn| !self.net.is_up(conn))
+    }
+
     fn agent_hangs_up(&mut self, id: MachineId) {
         if let Some(conn) = self.agents.get(&id).and_then(|agent| agent.conn) {
             self.after(0, What::AgentHearsCut { conn });

@@ -203,7 +203,7 @@ impl SimProvider {
         let span = (until.0 - machine.launched_at.0).max(self.minimum_ms);
         let (hours, rest) = (span / 3_600_000, span % 3_600_000);
         let part = machine.price * rest;
-        let extra = i64::from(self.overcharge && id.0 % 4 == 0);
+        let extra = i64::from(self.overcharge && id.0.is_multiple_of(4));
         hours * machine.price + part / 3_600_000 + i64::from(part % 3_600_000 != 0) + extra
     }
 }

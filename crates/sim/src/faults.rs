@@ -98,7 +98,7 @@ impl Faults {
     /// A random subset of all kinds, each with a random chance up to its highest.
     #[must_use]
     pub fn draw(rng: &mut Rng) -> Self {
-        let busy = rng.between(1, 5) * u64::from(OF) / 10;
+        let busy = rng.between(1, 9) * u64::from(OF) / 10;
         let share = u32::try_from(busy).unwrap_or(OF);
         let parts = Kind::ALL.iter().map(|(_, _, most)| match rng.chance(share) {
             true => rng.small(1, *most),

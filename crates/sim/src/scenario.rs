@@ -124,13 +124,6 @@ impl Scenario {
             asks.push((at, submit(rng, &config, job)));
         }
         asks.sort_by_key(|(at, _)| *at);
-        for (at, ask) in &mut asks {
-            // Names follow the order of submission, so that dependencies point backwards.
-            if let Ask::Submit { after, .. } = ask {
-                let _ = at;
-                after.clear();
-            }
-        }
         depend(rng, &mut asks);
         for _ in 0..rng.between(0, 12) {
             let at = DurationMs(rng.below(lasts.0 * 9 / 10));
@@ -273,7 +266,7 @@ fn submit(rng: &mut Rng, config: &Config, number: usize) -> Ask {
         cpus_per_task: cpus,
         tasks_per_node: None,
         memory: match rng.below(4) {
-            0 => MemoryAsk::PerNode(rng.between(1, 3) << 29),
+            0 => MemoryAsk::PerNode((4 << 30) - (256 << 20) - rng.below(2) * (1 << 20)),
             1 => MemoryAsk::PerCpu(rng.between(1, 3) << 28),
             _ => MemoryAsk::Proportional,
         },
@@ -319,8 +312,11 @@ fn depend(rng: &mut Rng, asks: &mut [(DurationMs, Ask)]) {
         DependencyKind::AfterOk,
         DependencyKind::AfterNotOk,
     ];
-    for at in 1..asks.len() {
-        let Ask::Submit { after, spec } = &mut asks[at].1 else { continue };
+    // Jobs are named by the order of submission, so dependencies point backwards.
+    for (at, (_, ask)) in asks.iter_mut().enumerate().skip(1) {
+        let Ask::Submit { after, spec } = ask else {
+            continue;
+        };
         spec.name = format!("job{at}");
         if rng.chance(2_500) {
             for _ in 0..rng.between(1, 2) {

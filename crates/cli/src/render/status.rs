@@ -56,6 +56,17 @@ fn listed_words(view: &StatusView) -> String {
     )
 }
 
+fn jobs_words(view: &StatusView) -> String {
+    format!(
+        "{} running, {} starting, {} waiting, {} held; {} done this month",
+        view.jobs_running,
+        view.jobs_starting,
+        view.jobs_queued,
+        view.jobs_held,
+        thousands(view.jobs_done_this_month)
+    )
+}
+
 /// The page of `status`.
 #[must_use]
 pub fn status(view: &StatusView, look: &Look) -> String {
@@ -85,17 +96,7 @@ pub fn status(view: &StatusView, look: &Look) -> String {
                 size_words(view.disk_free_bytes)
             ),
         ),
-        (
-            "jobs",
-            format!(
-                "{} running, {} starting, {} waiting, {} held; {} done this month",
-                view.jobs_running,
-                view.jobs_starting,
-                view.jobs_queued,
-                view.jobs_held,
-                thousands(view.jobs_done_this_month)
-            ),
-        ),
+        ("jobs", jobs_words(view)),
         ("nodes", nodes_words(view)),
         ("money", money_words(view, look)),
         (provider.as_str(), listed_words(view)),

@@ -63,13 +63,7 @@ pub fn build(
     let (dependencies, any_dependency) = dependencies(options)?;
     let work_dir = work_dir(options, facts)?;
     let name = name(options, script_name)?;
-    let output = match (&options.output, face, &array) {
-        (Some(pattern), _, _) => path("--output", pattern)?,
-        // Named by the request's key, which `run` has and this has not.
-        (None, Face::Run, _) => String::new(),
-        (None, Face::Submit, None) => "pcluster-%j.out".to_owned(),
-        (None, Face::Submit, Some(_)) => "pcluster-%A_%a.out".to_owned(),
-    };
+    let output = output_pattern(options, face, array.is_some())?;
     let given_path = |option: &'static str, text: &Option<String>| {
         text.as_deref().map(|text| path(option, text)).transpose()
     };
@@ -112,6 +106,16 @@ pub fn build(
         mail: options.mail_type.as_deref().map(words::mail).transpose()?.unwrap_or_default(),
     };
     Ok((spec, notes))
+}
+
+fn output_pattern(options: &JobOptions, face: Face, is_array: bool) -> Result<String, Failure> {
+    match (&options.output, face, is_array) {
+        (Some(pattern), _, _) => path("--output", pattern),
+        // Named by the request's key, which `run` has and this has not.
+        (None, Face::Run, _) => Ok(String::new()),
+        (None, Face::Submit, false) => Ok("pcluster-%j.out".to_owned()),
+        (None, Face::Submit, true) => Ok("pcluster-%A_%a.out".to_owned()),
+    }
 }
 
 /// Money and promises: better no job than one that ignores them.

@@ -1,9 +1,10 @@
 //! Law 7: nodes and spend stay under their caps at all times.
 //!
 //! Spend is the provider's meter, month by month, less what nobody could prevent: time in which the
-//! head was down, asleep or settling, and time after the provider was told to end a machine.
+//! head was down, asleep or settling, time in which a machine was silent (its grace is longer than
+//! any reservation), and time after the provider was told to end it.
 use super::Check;
-use crate::cloud::Machine;
+use crate::cloud::{Machine, MachineId};
 use crate::world::World;
 use pcluster_core::event::Event;
 use pcluster_model::{DurationMs, Timestamp};
@@ -70,7 +71,7 @@ impl Caps {
         }
         self.machines = world.cloud.machines.len();
         for (pool, most) in &self.most {
-            let ours = living(world).filter(|machine| machine.pool == *pool).count();
+            let ours = living(world).filter(|(_, machine)| machine.pool == *pool).count();
             if ours > *most as usize {
                 return Err(format!("{ours} machines of pool {pool} live; it may have {most}"));
             }
@@ -90,7 +91,8 @@ impl Caps {
         }
         let span = i128::from(world.now.0 - before.0);
         let month = month_of(world.now.0 + world.config.zone_offset_ms);
-        let prices: i128 = living(world).map(|machine| i128::from(machine.price)).sum();
+        let heard = living(world).filter(|(id, _)| !world.is_silent(*id));
+        let prices: i128 = heard.map(|(_, machine)| i128::from(machine.price)).sum();
         let spent = self.spent.entry(month).or_default();
         *spent += prices * span;
         // One billing quantum for each machine that lives.
@@ -103,13 +105,13 @@ impl Caps {
     }
 }
 
-fn living(world: &World) -> impl Iterator<Item = &Machine> {
+fn living(world: &World) -> impl Iterator<Item = (MachineId, &Machine)> {
     world
         .cloud
         .living
         .iter()
-        .filter_map(|id| world.cloud.machines.get(id))
-        .filter(|machine| !machine.stray && !machine.late && machine.end_asked_at.is_none())
+        .filter_map(|id| Some((*id, world.cloud.machines.get(id)?)))
+        .filter(|(_, machine)| !machine.stray && !machine.late && machine.end_asked_at.is_none())
 }
 
 /// Months since the epoch, by counting them: slow, plain, and not the core's way.

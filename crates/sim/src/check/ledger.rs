@@ -1,7 +1,7 @@
 //! Law 5: the ledger equals the provider's own meter, per machine and in sum, and the buckets of a
 //! span sum to it. The provider's side is computed in `cloud`, from its own times.
 use super::Check;
-use crate::cloud::MachineId;
+use crate::cloud::{Machine, MachineId};
 use crate::world::{Mode, World};
 use pcluster_core::event::Event;
 use pcluster_core::ledger::Span;
@@ -44,7 +44,7 @@ impl Check for Bills {
         for (id, machine) in ended {
             if self.spans.contains_key(id) {
                 meter += world.cloud.bill(world.now, *id);
-            } else if world.mode == Mode::Liveness && !machine.stray && !machine.late {
+            } else if world.mode == Mode::Liveness && !may_be_unbound(world, machine) {
                 return Err(format!("machine {} has ended and has no span", id.0));
             }
         }
@@ -55,6 +55,12 @@ impl Check for Bills {
             Err(format!("the spans sum to {spans} micro-dollars, the provider's meter to {meter}"))
         }
     }
+}
+
+/// Nobody asked for it, nobody waited for it, or a stray of its launch took its place in the list.
+fn may_be_unbound(world: &World, machine: &Machine) -> bool {
+    let double = |other: &Machine| other.stray && other.launch == machine.launch;
+    machine.stray || machine.late || world.cloud.machines.values().any(double)
 }
 
 impl Bills {
