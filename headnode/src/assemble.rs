@@ -97,6 +97,8 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Head, BootError> {
         mirror: mirror.clone(),
         boot_logs: boot_logs.clone(),
     };
+    server::name_file(&places.socket, &file.path, uid == 0)
+        .map_err(BootError::io("write beside", &places.socket))?;
     let socket = server::bind(&places.socket, uid == 0)
         .map_err(BootError::io("listen on", &places.socket))?;
     let (changes, changed) = watch::channel(0);

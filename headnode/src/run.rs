@@ -105,6 +105,7 @@ pub async fn run(prepared: Prepared) -> Result<Ended, RunError> {
     let ended = join(driver).await;
     // A second head could bind its socket from here on, so this one's goes first.
     let _ = std::fs::remove_file(&places.socket);
+    let _ = std::fs::remove_file(pcluster_api::places::file_beside(&places.socket));
     serving.abort();
     drop(state);
     ended

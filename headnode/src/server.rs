@@ -10,6 +10,7 @@ use axum::body::Body;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use pcluster_api::places::file_beside;
 use pcluster_api::{Problem, ProblemKind};
 use pcluster_core::input::Principal;
 use std::collections::BTreeMap;
@@ -37,6 +38,18 @@ pub fn bind(path: &Path, is_root: bool) -> io::Result<UnixListener> {
     let mode = if is_root { 0o666 } else { 0o600 };
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     Ok(listener)
+}
+
+/// Writes beside the socket which file its head was started with, so that a command of another
+/// cluster of the same name is not served by mistake.
+///
+/// # Errors
+/// When the folder does not take it.
+pub fn name_file(socket: &Path, config_file: &Path, is_root: bool) -> io::Result<()> {
+    let path = file_beside(socket);
+    std::fs::write(&path, config_file.as_os_str().as_encoded_bytes())?;
+    let mode = if is_root { 0o644 } else { 0o600 };
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))
 }
 
 /// What the socket serves, and for whom.

@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 
 /// An ordinary answer comes within this; a long poll adds its own time.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// A head that is there accepts within this.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// An answer larger than this is not the head's.

@@ -251,6 +251,12 @@ pub fn names_with_socket(runtime_parent: &Path) -> Vec<String> {
     names
 }
 
+/// Where a head writes which `cluster.toml` it was started with.
+#[must_use]
+pub fn file_beside(socket: &Path) -> PathBuf {
+    socket.with_file_name("config-file")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

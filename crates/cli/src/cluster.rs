@@ -6,7 +6,7 @@
 use crate::config_file;
 use crate::failure::Failure;
 use pcluster_api::client::Client;
-use pcluster_api::places::{Places, Surroundings, names_with_socket, root_socket};
+use pcluster_api::places::{Places, Surroundings, file_beside, names_with_socket, root_socket};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
@@ -152,6 +152,21 @@ pub fn head(global: &Global) -> Result<Head, Failure> {
     answering(&here, &name, Some(&file), found.looked)
 }
 
+/// The head of a name must be the one of this very file: two folders may be called alike.
+///
+/// # Errors
+/// When it was started with another one.
+pub fn same_file(name: &str, its: &str, file: &Path) -> Result<(), Failure> {
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    if Path::new(its) == file || real(Path::new(its)) == real(file) {
+        return Ok(());
+    }
+    Err(Failure::refused(format!("a cluster called {name} runs here already"))
+        .fact("its file", its.to_owned())
+        .fact("this file", file.display().to_string())
+        .hint("give this one a name of its own, as its first line:  name = \"…\""))
+}
+
 /// The first candidate that accepts a connection.
 fn answering(
     here: &Surroundings,
@@ -164,7 +179,13 @@ fn answering(
     let mut reasons = Vec::new();
     for socket in candidates(here, name, file, &places) {
         match UnixStream::connect(&socket) {
-            Ok(_) => return Ok(Head { client: Client::new(socket), name: name.to_owned() }),
+            Ok(_) => {
+                let its = std::fs::read_to_string(file_beside(&socket)).ok();
+                if let (Some(its), Some(file)) = (its, file) {
+                    same_file(name, &its, file)?;
+                }
+                return Ok(Head { client: Client::new(socket), name: name.to_owned() });
+            }
             Err(error) => reasons.push(format!("{}: {}", socket.display(), said(&error))),
         }
     }

@@ -198,7 +198,6 @@ impl World {
         if self.strikes(Kind::WrongMachine) {
             usable.cpus -= 1;
         }
-        usable.memory_bytes -= 100 << 20;
         let facts = Facts {
             hostname: format!("host-{}", id.0),
             arch: plan.shape.arch.clone(),

@@ -266,7 +266,7 @@ fn submit(rng: &mut Rng, config: &Config, number: usize) -> Ask {
         cpus_per_task: cpus,
         tasks_per_node: None,
         memory: match rng.below(4) {
-            0 => MemoryAsk::PerNode((4 << 30) - (256 << 20) - rng.below(2) * (1 << 20)),
+            0 => MemoryAsk::PerNode(rng.between(1, 3) << 29),
             1 => MemoryAsk::PerCpu(rng.between(1, 3) << 28),
             _ => MemoryAsk::Proportional,
         },

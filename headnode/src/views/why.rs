@@ -312,7 +312,10 @@ fn runs(cx: &Cx<'_>, job: &Job, run: &Run, count: usize) -> Frame {
 }
 
 fn over(cx: &Cx<'_>, job: &Job, task: u32, end: &TaskEnd, ended: &[(&u32, &TaskEnd)]) -> Frame {
-    let failed = ended.iter().filter(|(_, end)| !end.outcome.is_success()).count();
+    let cancelled =
+        ended.iter().filter(|(_, end)| matches!(end.outcome, Outcome::Cancelled { .. })).count();
+    let completed = ended.iter().filter(|(_, end)| end.outcome.is_success()).count();
+    let failed = ended.len() - completed;
     // A whole array that did well is spoken of as one; else the first task that did not.
     let label =
         if failed == 0 && ended.len() > 1 { job.id.to_string() } else { job.task_label(task) };
@@ -321,7 +324,11 @@ fn over(cx: &Cx<'_>, job: &Job, task: u32, end: &TaskEnd, ended: &[(&u32, &TaskE
         format!("{who} {} at {}", outcome::sentence(&end.outcome), cx.clock(cx.wall(end.at)));
     let mut frame = Frame::new(end.outcome.word(), headline);
     if ended.len() > 1 {
-        frame = frame.fact("tasks", format!("{failed} of {} failed", ended.len()));
+        let of = ended.len();
+        let failed = failed - cancelled;
+        let words =
+            format!("{completed} of {of} completed, {failed} failed, {cancelled} cancelled");
+        frame = frame.fact("tasks", words);
     }
     if let Some(last) = end.last.as_ref().filter(|_| failed > 0 || ended.len() == 1) {
         frame = frame.fact("where", last.nodes.join(", "));
@@ -332,7 +339,7 @@ fn over(cx: &Cx<'_>, job: &Job, task: u32, end: &TaskEnd, ended: &[(&u32, &TaskE
         }
         frame = frame.changes(mend(job, &end.outcome, asked));
     }
-    if failed > 0 {
+    if failed > cancelled {
         frame = frame.hint(format!("pcluster logs {label}   pcluster rerun --failed {}", job.id));
     }
     frame

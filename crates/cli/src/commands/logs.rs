@@ -189,6 +189,10 @@ pub async fn run(global: &Global, args: &LogsArgs) -> Outcome {
         say::json(&Logs { schema: "pcluster.logs/1", job: &id, start, output })?;
         return Ok(code::DONE);
     }
-    Follower::new(&client, &id).copy(false, &|| false).await??;
+    let mut copier = Follower::new(&client, &id);
+    copier.copy(false, &|| false).await??;
+    if copier.offset == 0 {
+        say::line(format!("nothing was written yet\nhint: pcluster why {id}"));
+    }
     Ok(code::DONE)
 }

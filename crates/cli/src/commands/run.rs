@@ -84,6 +84,13 @@ pub async fn run(
     run_here(global, args, given, facts).await.map_err(Failure::own_trouble)
 }
 
+/// Something was piped or redirected into this command.
+fn has_input() -> bool {
+    let seen = rustix::fs::fstat(std::io::stdin());
+    let kind = seen.map(|seen| rustix::fs::FileType::from_raw_mode(seen.st_mode));
+    matches!(kind, Ok(rustix::fs::FileType::Fifo | rustix::fs::FileType::RegularFile))
+}
+
 async fn run_here(
     global: &Global,
     args: &RunArgs,
@@ -113,6 +120,9 @@ async fn run_here(
     let answer = send(&client, &request).await?;
     let id = answer.job.to_string();
     if !args.quiet {
+        if has_input() && request.spec.input.is_none() {
+            say::line("note: the command does not read this standard input; --input FILE does");
+        }
         notes.iter().for_each(|note| say::line(format!("note: {note}")));
         say::line(format!("job {id}: {}", answer.estimate.start));
     }

@@ -3,7 +3,7 @@
 //! Invariant: the head gets a session of its own, so that it outlives the terminal; what it says
 //! goes to its log, and the end of that log is shown when it does not come up. Deliberately absent:
 //! anything the head itself checks (a second head, state of another version).
-use crate::cluster::{Global, need_file, surroundings};
+use crate::cluster::{Global, need_file, same_file, surroundings};
 use crate::config_file;
 use crate::failure::{Failure, Outcome, code};
 use crate::look::{Look, span_words};
@@ -118,17 +118,7 @@ fn refuse_what_must_not_be_ignored(
 }
 
 fn already_up(global: &Global, status: &StatusView, file: &Path) -> Outcome {
-    let same = Path::new(&status.config_file) == file
-        || std::fs::canonicalize(&status.config_file).ok() == std::fs::canonicalize(file).ok();
-    if !same {
-        return Err(Failure::refused(format!(
-            "a cluster called {} runs here already",
-            status.cluster
-        ))
-        .fact("its file", status.config_file.clone())
-        .fact("this file", file.display().to_string())
-        .hint("give this one a name of its own, as its first line:  name = \"…\""));
-    }
+    same_file(&status.cluster, &status.config_file, file)?;
     if global.json {
         say::json(status)?;
         return Ok(code::DONE);

@@ -2,7 +2,7 @@
 use super::Decision;
 use crate::event::{Event, StopCause, Then};
 use crate::input::{JobTarget, Principal};
-use crate::job::{Job, Owner};
+use crate::job::{Job, Outcome, Owner};
 use crate::node::NodeState;
 use crate::reply::{Rejection, RejectionKind, Reply};
 use crate::{Cluster, Node};
@@ -193,6 +193,8 @@ impl Cluster {
             .finished
             .iter()
             .filter(|(_, end)| !end.outcome.is_success())
+            // What was cancelled was not wanted any more.
+            .filter(|(_, end)| !matches!(end.outcome, Outcome::Cancelled { .. }))
             .map(|(task, _)| *task)
             .collect();
         if failed.is_empty() {
