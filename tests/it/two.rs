@@ -21,6 +21,21 @@ fn a_second_head_on_one_state_directory_is_refused() {
 }
 
 #[test]
+fn another_file_of_the_same_name_is_refused_by_every_command() {
+    let cluster = Cluster::new("alike");
+    let folder = cluster.root().join("elsewhere");
+    fs::create_dir_all(&folder).unwrap();
+    let name = format!("name = \"{}\"\nprovider = \"process\"\n", cluster.name());
+    fs::write(folder.join("cluster.toml"), name).unwrap();
+    for words in [&["up"][..], &["queue"], &["submit", "--wrap", "true"], &["down", "--now"]] {
+        let said = cluster.say(cluster.command(words).current_dir(&folder)).expect_code(3);
+        said.expect_words(&["runs here already", "its file", "name = "]);
+    }
+    assert!(cluster.json(&["queue"])["jobs"].as_array().unwrap().is_empty());
+    cluster.down(&[]);
+}
+
+#[test]
 fn two_clusters_on_one_machine_do_not_see_each_others_nodes() {
     let (one, other) = (Cluster::new("one"), Cluster::new("other"));
     see_only_their_own(&one, &other);
