@@ -40,6 +40,13 @@ impl Cluster {
         Some(Account { cap, spent: self.spent_this_month(now), reserved })
     }
 
+    /// Living nodes may still cost more than the month has left: a configuration changed under them,
+    /// or the provider did not stop one.
+    #[must_use]
+    pub(crate) fn is_overdrawn(&self, now: Timestamp) -> bool {
+        self.account(now).is_some_and(|account| account.spent + account.reserved > account.cap)
+    }
+
     /// Closed spans' charges of the calendar month that `now` is in, in the head's zone.
     #[must_use]
     pub fn spent_this_month(&self, now: Timestamp) -> MicroUsd {

@@ -2,7 +2,7 @@
 //! node in use is stopped by no timer but its grace after silence.
 use crate::Cluster;
 use crate::event::{Event, StopCause};
-use crate::limits::{REST_MOST, SUSPECT_NODES, SUSPECT_SPAN};
+use crate::limits::{REST_MOST, STOP_ALLOWANCE, SUSPECT_NODES, SUSPECT_SPAN};
 use crate::node::{Node, NodeState};
 use alloc::format;
 use alloc::vec;
@@ -221,7 +221,13 @@ impl Cluster {
         if gang || self.is_kept(node, pool, now) {
             return None;
         }
-        let at = (idle + pool.idle_timeout_ms).max(self.volatile.settle_until);
+        let mut at = idle + pool.idle_timeout_ms;
+        let paid_until = (node.reserved_until - STOP_ALLOWANCE).max(idle);
+        if at > paid_until && self.is_overdrawn(now) {
+            // The idle time was raised after the money for it was reserved.
+            at = paid_until;
+        }
+        let at = at.max(self.volatile.settle_until);
         Some(Deadline { idle: true, ..self.leave_at(node, at, StopCause::Idle) })
     }
 

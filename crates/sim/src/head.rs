@@ -36,6 +36,8 @@ pub struct Head {
     /// When it came up, or woke up: true time.
     pub awake_since: Timestamp,
     slept_at: Timestamp,
+    /// The wall clock less steady time, as the core was last told.
+    told_offset_ms: i64,
     inbox: Vec<(Input, From)>,
     turn_due: bool,
     tick_at: Option<Timestamp>,
@@ -81,6 +83,7 @@ impl World {
             asleep: false,
             awake_since: self.now,
             slept_at: self.now,
+            told_offset_ms: wall.0 - steady.0,
             inbox: Vec::new(),
             turn_due: false,
             tick_at: None,
@@ -162,11 +165,12 @@ impl World {
     /// The wall clock of the head's machine is set.
     pub fn clock_step(&mut self, wall_ahead_ms: i64) {
         self.wall_ahead_ms = wall_ahead_ms;
-        let Some(head) = self.head.as_ref().filter(|head| !head.asleep) else { return };
+        let Some(head) = self.head.as_mut().filter(|head| !head.asleep) else { return };
         let offset_ms = wall_ahead_ms - head.ahead_ms;
-        if head.cluster.meta.clock_offset_ms == offset_ms {
+        if head.told_offset_ms == offset_ms {
             return;
         }
+        head.told_offset_ms = offset_ms;
         self.head_input(Input::ClockStepped { offset_ms }, From::Nobody);
     }
 
