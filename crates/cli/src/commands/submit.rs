@@ -26,7 +26,7 @@ const SEND_AGAIN_FOR: Duration = Duration::from_secs(20);
 Examples:
   pcluster submit job.sh sample1.fq.gz           options before the script, arguments after it
   pcluster submit -c 8 --mem 16G -t 2h job.sh    8 CPUs, 16 GB, at most 2 hours
-  pcluster submit --array 1-96%8 job.sh          96 tasks, 8 at once; $PCLUSTER_ARRAY_TASK_ID
+  pcluster submit --array 1-96%8 job.sh          96 tasks, 8 at once; $PCLUSTER_TASK_ID
   J=$(pcluster submit a.sh) && pcluster submit --after-ok $J b.sh
   pcluster submit --estimate job.sh              only say when and for how much
 
