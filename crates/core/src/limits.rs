@@ -1,5 +1,5 @@
 //! Every limit of the core by name.
-use pcluster_model::DurationMs;
+use pcluster_model::{DurationMs, Timestamp};
 
 /// Boots of one offering that fail in a row before only one canary boots at a time
 /// (ParallelCluster's protected mode counts 10; a canary makes a lower number safe).
@@ -39,3 +39,5 @@ pub const SUSPECT_SPAN: DurationMs = DurationMs::from_mins(1);
 pub const STALL: DurationMs = DurationMs::from_secs(5);
 /// Plain jobs that one user may have finished in memory; older ones are in rows only.
 pub const NAME_HISTORY: usize = 5;
+/// The end of what has no limit: later than anything, with room for spans to be added.
+pub const NEVER: Timestamp = Timestamp(i64::MAX / 4);

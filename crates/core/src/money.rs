@@ -1,13 +1,15 @@
 //! The month's money: what is spent, what is reserved, and what a launch or placement may add.
 //!
 //! Law 7: spent + reserved never passes the cap at a launch or placement. What can pass it is only
-//! a node that the provider fails to stop, which is shown as overrun.
+//! a node that the provider fails to stop, or one that went silent, until its grace is over; both
+//! are shown as overrun.
 use crate::Cluster;
 use crate::event::Event;
 use crate::job::{Job, Run};
 use crate::ledger::{day_of, month_of};
-use crate::limits::STOP_ALLOWANCE;
+use crate::limits::{NEVER, STOP_ALLOWANCE};
 use crate::node::{Node, NodeState};
+use crate::plan::Wait;
 use crate::reply::{Rejection, RejectionKind};
 use alloc::format;
 use alloc::vec::Vec;
@@ -15,7 +17,7 @@ use pcluster_model::config::Pool;
 use pcluster_model::{DurationMs, MicroUsd, Price, Timestamp};
 
 /// The month's account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Account {
     pub cap: MicroUsd,
     /// Closed spans, by the month in which the second falls.
@@ -38,6 +40,12 @@ impl Cluster {
         let cap = self.config()?.budget.month?;
         let reserved = self.living_cost(now);
         Some(Account { cap, spent: self.spent_this_month(now), reserved })
+    }
+
+    /// Why a job waits that needs this much more than the month has left.
+    pub(crate) fn budget_wait(&self, now: Timestamp, needs: MicroUsd) -> Wait {
+        let Account { cap, spent, reserved } = self.account(now).unwrap_or_default();
+        Wait::Budget { cap, spent, reserved, needs }
     }
 
     /// Living nodes may still cost more than the month has left: a configuration changed under them,
@@ -97,7 +105,7 @@ impl Cluster {
         let grace = self.config().map(|config| config.term_grace_ms).unwrap_or_default();
         match run.time_limit_ms {
             Some(limit) => run.placed_at + limit + grace,
-            None => Timestamp(i64::MAX / 4),
+            None => NEVER,
         }
     }
 

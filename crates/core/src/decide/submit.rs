@@ -5,7 +5,7 @@ use crate::event::Event;
 use crate::input::Principal;
 use crate::job::{Job, Owner};
 use crate::limits::{ARRAY_MOST, INDEX_MOST, QUEUE_MOST};
-use crate::plan::cheapest_shape;
+use crate::plan::{cheapest_shape, smallest_cpus};
 use crate::reply::{Rejection, RejectionKind, Reply};
 use alloc::boxed::Box;
 use alloc::format;
@@ -226,8 +226,7 @@ fn check_time(spec: &JobSpec, pool: &Pool) -> Result<(), Rejection> {
 /// A gang's machines together must stay below what the pool may have.
 fn check_pool_cpus(spec: &JobSpec, pool: &Pool) -> Result<(), Rejection> {
     let Some(most) = pool.max_cpus else { return Ok(()) };
-    let fitting = pool.shapes.iter().filter(|shape| shape.usable().holds(&spec.least_per_node()));
-    let one = fitting.map(|shape| shape.total.cpus).min().unwrap_or(0);
+    let one = smallest_cpus(pool, spec).unwrap_or(0);
     let needs = one.saturating_mul(spec.nodes);
     if needs <= most {
         return Ok(());

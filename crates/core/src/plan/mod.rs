@@ -9,7 +9,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use pcluster_model::{JobId, MicroUsd, NodeId, PoolName, Resources, Timestamp};
 
-pub(crate) use scale::cheapest_shape;
+pub(crate) use scale::{cheapest_shape, smallest_cpus};
 
 /// Why a job that could start did not start in the last pass.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,11 +4,11 @@
 //! of a pool that can neither start nor get a new machine is protected as in EASY backfill
 //! (Lifka 1995): later jobs may use the machines that it waits for only if they end before it can
 //! start.
-use super::{PlanReport, Wait};
+use super::{PlanReport, Wait, smallest_cpus};
 use crate::Cluster;
 use crate::event::{Event, Part, Placement};
 use crate::job::Job;
-use crate::limits::PLACE_CHECKS;
+use crate::limits::{NEVER, PLACE_CHECKS};
 use crate::node::Node;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -51,9 +51,7 @@ pub(super) fn image_of<'a>(pool: &'a Pool, spec: &'a JobSpec) -> &'a str {
 
 /// The pool may have enough machines that are large enough.
 fn can_ever_hold(pool: &Pool, spec: &JobSpec) -> bool {
-    let least = spec.least_per_node();
-    let fitting = pool.shapes.iter().filter(|shape| shape.usable().holds(&least));
-    let Some(one) = fitting.map(|shape| shape.total.cpus).min() else { return false };
+    let Some(one) = smallest_cpus(pool, spec) else { return false };
     spec.nodes <= pool.max
         && pool.max_cpus.is_none_or(|most| one.saturating_mul(spec.nodes) <= most)
 }
@@ -148,13 +146,8 @@ impl Cluster {
             return true;
         }
         let Some(most) = pool.max_cpus else { return false };
-        let smallest = pool
-            .shapes
-            .iter()
-            .filter(|shape| shape.usable().holds(&spec.least_per_node()))
-            .map(|shape| shape.total.cpus)
-            .min();
-        smallest.is_none_or(|one| cpus.saturating_add(one.saturating_mul(missing)) > most)
+        smallest_cpus(pool, spec)
+            .is_none_or(|one| cpus.saturating_add(one.saturating_mul(missing)) > most)
     }
 
     /// Machines, there or coming, that are large enough for one node of `spec`.
@@ -280,9 +273,7 @@ impl Pass<'_> {
             .filter_map(|run| self.cluster.runs.get(run))
             .filter_map(|run| {
                 let part = run.part(room.node.id)?;
-                let end = run
-                    .time_limit_ms
-                    .map_or(Timestamp(i64::MAX / 4), |limit| run.placed_at + limit);
+                let end = run.time_limit_ms.map_or(NEVER, |limit| run.placed_at + limit);
                 Some((end, part.part.resources))
             })
             .collect();
@@ -350,15 +341,7 @@ impl Pass<'_> {
             self.money_left = Some(left - needs);
             return true;
         }
-        if let Some(account) = self.cluster.account(self.now) {
-            let wait = Wait::Budget {
-                cap: account.cap,
-                spent: account.spent,
-                reserved: account.reserved,
-                needs,
-            };
-            self.report.waits.insert(job.id, wait);
-        }
+        self.report.waits.insert(job.id, self.cluster.budget_wait(self.now, needs));
         false
     }
 }

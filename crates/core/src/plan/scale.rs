@@ -145,15 +145,21 @@ impl Cluster {
 /// The shape with the least price that holds one node of `spec`; list order decides ties.
 #[must_use]
 pub(crate) fn cheapest_shape<'a>(pool: &'a Pool, spec: &JobSpec) -> Option<&'a Shape> {
-    let least = spec.least_per_node();
-    pool.shapes
-        .iter()
-        .filter(|shape| shape.usable().holds(&least) && gpu_type_fits(shape, spec))
-        .min_by_key(|shape| shape.price.map_or(i64::MAX, |price| price.0))
+    let fitting = pool.shapes.iter().filter(|shape| fits(shape, spec));
+    fitting.min_by_key(|shape| shape.price.map_or(i64::MAX, |price| price.0))
 }
 
-fn gpu_type_fits(shape: &Shape, spec: &JobSpec) -> bool {
-    spec.gpus_per_node == 0 || spec.gpu_type.is_empty() || spec.gpu_type == shape.gpu_type
+/// CPUs of the smallest shape that holds one node of `spec`; `None`: no shape does.
+#[must_use]
+pub(crate) fn smallest_cpus(pool: &Pool, spec: &JobSpec) -> Option<u32> {
+    pool.shapes.iter().filter(|shape| fits(shape, spec)).map(|shape| shape.total.cpus).min()
+}
+
+/// The shape holds one node of `spec`.
+fn fits(shape: &Shape, spec: &JobSpec) -> bool {
+    let right_gpu =
+        spec.gpus_per_node == 0 || spec.gpu_type.is_empty() || spec.gpu_type == shape.gpu_type;
+    right_gpu && shape.usable().holds(&spec.least_per_node())
 }
 
 impl<'a> Pass<'a> {
@@ -269,13 +275,12 @@ impl<'a> Pass<'a> {
     /// Shapes that hold one node of the job, by price per task that the queue can put on it.
     fn shapes_by_cost(&self, spec: &JobSpec) -> Vec<&'a Shape> {
         let alike = self.counts.get(&class_of(spec)).copied().unwrap_or(1).max(1);
-        let least = spec.least_per_node();
         let mut shapes: Vec<(u128, usize, &Shape)> = self
             .pool
             .shapes
             .iter()
             .enumerate()
-            .filter(|(_, shape)| shape.usable().holds(&least) && gpu_type_fits(shape, spec))
+            .filter(|(_, shape)| fits(shape, spec))
             .map(|(at, shape)| {
                 let usable = shape.usable();
                 let need = need_on(self.pool, spec, &usable);
@@ -317,12 +322,7 @@ impl<'a> Pass<'a> {
         let one = self.cluster.launch_cost(self.pool, shape.price, limit);
         let needs = MicroUsd(one.0.saturating_mul(i64::from(count)));
         if needs > left {
-            let account = self.cluster.account(self.now);
-            let (cap, spent, reserved) = account
-                .map_or((MicroUsd::ZERO, MicroUsd::ZERO, MicroUsd::ZERO), |account| {
-                    (account.cap, account.spent, account.reserved)
-                });
-            return Err(Wait::Budget { cap, spent, reserved, needs });
+            return Err(self.cluster.budget_wait(self.now, needs));
         }
         Ok(())
     }
