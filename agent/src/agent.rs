@@ -321,11 +321,17 @@ impl Agent {
             AgentAction::EndRun { run, grace_ms } => {
                 self.tell(run, RunCommand::End { grace: grace_ms });
             }
-            AgentAction::SignalRun { run, signal, batch_only } => {
-                self.tell(run, RunCommand::Signal { signal: signal.0, batch_only });
+            AgentAction::SignalRun { run, signal, scope } => {
+                self.tell(run, RunCommand::Signal { signal: signal.0, scope });
             }
             AgentAction::LimitRun { run, time_limit_ms } => {
                 self.tell(run, RunCommand::Limit { limit: time_limit_ms });
+            }
+            AgentAction::SuspendRun { run, suspended } => {
+                self.tell(run, RunCommand::Suspend { suspended });
+            }
+            AgentAction::Attach { run, stream } => {
+                self.log.line(&format!("run {run}: nobody here takes the stream {stream}"));
             }
             AgentAction::EmptyRun { run } => self.tell(run, RunCommand::Empty),
             AgentAction::ForgetRun { run } => {

@@ -23,7 +23,7 @@ use pcluster_keeper::{
     Adopted, Command, EXIT_ALREADY_STARTED, ExitRecord, KeeperHandle, RunDir, SendError,
     StartRecord, Target, kill_cgroup, kill_leftovers, remove_tree, spawn_keeper,
 };
-use pcluster_model::{DurationMs, RunId};
+use pcluster_model::{DurationMs, RunId, SignalScope};
 use pcluster_wire::{AgentFrame, StartOrder};
 use std::collections::VecDeque;
 use std::io;
@@ -61,10 +61,13 @@ pub enum RunCommand {
     },
     Signal {
         signal: i32,
-        batch_only: bool,
+        scope: SignalScope,
     },
     Limit {
         limit: Option<DurationMs>,
+    },
+    Suspend {
+        suspended: bool,
     },
     /// The keeper is lost: end what is left.
     Empty,
@@ -216,13 +219,20 @@ impl RunTask {
                 self.waiting
                     .push_back(Command::End { grace_ms: grace.0, reason: "head".to_owned() });
             }
-            Some(RunCommand::Signal { signal, batch_only }) => {
-                let target = if batch_only { Target::Batch } else { Target::All };
+            Some(RunCommand::Signal { signal, scope }) => {
+                let target = match scope {
+                    SignalScope::All => Target::All,
+                    SignalScope::Batch => Target::Batch,
+                    SignalScope::Steps => Target::Children,
+                };
                 self.waiting.push_back(Command::Signal { signal, target });
             }
             Some(RunCommand::Limit { limit }) => {
                 let limit_ms = limit.map(|limit| limit.0);
                 self.waiting.push_back(Command::Extend { limit_ms });
+            }
+            Some(RunCommand::Suspend { suspended }) => {
+                self.waiting.push_back(if suspended { Command::Suspend } else { Command::Resume });
             }
             Some(RunCommand::Empty) => self.asked.empty = true,
             Some(RunCommand::Forget) => self.asked.forget = true,

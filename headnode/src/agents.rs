@@ -15,7 +15,7 @@ use crate::mirror::Mirror;
 use pcluster_core::effect::StartPlan;
 use pcluster_core::reply::Reply;
 use pcluster_core::{AgentSaid, Order};
-use pcluster_model::{DurationMs, NodeId, RunId, Signal};
+use pcluster_model::{DurationMs, NodeId, RunId, Signal, SignalScope};
 use pcluster_wire::{HeadFrame, PROTOCOL};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -157,8 +157,8 @@ impl Hub {
     }
 
     /// A signal to a run on a node, now or never.
-    pub fn signal(&self, node: NodeId, run: RunId, signal: i32, batch_only: bool) {
-        let frame = HeadFrame::Signal { run, signal: Signal(signal), batch_only };
+    pub fn signal(&self, node: NodeId, run: RunId, signal: i32, scope: SignalScope) {
+        let frame = HeadFrame::Signal { run, signal: Signal(signal), scope };
         self.send(node, Out::Frame(frame));
     }
 

@@ -239,8 +239,8 @@ impl<L: Log, O: Outlet> Driver<L, O> {
     }
 
     fn deliver(&self, place: From, reply: Reply) {
-        if let Reply::Signals { runs, signal, batch_only } = &reply {
-            self.outlet.signal(runs, *signal, *batch_only);
+        if let Reply::Signals { runs, signal, scope } = &reply {
+            self.outlet.signal(runs, *signal, *scope);
         }
         match place {
             From::Inside => {}

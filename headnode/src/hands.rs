@@ -16,7 +16,7 @@ use crate::outlet::Outlet;
 use pcluster_core::event::{Event, Stamped, StopCause};
 use pcluster_core::reply::Reply;
 use pcluster_core::{AgentSaid, Cluster, Effect};
-use pcluster_model::{NodeId, RunId};
+use pcluster_model::{NodeId, RunId, SignalScope};
 use providers::ProviderHands;
 
 /// Everything that acts for the loop.
@@ -66,9 +66,9 @@ impl Outlet for Hands {
         self.hub.answer(link, reply);
     }
 
-    fn signal(&self, runs: &[(NodeId, RunId)], signal: i32, batch_only: bool) {
+    fn signal(&self, runs: &[(NodeId, RunId)], signal: i32, scope: SignalScope) {
         for (node, run) in runs {
-            self.hub.signal(*node, *run, signal, batch_only);
+            self.hub.signal(*node, *run, signal, scope);
         }
     }
 

@@ -4,7 +4,7 @@ use pcluster_core::event::Stamped;
 use pcluster_core::reply::Reply;
 use pcluster_core::rows::RowChange;
 use pcluster_core::{Cluster, Effect};
-use pcluster_model::{NodeId, RunId};
+use pcluster_model::{NodeId, RunId, SignalScope};
 use pcluster_store::{EventStore, StoreError};
 
 /// Where batches are kept.
@@ -29,7 +29,7 @@ pub trait Outlet: Send {
     /// An answer to what an agent said on this connection.
     fn answer(&self, link: LinkId, reply: Reply);
     /// Signals to runs, now or never.
-    fn signal(&self, runs: &[(NodeId, RunId)], signal: i32, batch_only: bool);
+    fn signal(&self, runs: &[(NodeId, RunId)], signal: i32, scope: SignalScope);
     /// Deeds for the hands.
     fn take(&self, effects: Vec<Effect>);
     /// A batch with these events is on disk and in the mirror.

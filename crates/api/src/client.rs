@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::UnixStream;
 
+mod steps;
+
 /// An ordinary answer comes within this; a long poll adds its own time.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// A head that is there accepts within this.

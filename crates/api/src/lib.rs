@@ -7,11 +7,15 @@
 pub mod client;
 pub mod places;
 mod problem;
+mod record;
 mod request;
+mod step;
 mod view;
 
 pub use problem::{Problem, ProblemKind};
+pub use record::*;
 pub use request::*;
+pub use step::*;
 pub use view::*;
 
 /// Prefix of every path of this version.

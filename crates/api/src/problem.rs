@@ -18,6 +18,8 @@ pub enum ProblemKind {
     Unavailable,
     /// The time given ran out. 504, exit code 7.
     Timeout,
+    /// Other steps of the allocation hold what this one needs: later. 429, exit code 3.
+    Busy,
 }
 
 impl ProblemKind {
@@ -31,6 +33,7 @@ impl ProblemKind {
             Self::NotAllowed => 403,
             Self::Unavailable => 503,
             Self::Timeout => 504,
+            Self::Busy => 429,
         }
     }
 
@@ -39,7 +42,7 @@ impl ProblemKind {
     pub const fn exit_code(self) -> u8 {
         match self {
             Self::BadRequest => 2,
-            Self::Refused | Self::Unavailable => 3,
+            Self::Refused | Self::Unavailable | Self::Busy => 3,
             Self::NotFound => 4,
             Self::NotAllowed => 5,
             Self::Timeout => 7,

@@ -1,5 +1,5 @@
 //! What clients send.
-use pcluster_model::{Dependency, JobSpec};
+use pcluster_model::{Dependency, JobSpec, SignalScope};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -45,8 +45,9 @@ pub struct JobsQuery {
 pub struct CancelRequest {
     /// Send this signal by its number instead of ending the job.
     pub signal: Option<i32>,
-    /// Only to the batch shell.
-    pub batch_only: bool,
+    /// Who gets the signal: `all`, `batch` or `steps`.
+    #[schema(value_type = String)]
+    pub scope: SignalScope,
 }
 
 /// `POST /v1/jobs/{id}/update`; what is absent stays.

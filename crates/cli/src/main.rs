@@ -3,16 +3,11 @@
 //! Invariant: a command is parse → client call → render; nothing here knows states or makes
 //! decisions. Deliberately absent: any door to the head but its HTTP interface.
 mod cli;
-mod cluster;
 mod commands;
-mod config_file;
-mod failure;
-mod look;
 mod render;
-mod say;
 mod submit;
-mod text;
 
+use pcluster_client::{cluster, config_file, failure, look, say, text};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -25,6 +20,13 @@ fn main() -> ExitCode {
             return ExitCode::from(failure::code::REFUSED);
         }
     };
+    let mut args = std::env::args_os();
+    if let Some(command) = args.next().as_ref().and_then(pcluster_slurm::command_of) {
+        let run = pcluster_slurm::run(command, args.collect(), pcluster_slurm::Context { facts });
+        let code = runtime.block_on(run);
+        runtime.shutdown_background();
+        return ExitCode::from(code);
+    }
     let code = match runtime.block_on(cli::run(std::env::args_os(), &facts)) {
         Ok(code) => code,
         Err(failure) => {

@@ -46,6 +46,8 @@ pub struct StartPlan {
     pub image: String,
     pub resources: Resources,
     pub nodes: Vec<String>,
+    /// CPUs of the allocation on each of `nodes`.
+    pub node_cpus: Vec<u32>,
     pub rank: u32,
     pub time_limit_ms: Option<DurationMs>,
     pub term_grace_ms: DurationMs,

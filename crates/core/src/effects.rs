@@ -169,6 +169,7 @@ impl Cluster {
             image: node.image.clone(),
             resources: run.part(node.id).map(|part| part.part.resources).unwrap_or_default(),
             nodes: nodes.collect(),
+            node_cpus: run.parts.iter().map(|part| part.part.resources.cpus).collect(),
             rank: 0,
             time_limit_ms: run.time_limit_ms,
             term_grace_ms: grace_ms,

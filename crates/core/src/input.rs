@@ -3,11 +3,11 @@ use crate::event::LaunchErrorClass;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
-use pcluster_model::RunId;
 use pcluster_model::config::{Config, ProviderKind};
 use pcluster_model::{
     DurationMs, IndexRanges, InstanceRef, JobId, JobSpec, LaunchId, NodeId, Timestamp, UserName,
 };
+use pcluster_model::{RunId, SignalScope};
 use pcluster_wire::{Facts, RunEnd, RunReport};
 
 /// Who asks, as the transport proved it (peer credentials, never the body).
@@ -40,7 +40,7 @@ pub enum Request {
     Signal {
         target: JobTarget,
         signal: i32,
-        batch_only: bool,
+        scope: SignalScope,
     },
     Hold(JobTarget),
     Release(JobTarget),

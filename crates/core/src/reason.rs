@@ -69,7 +69,7 @@ impl Cluster {
         if let Some(by) = &job.held_by {
             return Some(Reason::Held { by: by.clone() });
         }
-        if let Some(block) = self.dependency_block(job) {
+        if let Some(block) = self.dependency_block(job, now) {
             return Some(block);
         }
         if let Some(at) = job.spec.begin.filter(|at| self.wall(now) < *at) {
@@ -79,8 +79,8 @@ impl Cluster {
         throttle.filter(|_| job.throttle_room() == 0).map(|limit| Reason::Throttle { limit })
     }
 
-    fn dependency_block(&self, job: &Job) -> Option<Reason> {
-        let states = job.spec.dependencies.iter().map(|d| (self.met(d), d));
+    fn dependency_block(&self, job: &Job, now: Timestamp) -> Option<Reason> {
+        let states = job.spec.dependencies.iter().map(|d| (self.met(job, d, now), d));
         let waiting = |met: Met| states.clone().find(|(state, _)| *state == met).map(|(_, d)| d);
         if job.spec.any_dependency {
             if job.spec.dependencies.is_empty() || waiting(Met::Yes).is_some() {
@@ -98,25 +98,110 @@ impl Cluster {
         waiting(Met::NotYet).map(|dependency| Reason::Dependency(self.dependency_state(dependency)))
     }
 
-    /// Whether a dependency is met. A job that is no longer in memory ended long ago; its
-    /// dependants were in memory with it, so this is only asked of jobs that are known.
+    /// Whether a dependency of `job` is met. A job that is no longer in memory ended long ago,
+    /// and counts as having ended as it was wanted.
     #[must_use]
-    pub fn met(&self, dependency: &Dependency) -> Met {
-        let Some(other) = self.jobs.get(&dependency.job) else { return Met::Never };
-        match dependency.task {
+    pub fn met(&self, job: &Job, dependency: &Dependency, now: Timestamp) -> Met {
+        if dependency.kind == DependencyKind::Singleton {
+            return if self.has_earlier_twin(job) { Met::NotYet } else { Met::Yes };
+        }
+        if dependency.kind == DependencyKind::AfterCorr
+            && dependency.task.is_none()
+            && let Some(other) = self.jobs.get(&dependency.job)
+        {
+            return Self::corr_met(job, other);
+        }
+        self.met_by(dependency, now)
+    }
+
+    /// Whether a dependency is met whose kind asks nothing of the job that waits.
+    #[must_use]
+    pub fn met_by(&self, dependency: &Dependency, now: Timestamp) -> Met {
+        let Some(other) = self.jobs.get(&dependency.job) else { return Met::Yes };
+        let met = match dependency.task {
             Some(task) => Self::task_met(other, task, dependency.kind),
             None => Self::job_met(other, dependency.kind),
+        };
+        let waits = other.first_placed_at.is_some_and(|at| now < at + dependency.delay_ms);
+        if met == Met::Yes && waits { Met::NotYet } else { met }
+    }
+
+    /// Another job of this user with this name is there, submitted before it.
+    fn has_earlier_twin(&self, job: &Job) -> bool {
+        let twin = |other: &Job| {
+            other.id < job.id
+                && other.owner.uid == job.owner.uid
+                && other.spec.name == job.spec.name
+        };
+        let live = self.runs.values().filter_map(|run| self.jobs.get(&run.job));
+        live.chain(self.queued_jobs()).any(twin)
+    }
+
+    /// `aftercorr`: each waiting task has a counterpart; one that may start is enough here.
+    fn corr_met(job: &Job, other: &Job) -> Met {
+        if !other.is_array() || !job.is_array() {
+            return Self::job_met(other, DependencyKind::AfterOk);
         }
+        let mut met = Met::Never;
+        for task in job.pending.iter() {
+            match Self::counterpart_met(other, task) {
+                Met::Yes => return Met::Yes,
+                Met::NotYet => met = Met::NotYet,
+                Met::Never => {}
+            }
+        }
+        met
+    }
+
+    fn counterpart_met(other: &Job, task: u32) -> Met {
+        if Job::all_indices(&other.spec).contains(task) {
+            Self::task_met(other, task, DependencyKind::AfterOk)
+        } else {
+            Self::job_met(other, DependencyKind::AfterOk)
+        }
+    }
+
+    /// Waiting tasks of an eligible job whose own dependencies are met: with `aftercorr` each task
+    /// waits for its counterpart.
+    pub(crate) fn ready_tasks<'a>(&'a self, job: &'a Job) -> impl Iterator<Item = u32> + 'a {
+        let others: alloc::vec::Vec<&Job> = job
+            .spec
+            .dependencies
+            .iter()
+            .filter(|dependency| dependency.kind == DependencyKind::AfterCorr)
+            .filter(|_| job.is_array())
+            .filter_map(|dependency| self.jobs.get(&dependency.job))
+            .filter(|other| other.is_array())
+            .collect();
+        job.pending.iter().filter(move |task| {
+            let mut met =
+                others.iter().map(|other| Self::counterpart_met(other, *task) == Met::Yes);
+            if job.spec.any_dependency {
+                others.is_empty() || met.any(|met| met)
+            } else {
+                met.all(|met| met)
+            }
+        })
     }
 
     fn task_met(other: &Job, task: u32, kind: DependencyKind) -> Met {
         let end = other.finished.get(&task);
         match (kind, end) {
-            (DependencyKind::After, Some(_)) | (DependencyKind::AfterAny, Some(_)) => Met::Yes,
+            (
+                DependencyKind::After | DependencyKind::AfterAny | DependencyKind::Singleton,
+                Some(_),
+            ) => Met::Yes,
             (DependencyKind::After, None) if other.live.contains_key(&task) => Met::Yes,
-            (DependencyKind::AfterOk, Some(end)) if end.outcome.is_success() => Met::Yes,
+            (DependencyKind::AfterOk | DependencyKind::AfterCorr, Some(end))
+                if end.outcome.is_success() =>
+            {
+                Met::Yes
+            }
             (DependencyKind::AfterNotOk, Some(end)) if !end.outcome.is_success() => Met::Yes,
-            (DependencyKind::AfterOk | DependencyKind::AfterNotOk, Some(_)) => Met::Never,
+            (
+                DependencyKind::AfterOk | DependencyKind::AfterCorr | DependencyKind::AfterNotOk,
+                Some(_),
+            ) => Met::Never,
             (_, None) => Met::NotYet,
         }
     }
@@ -126,14 +211,16 @@ impl Cluster {
             DependencyKind::After if other.first_placed_at.is_some() || other.is_finished() => {
                 Met::Yes
             }
-            DependencyKind::AfterAny if other.is_finished() => Met::Yes,
-            DependencyKind::AfterOk if other.any_failed() => Met::Never,
-            DependencyKind::AfterOk if other.is_finished() => Met::Yes,
+            DependencyKind::AfterAny | DependencyKind::Singleton if other.is_finished() => Met::Yes,
+            DependencyKind::AfterOk | DependencyKind::AfterCorr if other.any_failed() => Met::Never,
+            DependencyKind::AfterOk | DependencyKind::AfterCorr if other.is_finished() => Met::Yes,
             DependencyKind::AfterNotOk if other.is_finished() && other.any_failed() => Met::Yes,
             DependencyKind::AfterNotOk if other.is_finished() => Met::Never,
             DependencyKind::After
             | DependencyKind::AfterAny
             | DependencyKind::AfterOk
+            | DependencyKind::AfterCorr
+            | DependencyKind::Singleton
             | DependencyKind::AfterNotOk => Met::NotYet,
         }
     }

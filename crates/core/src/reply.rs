@@ -1,7 +1,7 @@
 //! What an input is answered with, once its events are on disk.
 use alloc::string::String;
 use alloc::vec::Vec;
-use pcluster_model::{JobId, NodeId, RunId};
+use pcluster_model::{JobId, NodeId, RunId, SignalScope};
 
 /// What kind of no. The HTTP room maps it to status and exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub enum Reply {
     Signals {
         runs: Vec<(NodeId, RunId)>,
         signal: i32,
-        batch_only: bool,
+        scope: SignalScope,
     },
     Rejected(Rejection),
     /// To the agent that said `Hello`.

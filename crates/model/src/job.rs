@@ -34,6 +34,10 @@ pub enum DependencyKind {
     AfterOk,
     /// The other job has ended badly; any task of an array.
     AfterNotOk,
+    /// Task N of this array waits for task N of the other to end well.
+    AfterCorr,
+    /// Every earlier job of this user with this name has ended; `job` means nothing.
+    Singleton,
 }
 
 /// One job that this one waits for.
@@ -44,6 +48,21 @@ pub struct Dependency {
     /// One task of an array (`41_3`); `None` is the whole job.
     #[serde(default)]
     pub task: Option<u32>,
+    /// `after:41+5`: this long after the other job started.
+    #[serde(default)]
+    pub delay_ms: DurationMs,
+}
+
+/// What runs on the first node of an allocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobKind {
+    /// The script.
+    #[default]
+    Batch,
+    /// Nothing: the nodes are held for steps (`salloc`, `srun`) until the job is finished by its
+    /// owner, its lease or its time limit.
+    Allocation,
 }
 
 /// Memory as asked for.
@@ -84,6 +103,19 @@ pub struct WarnSignal {
     /// `B:`: only the batch shell, not its children.
     #[serde(default)]
     pub batch_only: bool,
+}
+
+/// Who gets a signal that is not to end the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SignalScope {
+    /// Every process of the job.
+    #[default]
+    All,
+    /// The batch shell only, or the program it became by `exec`.
+    Batch,
+    /// The tasks of its steps only.
+    Steps,
 }
 
 /// Events a user may be told of.
@@ -190,6 +222,38 @@ pub struct JobSpec {
     pub image: Option<String>,
     #[serde(default)]
     pub mail: Vec<MailEvent>,
+    #[serde(default)]
+    pub kind: JobKind,
+    /// An allocation ends when its client has not renewed it for this long; `None` is never.
+    #[serde(default)]
+    pub lease_ms: Option<DurationMs>,
+    /// It must have ended by then: a waiting job is given up, a running one ended.
+    #[serde(default)]
+    pub deadline: Option<Timestamp>,
+    /// Only on nodes with all of these names among the features of their pool and shape.
+    #[serde(default)]
+    pub features: Vec<String>,
+    /// The allocation contains these nodes, by name.
+    #[serde(default)]
+    pub only_nodes: Vec<String>,
+    /// Never on these nodes, by name.
+    #[serde(default)]
+    pub not_nodes: Vec<String>,
+    /// A label without effect.
+    #[serde(default)]
+    pub qos: String,
+    /// The number of tasks was asked for, not derived.
+    #[serde(default)]
+    pub tasks_given: bool,
+    /// The CPUs of a task were asked for, not derived.
+    #[serde(default)]
+    pub cpus_given: bool,
+    /// The script's path at submit, for people; empty when it had none.
+    #[serde(default)]
+    pub command: String,
+    /// Name of the machine it was submitted on.
+    #[serde(default)]
+    pub submit_host: String,
 }
 
 const fn one() -> u32 {
@@ -198,6 +262,62 @@ const fn one() -> u32 {
 
 const fn yes() -> bool {
     true
+}
+
+impl Default for JobSpec {
+    /// One task on one node of the default pool, with nothing said: a start for `..` in
+    /// initializers, not yet a job (no name, output, directory, script).
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            pools: Vec::new(),
+            nodes: 1,
+            tasks: 1,
+            cpus_per_task: 1,
+            tasks_per_node: None,
+            memory: MemoryAsk::default(),
+            gpus_per_node: 0,
+            gpu_type: String::new(),
+            tmp_bytes: 0,
+            time_limit_ms: None,
+            exclusive: false,
+            array: None,
+            dependencies: Vec::new(),
+            any_dependency: false,
+            begin: None,
+            priority: 0,
+            hold: false,
+            requeue: true,
+            warn_signal: None,
+            output: String::new(),
+            error: None,
+            input: None,
+            open_mode: OpenMode::default(),
+            make_output_dirs: false,
+            script: BlobHash([0; 32]),
+            args: Vec::new(),
+            environment: BlobHash([0; 32]),
+            work_dir: String::new(),
+            umask: None,
+            soft_limits: Vec::new(),
+            comment: String::new(),
+            account: String::new(),
+            max_cost: None,
+            image: None,
+            mail: Vec::new(),
+            kind: JobKind::default(),
+            lease_ms: None,
+            deadline: None,
+            features: Vec::new(),
+            only_nodes: Vec::new(),
+            not_nodes: Vec::new(),
+            qos: String::new(),
+            tasks_given: false,
+            cpus_given: false,
+            command: String::new(),
+            submit_host: String::new(),
+        }
+    }
 }
 
 impl JobSpec {

@@ -20,7 +20,8 @@ pub use id::{
     BlobHash, ClusterId, InstanceRef, JobId, LaunchId, NodeId, PoolName, RunId, UserName,
 };
 pub use job::{
-    ArraySpec, Dependency, DependencyKind, JobSpec, MailEvent, OpenMode, Signal, WarnSignal,
+    ArraySpec, Dependency, DependencyKind, JobKind, JobSpec, MailEvent, OpenMode, Signal,
+    SignalScope, WarnSignal,
 };
 pub use money::{MicroUsd, Price};
 pub use ranges::IndexRanges;

@@ -174,7 +174,9 @@ impl World {
                 self.keeper_limit(id, run, time_limit_ms);
             }
             AgentAction::EmptyRun { run } => self.keeper_plan(id, run, 200, Ends::Emptied),
-            AgentAction::SignalRun { .. } => {}
+            AgentAction::SignalRun { .. }
+            | AgentAction::SuspendRun { .. }
+            | AgentAction::Attach { .. } => {}
             AgentAction::ForgetRun { run } => {
                 if let Some(agent) = self.agents.get_mut(&id) {
                     agent.dirs.remove(&run);

@@ -171,7 +171,12 @@ impl World {
             Ask::Submit { mut spec, after } => {
                 for (other, kind) in after {
                     if let Some(job) = self.users.job(other).ok()? {
-                        spec.dependencies.push(Dependency { kind, job, task: None });
+                        spec.dependencies.push(Dependency {
+                            kind,
+                            job,
+                            task: None,
+                            delay_ms: pcluster_model::DurationMs::ZERO,
+                        });
                     }
                 }
                 let key = self.users.clients[number].key.clone();

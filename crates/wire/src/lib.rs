@@ -10,7 +10,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use pcluster_model::{
     BlobHash, ClusterId, DurationMs, InstanceRef, JobId, JobSpec, NodeId, Resources, RunId, Signal,
-    Timestamp,
+    SignalScope, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -192,7 +192,11 @@ pub struct StartOrder {
     pub resources: Resources,
     /// All nodes of the allocation, in order, as names for people.
     pub nodes: Vec<String>,
-    /// This node's place in `nodes`.
+    /// CPUs of the allocation on each of `nodes`; empty: as many as here.
+    #[serde(default)]
+    pub node_cpus: Vec<u32>,
+    /// This node's place in `nodes`. The batch runs on the first; the others only hold a step
+    /// daemon.
     pub rank: u32,
     /// Time limit from the start of the run; `None` is none.
     #[serde(default)]
@@ -227,7 +231,17 @@ pub enum HeadFrame {
     /// End a run: TERM, and KILL after the grace. An unknown run becomes a tombstone.
     End { run: RunId, grace_ms: DurationMs },
     /// Send a signal to a run.
-    Signal { run: RunId, signal: Signal, batch_only: bool },
+    Signal {
+        run: RunId,
+        signal: Signal,
+        #[serde(default)]
+        scope: SignalScope,
+    },
+    /// Stop or continue every process of a run; its time limit stands still meanwhile.
+    Suspend { run: RunId, suspended: bool },
+    /// Somebody who may wants to speak with the step daemon of a run: dial `stream_path(stream)`
+    /// and join the two. The name is a secret of 32 hexadecimal digits, good for one connection.
+    Attach { run: RunId, stream: String },
     /// A new time limit, counted from the start of the run.
     Limit { run: RunId, time_limit_ms: Option<DurationMs> },
     /// The end of these runs is committed; the agent may forget them.
@@ -241,6 +255,26 @@ pub enum HeadFrame {
 pub fn blob_path(hash: BlobHash) -> String {
     alloc::format!("/node/v1/blobs/{hash}")
 }
+
+/// The other end of a stream: `GET` with `Upgrade: pcluster-stream` on the head's TLS port.
+#[must_use]
+pub fn stream_path(stream: &str) -> String {
+    alloc::format!("/node/v1/streams/{stream}")
+}
+
+/// Where an agent relays a client on its node: `GET` with `Upgrade: pcluster-client` on the head's
+/// TLS port; what follows is the head's `/v1` interface, as user `uid`.
+#[must_use]
+pub fn client_path(uid: u32) -> String {
+    alloc::format!("/node/v1/client/{uid}")
+}
+
+/// The first word of a step daemon on the agent's client socket; its run and a line end follow.
+/// The agent then writes one line for each stream that is wanted: `attach STREAM`.
+pub const STEP_DAEMON_GREETING: &str = "PCLUSTER-STEPD ";
+/// The first word of a step daemon that takes a stream: the stream's name and a line end follow,
+/// and then the bytes of the stream in both directions.
+pub const STEP_STREAM_GREETING: &str = "PCLUSTER-STREAM ";
 
 /// What a node is started with, in a file that only the agent's user can read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

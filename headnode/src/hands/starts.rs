@@ -48,6 +48,7 @@ impl Starts {
             pool: plan.pool.clone(),
             resources: plan.resources,
             nodes: plan.nodes.clone(),
+            node_cpus: plan.node_cpus.clone(),
             rank: plan.rank,
             time_limit_ms: plan.time_limit_ms,
             term_grace_ms: plan.term_grace_ms,

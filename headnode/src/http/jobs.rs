@@ -212,7 +212,7 @@ pub(super) async fn cancel(
     let target = target::locate(&app.mirror.read(), &id)?;
     let job = target.job;
     let request = match asked.signal {
-        Some(signal) => Request::Signal { target, signal, batch_only: asked.batch_only },
+        Some(signal) => Request::Signal { target, signal, scope: asked.scope },
         None => Request::Cancel(target),
     };
     act(&app, who, job, request).await

@@ -157,6 +157,8 @@ pub const fn kind_word(kind: DependencyKind) -> &'static str {
         DependencyKind::AfterAny => "afterany",
         DependencyKind::AfterOk => "afterok",
         DependencyKind::AfterNotOk => "afternotok",
+        DependencyKind::AfterCorr => "aftercorr",
+        DependencyKind::Singleton => "singleton",
     }
 }
 

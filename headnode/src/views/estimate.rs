@@ -7,7 +7,7 @@ use pcluster_core::event::OfferingKey;
 use pcluster_core::ledger::WHOLE;
 use pcluster_core::node::Node;
 use pcluster_model::config::{Pool, SpotUse};
-use pcluster_model::{DurationMs, JobSpec, Price, Resources, Shape};
+use pcluster_model::{DependencyKind, DurationMs, JobSpec, Price, Resources, Shape};
 
 /// The pool a job goes to: the first it names that holds it, else the default pool.
 #[must_use]
@@ -134,12 +134,16 @@ fn start_of(
     if let Some(at) = spec.begin.filter(|at| at.0 > now) {
         return ("not before the time it asked for".into(), Some(at.0));
     }
-    let waits = spec
-        .dependencies
-        .iter()
-        .find(|dependency| cx.cluster.met(dependency) != pcluster_core::reason::Met::Yes);
+    let waits = spec.dependencies.iter().find(|dependency| match dependency.kind {
+        // Whether it waits is known once it is there.
+        DependencyKind::Singleton | DependencyKind::AfterCorr => true,
+        _ => cx.cluster.met_by(dependency, cx.now) != pcluster_core::reason::Met::Yes,
+    });
     if let Some(dependency) = waits {
-        return (format!("after job {}", dependency.job), None);
+        return match dependency.kind {
+            DependencyKind::Singleton => ("after earlier jobs of this name".into(), None),
+            _ => (format!("after job {}", dependency.job), None),
+        };
     }
     let (Some(pool), Some(shape)) = (pool, shape) else { return ("unknown".into(), None) };
     let wanted = spec.nodes.max(1) as usize;

@@ -8,7 +8,7 @@ use clap::Args;
 use pcluster_api::client::ClientError;
 use pcluster_api::{ActionResponse, CancelRequest, UpdateRequest};
 use pcluster_model::units::parse_time_limit;
-use pcluster_model::{Dependency, DependencyKind};
+use pcluster_model::{Dependency, DependencyKind, SignalScope};
 use serde::Serialize;
 
 /// Cancel jobs, or send them a signal
@@ -171,7 +171,8 @@ where
 /// See [`Failure`].
 pub async fn cancel(global: &Global, args: &CancelArgs) -> Outcome {
     let signal = args.signal.as_deref().map(|text| words::signal("--signal", text)).transpose()?;
-    let request = CancelRequest { signal: signal.map(|signal| signal.0), batch_only: args.batch };
+    let scope = if args.batch { SignalScope::Batch } else { SignalScope::All };
+    let request = CancelRequest { signal: signal.map(|signal| signal.0), scope };
     each(global, &args.ids, async |head: &Head, id: &str| head.client.cancel(id, &request).await)
         .await
 }

@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use jiff::Zoned;
 use pcluster_model::job::MemoryAsk;
 use pcluster_model::units::{UnitError, parse_memory, parse_size, parse_time_limit};
-use pcluster_model::{BlobHash, DependencyKind, DurationMs, JobSpec, OpenMode, PoolName};
+use pcluster_model::{DependencyKind, DurationMs, JobSpec, OpenMode, PoolName};
 
 /// Names longer than this are refused; file names hold no more.
 const MAX_NAME_BYTES: usize = 200;
@@ -93,19 +93,24 @@ pub fn build(
         input: given_path("--input", &options.input)?,
         open_mode: open_mode(options.open_mode.as_deref())?,
         make_output_dirs: true,
-        script: BlobHash([0; 32]),
         args,
-        environment: BlobHash([0; 32]),
         work_dir,
         umask: facts.umask,
         soft_limits: facts.soft_limits.clone(),
         comment: options.comment.clone().unwrap_or_default(),
         account: options.account.clone().unwrap_or_default(),
-        max_cost: None,
         image: options.image.clone(),
         mail: options.mail_type.as_deref().map(words::mail).transpose()?.unwrap_or_default(),
+        tasks_given: options.ntasks.is_some() || options.ntasks_per_node.is_some(),
+        cpus_given: options.cpus_per_task.is_some(),
+        submit_host: hostname(),
+        ..JobSpec::default()
     };
     Ok((spec, notes))
+}
+
+fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn output_pattern(options: &JobOptions, face: Face, is_array: bool) -> Result<String, Failure> {

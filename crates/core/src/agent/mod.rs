@@ -174,14 +174,24 @@ impl AgentState {
             HeadFrame::Refused { why, last } => self.refused(why, last, out),
             HeadFrame::Start(order) => self.start(now, order, out),
             HeadFrame::End { run, grace_ms } => self.end(run, grace_ms, out),
-            HeadFrame::Signal { run, signal, batch_only } => {
+            HeadFrame::Signal { run, signal, scope } => {
                 if self.runs.get(&run).is_some_and(RunEntry::is_live) {
-                    out.push(AgentAction::SignalRun { run, signal, batch_only });
+                    out.push(AgentAction::SignalRun { run, signal, scope });
                 }
             }
             HeadFrame::Limit { run, time_limit_ms } => {
                 if self.runs.get(&run).is_some_and(RunEntry::is_live) {
                     out.push(AgentAction::LimitRun { run, time_limit_ms });
+                }
+            }
+            HeadFrame::Suspend { run, suspended } => {
+                if self.runs.get(&run).is_some_and(RunEntry::is_live) {
+                    out.push(AgentAction::SuspendRun { run, suspended });
+                }
+            }
+            HeadFrame::Attach { run, stream } => {
+                if self.runs.get(&run).is_some_and(RunEntry::is_live) {
+                    out.push(AgentAction::Attach { run, stream });
                 }
             }
             HeadFrame::Forget { runs } => self.forget(&runs, out),

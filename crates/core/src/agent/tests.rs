@@ -216,7 +216,8 @@ fn an_end_and_a_signal_reach_a_living_run_and_no_other() {
         brain.step(at(3), end_order(5)),
         vec![AgentAction::EndRun { run: RunId(5), grace_ms }]
     );
-    let signal = |run| HeadFrame::Signal { run: RunId(run), signal: Signal(10), batch_only: true };
+    let signal =
+        |run| HeadFrame::Signal { run: RunId(run), signal: Signal(10), scope: SignalScope::Batch };
     assert_eq!(brain.step(at(3), AgentInput::Frame(signal(5))).len(), 1);
     assert_eq!(brain.step(at(3), AgentInput::Frame(signal(6))), vec![]);
     brain.step(at(4), AgentInput::Keeper(KeeperSaid::Ended(ended(5))));

@@ -2,7 +2,9 @@
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
-use pcluster_model::{ClusterId, DurationMs, InstanceRef, NodeId, RunId, Signal, Timestamp};
+use pcluster_model::{
+    ClusterId, DurationMs, InstanceRef, NodeId, RunId, Signal, SignalScope, Timestamp,
+};
 use pcluster_wire::{AgentFrame, Facts, HeadFrame, OnOrphan, RunEnd, StartOrder};
 use serde::{Deserialize, Serialize};
 
@@ -142,7 +144,17 @@ pub enum AgentAction {
     SignalRun {
         run: RunId,
         signal: Signal,
-        batch_only: bool,
+        scope: SignalScope,
+    },
+    /// Stop or continue every process of it.
+    SuspendRun {
+        run: RunId,
+        suspended: bool,
+    },
+    /// Join a stream of the head with the step daemon of this run.
+    Attach {
+        run: RunId,
+        stream: String,
     },
     LimitRun {
         run: RunId,

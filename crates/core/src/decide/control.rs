@@ -11,7 +11,9 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
-use pcluster_model::{ArraySpec, IndexRanges, JobId, JobSpec, NodeId, RunId, Timestamp};
+use pcluster_model::{
+    ArraySpec, IndexRanges, JobId, JobSpec, NodeId, RunId, SignalScope, Timestamp,
+};
 
 type Decided = Result<Decision, Rejection>;
 
@@ -104,7 +106,7 @@ impl Cluster {
         who: &Principal,
         target: &JobTarget,
         signal: i32,
-        batch_only: bool,
+        scope: SignalScope,
     ) -> Decided {
         let job = self.target(who, target)?;
         if !(1..=64).contains(&signal) {
@@ -116,14 +118,15 @@ impl Cluster {
         let mut runs = Vec::new();
         for (_, run) in job.live_among(target.tasks.as_ref()) {
             let Some(run) = self.runs.get(&run) else { continue };
-            let parts = run.parts.iter().take(if batch_only { 1 } else { usize::MAX });
+            let parts =
+                run.parts.iter().take(if scope == SignalScope::Batch { 1 } else { usize::MAX });
             runs.extend(parts.map(|part| (part.part.node, run.id)));
         }
         if runs.is_empty() {
             let words = target_words(job, target);
             return Err(refuse(format!("{words} is not running, so nothing can get the signal")));
         }
-        Ok(Decision::reply(Reply::Signals { runs, signal, batch_only }))
+        Ok(Decision::reply(Reply::Signals { runs, signal, scope }))
     }
 
     pub(super) fn hold(&self, who: &Principal, target: &JobTarget) -> Decided {

@@ -90,9 +90,7 @@ impl Cluster {
         let decided = match request {
             Request::Submit { spec, key } => self.submit(now, who, spec, key),
             Request::Cancel(target) => self.cancel(who, &target),
-            Request::Signal { target, signal, batch_only } => {
-                self.signal(who, &target, signal, batch_only)
-            }
+            Request::Signal { target, signal, scope } => self.signal(who, &target, signal, scope),
             Request::Hold(target) => self.hold(who, &target),
             Request::Release(target) => self.release(who, &target),
             Request::Requeue(target) => self.requeue(who, &target),

@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 use pcluster_model::config::Pool;
 use pcluster_model::units::format_duration;
 use pcluster_model::{
-    ArraySpec, IndexRanges, JobId, JobSpec, PoolName, Resources, Shape, Timestamp,
+    ArraySpec, DependencyKind, IndexRanges, JobId, JobSpec, PoolName, Resources, Shape, Timestamp,
 };
 
 fn refuse(message: impl Into<String>) -> Rejection {
@@ -145,13 +145,16 @@ impl Cluster {
     }
 
     pub(super) fn check_dependencies(&self, spec: &JobSpec, own: JobId) -> Result<(), Rejection> {
-        for dependency in &spec.dependencies {
+        let on_jobs = || spec.dependencies.iter().filter(|d| d.kind != DependencyKind::Singleton);
+        for dependency in on_jobs() {
             if dependency.job == own {
                 return Err(refuse(format!("job {own} cannot wait for itself")));
             }
-            let Some(other) = self.jobs.get(&dependency.job) else {
+            if dependency.job.0 == 0 || dependency.job.0 > self.meta.last_job {
                 return Err(self.no_such_job(dependency.job));
-            };
+            }
+            // What is forgotten has ended.
+            let Some(other) = self.jobs.get(&dependency.job) else { continue };
             let Some(task) = dependency.task else { continue };
             if !Job::all_indices(&other.spec).contains(task) {
                 return Err(Rejection::new(
@@ -161,7 +164,7 @@ impl Cluster {
                 .fact("tasks", format!("{}", Job::all_indices(&other.spec))));
             }
         }
-        for dependency in &spec.dependencies {
+        for dependency in on_jobs() {
             if self.waits_for_transitively(dependency.job, own) {
                 return Err(refuse(format!(
                     "job {} already waits for job {own}: neither could ever start",

@@ -182,7 +182,7 @@ impl Pass<'_> {
         }
         let mut placements = Vec::new();
         let mut numbered = job.numbered;
-        for task in job.pending.iter().take(job.throttle_room()) {
+        for task in self.cluster.ready_tasks(job).take(job.throttle_room()) {
             let Some((parts, until)) = self.find(job) else {
                 self.failed.insert(class);
                 self.wait(job);
@@ -378,7 +378,7 @@ pub(super) fn class_counts(
     let mut counts = BTreeMap::new();
     for job in cluster.queued_in(pool).take(crate::limits::SCALE_JOBS) {
         if cluster.block(job, now).is_none() {
-            let tasks = job.pending.len().min(job.throttle_room());
+            let tasks = cluster.ready_tasks(job).take(job.throttle_room()).count();
             *counts.entry(class_of(&job.spec)).or_insert(0) += tasks;
         }
     }

@@ -218,7 +218,7 @@ fn job_input(world: &mut Small, name: &str) -> Input {
         "release" => ask(Request::Release(target)),
         "requeue" => ask(Request::Requeue(target)),
         "rerun failed" => ask(Request::RerunFailed { job: JOB }),
-        "signal" => ask(Request::Signal { target, signal: 10, batch_only: false }),
+        "signal" => ask(Request::Signal { target, signal: 10, scope: SignalScope::All }),
         "update" => ask(Request::Update { job: JOB, spec: Box::new(spec("b", 1)) }),
         "run ended" => Input::AgentSaid {
             node: NODE,

@@ -88,7 +88,7 @@ pub fn after(
     let words = texts.iter().flat_map(|text| text.split([',', ':', ' '])).filter(|w| !w.is_empty());
     words
         .map(|word| match job_of(word) {
-            Some((job, task)) => Ok(Dependency { kind, job, task }),
+            Some((job, task)) => Ok(Dependency { kind, job, task, delay_ms: DurationMs(0) }),
             None => Err(wrong(option, word, "ids of jobs: 42, 41_3, 42,43")),
         })
         .collect()
@@ -134,7 +134,7 @@ pub fn dependency(text: &str) -> Result<(Vec<Dependency>, bool), Failure> {
                     .hint("--begin now+5min with --after-start is near"));
             }
             let (job, task) = job_of(word).ok_or_else(|| refuse(word))?;
-            found.push(Dependency { kind, job, task });
+            found.push(Dependency { kind, job, task, delay_ms: DurationMs(0) });
         }
     }
     Ok((found, any))

@@ -43,6 +43,22 @@ pub struct Global {
     pub json: bool,
 }
 
+/// On a node: where its agent listens for the commands of jobs. Set by the agent.
+const SOCKET_VARIABLE: &str = "PCLUSTER_SOCKET";
+
+impl Global {
+    /// As a command line without any of these options.
+    #[must_use]
+    pub fn of_environment() -> Self {
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        Self {
+            config: set("PCLUSTER_CONFIG").map(PathBuf::from),
+            cluster: set("PCLUSTER_CLUSTER").and_then(|name| name.into_string().ok()),
+            json: false,
+        }
+    }
+}
+
 /// The surroundings of this process, with its user id.
 #[must_use]
 pub fn surroundings() -> Surroundings {
@@ -142,6 +158,12 @@ pub fn head(global: &Global) -> Result<Head, Failure> {
                 .hint("the file is named by --config FILE"));
         }
         return answering(&here, name, None, Vec::new());
+    }
+    // Said by the agent of the node this runs on: it wins over files that lie about.
+    let relay = std::env::var_os(SOCKET_VARIABLE).filter(|_| global.config.is_none());
+    if let Some(socket) = relay.filter(|socket| !socket.is_empty()) {
+        let name = std::env::var("SLURM_CLUSTER_NAME").unwrap_or_default();
+        return Ok(Head { client: Client::new(PathBuf::from(socket)), name });
     }
     let found = find_file(global, &here)?;
     let Some(file) = found.file else {
