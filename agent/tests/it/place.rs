@@ -107,6 +107,7 @@ impl Place {
             pool: "compute".to_owned(),
             resources: Resources { cpus: 1, memory_bytes: 256 << 20, gpus: 0, tmp_bytes: 0 },
             nodes: vec!["compute-1".to_owned()],
+            node_cpus: vec![],
             rank: 0,
             time_limit_ms: None,
             term_grace_ms: DurationMs(500),
