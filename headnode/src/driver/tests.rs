@@ -88,7 +88,7 @@ impl Outlet for FakeOutlet {
         self.answers.lock().unwrap().push((link, reply));
     }
 
-    fn signal(&self, _: &[(NodeId, RunId)], _: i32, _: bool) {}
+    fn signal(&self, _: &[(NodeId, RunId)], _: i32, _: pcluster_model::SignalScope) {}
 
     fn take(&self, effects: Vec<Effect>) {
         self.effects.lock().unwrap().extend(effects);

@@ -42,7 +42,12 @@ fn why_of_a_dependency_counts_and_says_never() {
     let ana = user("ana", 1000);
     let mut lab = Lab::new(config());
     let first = lab.submit(&ana, spec("call", 2, 600_000));
-    let after = Dependency { kind: DependencyKind::AfterOk, job: first, task: None };
+    let after = Dependency {
+        kind: DependencyKind::AfterOk,
+        job: first,
+        task: None,
+        delay_ms: DurationMs::ZERO,
+    };
     let second =
         lab.submit(&ana, JobSpec { dependencies: vec![after], ..spec("joint", 1, 600_000) });
     assert_eq!(

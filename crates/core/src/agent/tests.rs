@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
-use pcluster_model::{ArraySpec, ClusterId, InstanceRef, LaunchId, NodeId, Signal};
+use pcluster_model::{ArraySpec, ClusterId, InstanceRef, LaunchId, NodeId, Signal, SignalScope};
 use pcluster_wire::Facts;
 
 const MINUTE: u64 = 60_000;

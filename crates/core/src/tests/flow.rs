@@ -121,7 +121,7 @@ fn a_key_makes_a_retry_safe() {
 fn a_dependency_waits_and_a_failed_one_never_starts() {
     let mut small = Small::new(config(1, vec![shape("2c", 2, 0)]));
     let first = small.submit(spec("first", 2));
-    let after = |kind| Dependency { kind, job: first, task: None };
+    let after = |kind| Dependency { kind, job: first, task: None, delay_ms: DurationMs::ZERO };
     let ok = small
         .submit(JobSpec { dependencies: vec![after(DependencyKind::AfterOk)], ..spec("ok", 1) });
     let any = small

@@ -14,7 +14,7 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use pcluster_model::config::ProviderKind;
-use pcluster_model::{DurationMs, InstanceRef, JobId, NodeId};
+use pcluster_model::{DurationMs, InstanceRef, JobId, NodeId, SignalScope};
 use pcluster_wire::{Exit, Facts};
 
 const NODE: NodeId = NodeId { launch: pcluster_model::LaunchId(1), index: 0 };
