@@ -30,11 +30,14 @@ pub struct Person {
 
 /// When it was asked for, and the answer.
 type Known = BTreeMap<u32, (Instant, Arc<Person>)>;
+/// Names of groups by number; `None`: it has none.
+type Groups = BTreeMap<u32, (Instant, Option<String>)>;
 
 /// Who is who on this machine. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct People {
     known: Arc<Mutex<Known>>,
+    groups: Arc<Mutex<Groups>>,
     /// The user who started the head.
     head_uid: u32,
 }
@@ -43,7 +46,7 @@ impl People {
     /// Nobody is known yet.
     #[must_use]
     pub fn new(head_uid: u32) -> Self {
-        Self { known: Arc::default(), head_uid }
+        Self { known: Arc::default(), groups: Arc::default(), head_uid }
     }
 
     /// The account with this number, at most a minute old.
@@ -59,6 +62,21 @@ impl People {
         let person = Arc::new(look_up(uid).await?);
         self.lock().insert(uid, (Instant::now(), Arc::clone(&person)));
         Ok(person)
+    }
+
+    /// The name of a group, at most a minute old; `None` when it has none or nobody can say.
+    pub async fn group_name(&self, gid: u32) -> Option<String> {
+        let lock = || self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((asked, name)) = lock().get(&gid)
+            && asked.elapsed() < limits::PEOPLE_FRESH
+        {
+            return name.clone();
+        }
+        let line = run("getent", &["group", &gid.to_string()]).await.ok();
+        let line = line.or_else(|| line_of("/etc/group", gid));
+        let name = line.and_then(|line| line.split(':').next().map(str::to_owned));
+        lock().insert(gid, (Instant::now(), name.clone()));
+        name
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
@@ -88,7 +106,7 @@ impl People {
 async fn look_up(uid: u32) -> Result<Person, PeopleError> {
     let line = match run("getent", &["passwd", &uid.to_string()]).await {
         Ok(line) => line,
-        Err(why) => passwd_line(uid).ok_or(match why {
+        Err(why) => line_of("/etc/passwd", uid).ok_or(match why {
             Failure::Nothing => PeopleError::NoAccount(uid),
             Failure::Broken(why) => PeopleError::Lookup(uid, why),
         })?,
@@ -119,9 +137,9 @@ async fn look_up(uid: u32) -> Result<Person, PeopleError> {
 }
 
 /// For machines without `getent`.
-fn passwd_line(uid: u32) -> Option<String> {
-    let text = std::fs::read_to_string("/etc/passwd").ok()?;
-    let number = uid.to_string();
+fn line_of(path: &str, number: u32) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let number = number.to_string();
     text.lines().find(|line| line.split(':').nth(2) == Some(&number)).map(str::to_owned)
 }
 

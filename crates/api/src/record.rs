@@ -103,6 +103,9 @@ pub struct JobRecord {
     pub node_names: Vec<String>,
 
     pub submitted_at_ms: i64,
+    /// From when it could have started; `None` while it waits for another job or is held.
+    #[serde(default)]
+    pub eligible_at_ms: Option<i64>,
     /// `--begin`.
     pub begin_ms: Option<i64>,
     pub deadline_ms: Option<i64>,

@@ -28,6 +28,9 @@ pub struct OutcomeView {
     pub detail: String,
     /// What `wait` and `run` return: the job's own code, 128 + signal, 1 for other bad ends.
     pub wait_code: u8,
+    /// The number of the user who cancelled it.
+    #[serde(default)]
+    pub by_uid: Option<u32>,
 }
 
 /// Why something waits: a stable word and a short text.

@@ -209,6 +209,9 @@ pub enum Event {
         job: JobId,
         tasks: Option<IndexRanges>,
         by: UserName,
+        /// The number of `by`.
+        #[serde(default)]
+        uid: Option<u32>,
     },
     RequeueWanted {
         job: JobId,

@@ -10,7 +10,8 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use pcluster_model::{
-    DurationMs, IndexRanges, JobId, JobSpec, NodeId, PoolName, RunId, Timestamp, UserName,
+    DurationMs, IndexRanges, JobId, JobSpec, NodeId, PoolName, Resources, RunId, Timestamp,
+    UserName,
 };
 use pcluster_wire::{Exit, Usage};
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,9 @@ pub enum Outcome {
     DiskFull,
     Cancelled {
         by: UserName,
+        /// The number of `by`; `None` in logs that did not say.
+        #[serde(default)]
+        uid: Option<u32>,
     },
     NodeFailed {
         why: String,
@@ -114,6 +118,9 @@ pub struct PastRun {
     pub nodes: Vec<String>,
     pub cpus: u32,
     pub memory_bytes: u64,
+    /// What it had on each of `nodes`; empty in logs that did not say.
+    #[serde(default)]
+    pub per_node: Vec<Resources>,
     pub placed_at: Timestamp,
     /// The nodes' wall clock; `None` when nothing ran.
     #[serde(default)]

@@ -12,6 +12,7 @@ mod nodes;
 mod openapi;
 mod output;
 mod problem;
+mod records;
 mod submit;
 mod target;
 
@@ -57,6 +58,9 @@ fn routes() -> Vec<Route> {
         read("/v1/jobs/{id}", A::SeeJob, get(jobs::show)),
         read("/v1/jobs/{id}/why", A::SeeJob, get(jobs::why)),
         read("/v1/jobs/{id}/wait", A::SeeJob, get(jobs::wait)),
+        read("/v1/jobs/{id}/allocation", A::ReadJob, get(records::allocation)),
+        read("/v1/records", A::SeeCluster, get(records::records)),
+        read("/v1/pools", A::SeeCluster, get(records::pools)),
         read("/v1/jobs/{id}/output", A::ReadJob, get(output::output)),
         write("/v1/jobs/{id}/cancel", A::ChangeJob, post(jobs::cancel)),
         write("/v1/jobs/{id}/hold", A::ChangeJob, post(jobs::hold)),

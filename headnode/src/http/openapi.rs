@@ -1,6 +1,6 @@
 //! The OpenAPI document, generated from the handlers. `headnode/openapi.json` is a copy that a test
 //! compares; `UPDATE=1` writes it anew.
-use super::{cluster, events, jobs, nodes, output, submit};
+use super::{cluster, events, jobs, nodes, output, records, submit};
 use axum::Json;
 use pcluster_api::Problem;
 use utoipa::OpenApi;
@@ -18,6 +18,9 @@ use utoipa::OpenApi;
         jobs::show,
         jobs::why,
         jobs::wait,
+        records::allocation,
+        records::records,
+        records::pools,
         output::output,
         jobs::cancel,
         jobs::hold,

@@ -69,8 +69,9 @@ pub(super) fn resolved(cluster: &Cluster, target: JobTarget) -> JobTarget {
         return target;
     }
     let named = cluster.jobs.range(..target.job).rev().find_map(|(id, job)| {
-        let task = job.task_of(target.job)?;
-        Some(JobTarget { job: *id, tasks: job.is_array().then(|| IndexRanges::single(task)) })
+        // The number of a plain job is its only task's.
+        let task = job.is_array().then(|| job.task_of(target.job)).flatten()?;
+        Some(JobTarget { job: *id, tasks: Some(IndexRanges::single(task)) })
     });
     named.unwrap_or(target)
 }
@@ -80,16 +81,20 @@ pub(super) fn resolved(cluster: &Cluster, target: JobTarget) -> JobTarget {
 /// # Errors
 /// As `job`.
 pub(super) fn jobs(text: &str) -> Result<Vec<JobTarget>, Problem> {
+    words(text).map(job).collect()
+}
+
+/// The ids of such a list, unread.
+pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
     let mut depth = 0;
-    let parts = text.split(|letter| {
+    text.split(move |letter| {
         match letter {
             '[' => depth += 1,
             ']' => depth -= 1,
             _ => {}
         }
         letter == ',' && depth == 0
-    });
-    parts.map(job).collect()
+    })
 }
 
 /// The node of this name or id, also with `node:` before it.

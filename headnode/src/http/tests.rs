@@ -487,6 +487,26 @@ async fn what_is_not_there_is_a_problem_too() {
 }
 
 #[tokio::test]
+async fn records_are_found_by_any_id_and_say_which_ids_mean_nothing() {
+    let (bench, ana, bo) = (bench().await, user("ana", 1000), user("bo", 1001));
+    let array = json!({ "array": { "indices": [[1, 2]] }, "cpus_per_task": 1 });
+    bench.submit(&ana, array).await.unwrap();
+    for run in bench.boot().await {
+        bench.end(run, 0, 0).await;
+    }
+    let path = "/v1/records?ids=1_1,2,1_7,99&ended=true";
+    let list: RecordList = bench.get(&bo, path).await;
+    let found: Vec<_> = list.records.iter().map(|r| (r.job, r.task, r.raw_job)).collect();
+    assert_eq!((found, list.unknown), (vec![(1, Some(1), 2)], vec!["1_7".into(), "99".into()]));
+    assert_eq!((list.records[0].uid, list.cluster.is_empty()), (1000, false));
+    let refused = bench.send(Some(&bo), "GET", "/v1/jobs/1/allocation", None).await;
+    let problem = read::<AllocationView>(refused).await.1.unwrap_err();
+    assert_eq!(problem.kind, ProblemKind::NotAllowed);
+    let pools: PoolList = bench.get(&bo, "/v1/pools").await;
+    assert_eq!((pools.pools[0].name.as_str(), pools.pools[0].nodes.len()), ("compute", 2));
+}
+
+#[tokio::test]
 async fn a_body_of_another_kind_is_refused() {
     let bench = bench().await;
     for kind in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp"] {

@@ -3,6 +3,7 @@
 //! Invariant: a view depends on the cluster, the moment and the reader only; everything that hides
 //! something from a reader hides it here. Times go out as the wall clock, the cluster counts in
 //! steady time. Deliberately absent: I/O, locks, and texts that depend on a terminal.
+pub mod allocation;
 pub mod cost;
 pub mod detail;
 pub mod estimate;
@@ -10,7 +11,9 @@ pub mod history;
 pub mod money;
 pub mod node;
 pub mod outcome;
+pub mod pools;
 pub mod reason;
+pub mod records;
 pub mod rows;
 pub mod start;
 pub mod status;
@@ -19,6 +22,8 @@ pub mod why_node;
 mod why_room;
 pub mod words;
 
+#[cfg(test)]
+mod record_tests;
 #[cfg(test)]
 pub mod tests;
 #[cfg(test)]

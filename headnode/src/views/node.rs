@@ -32,7 +32,7 @@ pub fn cause_words(cx: &Cx<'_>, cause: &StopCause) -> String {
     }
 }
 
-fn why_words(cx: &Cx<'_>, node: &Node) -> Option<String> {
+pub(super) fn why_words(cx: &Cx<'_>, node: &Node) -> Option<String> {
     match &node.state {
         NodeState::Draining { cause }
         | NodeState::Stopping { cause, .. }

@@ -14,6 +14,10 @@ pub fn view(end: &TaskEnd) -> OutcomeView {
         signal,
         detail: detail(&end.outcome),
         wait_code: wait_code(&end.outcome),
+        by_uid: match end.outcome {
+            Outcome::Cancelled { uid, .. } => uid,
+            _ => None,
+        },
     }
 }
 
@@ -42,7 +46,7 @@ pub fn detail(outcome: &Outcome) -> String {
         Outcome::TimedOut => "ran longer than its time limit".into(),
         Outcome::OutOfMemory => "used more memory than it asked for".into(),
         Outcome::DiskFull => "filled its scratch disk".into(),
-        Outcome::Cancelled { by } => format!("cancelled by {by}"),
+        Outcome::Cancelled { by, .. } => format!("cancelled by {by}"),
         Outcome::NodeFailed { why } => why.clone(),
         Outcome::Preempted => "its node was reclaimed".into(),
         Outcome::DeadlineMissed => "its deadline has passed".into(),
@@ -77,7 +81,7 @@ pub fn sentence(outcome: &Outcome) -> String {
         Outcome::Failed { .. } | Outcome::Signaled { .. } => {
             format!("failed ({})", detail(outcome))
         }
-        Outcome::Cancelled { by } => format!("was cancelled by {by}"),
+        Outcome::Cancelled { by, .. } => format!("was cancelled by {by}"),
         Outcome::TimedOut => "was ended at its time limit".into(),
         Outcome::OutOfMemory => "was ended for want of memory".into(),
         Outcome::DiskFull => "was ended because its scratch disk was full".into(),

@@ -157,7 +157,7 @@ fn base(cx: &Cx<'_>, job: &Job) -> JobView {
 
 /// What a job that has no place yet will take of a node: on the first shape that holds it, because
 /// unspecified memory is in proportion to the shape it lands on.
-fn size_of(cx: &Cx<'_>, job: &Job) -> Resources {
+pub(super) fn size_of(cx: &Cx<'_>, job: &Job) -> Resources {
     let least = job.spec.least_per_node();
     let shapes = cx.cluster.pool(&job.pool).map_or(&[][..], |pool| &pool.shapes);
     let shape = shapes.iter().find(|shape| shape.usable().holds(&least));
@@ -165,7 +165,7 @@ fn size_of(cx: &Cx<'_>, job: &Job) -> Resources {
 }
 
 /// Users see `starting` until the node has said that the run runs.
-fn live_state(cx: &Cx<'_>, run: &Run) -> JobState {
+pub(super) fn live_state(cx: &Cx<'_>, run: &Run) -> JobState {
     let silent = run.parts.iter().any(|part| !cx.cluster.is_connected(part.part.node));
     if run.then.is_some() || run.parts.iter().any(|part| part.end.is_some()) {
         JobState::Ending

@@ -149,6 +149,7 @@ fn queue_of_everybody_and_what_has_ended() {
         signal: None,
         detail: String::new(),
         wait_code: 1,
+        by_uid: None,
     });
     list.jobs.push(failed);
     let long = "an account of everything that has to be true before this job may start".to_owned();
@@ -408,6 +409,7 @@ fn history_newest_first() {
             signal: None,
             detail: String::new(),
             wait_code: 0,
+            by_uid: None,
         });
         HistoryEntry { job: ended, cpu_ms, max_rss_bytes: rss }
     };

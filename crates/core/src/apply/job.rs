@@ -31,8 +31,9 @@ impl Cluster {
                     self.apply_placement(at, *job, placement);
                 }
             }
-            Event::CancelWanted { job, tasks, by } => {
-                self.apply_cancel(at, *job, tasks.as_ref(), by);
+            Event::CancelWanted { job, tasks, by, uid } => {
+                let outcome = Outcome::Cancelled { by: by.clone(), uid: *uid };
+                self.apply_cancel(at, *job, tasks.as_ref(), &outcome);
             }
             Event::RequeueWanted { job, tasks, why } => {
                 self.apply_requeue(*job, tasks.as_ref(), why);
@@ -161,9 +162,8 @@ impl Cluster {
         at: Timestamp,
         id: JobId,
         tasks: Option<&IndexRanges>,
-        by: &pcluster_model::UserName,
+        outcome: &Outcome,
     ) {
-        let outcome = Outcome::Cancelled { by: by.clone() };
         for (_, run) in self.live_runs(id, tasks) {
             self.with_run(run, |run| run.then = Some(Then::Finish(outcome.clone())));
         }
@@ -313,6 +313,7 @@ impl Cluster {
             nodes: names.collect(),
             cpus: run.parts.iter().map(|part| part.part.resources.cpus).sum(),
             memory_bytes: run.parts.iter().map(|part| part.part.resources.memory_bytes).sum(),
+            per_node: run.parts.iter().map(|part| part.part.resources).collect(),
             placed_at: run.placed_at,
             started_at,
             ended_at: at,

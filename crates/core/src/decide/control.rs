@@ -77,8 +77,12 @@ impl Cluster {
         } else {
             format!("{words} cancelled; ending on {place}")
         };
-        let event =
-            Event::CancelWanted { job: job.id, tasks: target.tasks.clone(), by: who.user.clone() };
+        let event = Event::CancelWanted {
+            job: job.id,
+            tasks: target.tasks.clone(),
+            by: who.user.clone(),
+            uid: Some(who.uid),
+        };
         done(said, pending.len() + live.len(), vec![event])
     }
 
@@ -338,8 +342,8 @@ impl Cluster {
                     .map(|(task, _)| task)
                     .collect();
                 if !tasks.is_empty() {
-                    let by = who.user.clone();
-                    events.push(Event::CancelWanted { job: job.id, tasks: Some(tasks), by });
+                    let (by, uid) = (who.user.clone(), Some(who.uid));
+                    events.push(Event::CancelWanted { job: job.id, tasks: Some(tasks), by, uid });
                 }
             }
         }

@@ -146,7 +146,7 @@ fn only_the_owner_or_an_admin_changes_a_job() {
     let admin = crate::Principal { admin: true, ..user("root", 0) };
     assert!(matches!(small.cancel(&admin, job), Reply::Done { changed: 1, .. }));
     let outcome = &small.cluster.jobs[&job].finished[&0].outcome;
-    assert_eq!(*outcome, Outcome::Cancelled { by: "root".into() });
+    assert_eq!(*outcome, Outcome::Cancelled { by: "root".into(), uid: Some(0) });
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn a_cancelled_run_ends_only_when_its_node_says_so() {
     assert!(small.cluster.jobs[&job].live.contains_key(&0));
     small.end(node, run, Exit::Code(0));
     let end = &small.cluster.jobs[&job].finished[&0];
-    assert_eq!(end.outcome, Outcome::Cancelled { by: "ana".into() });
+    assert_eq!(end.outcome, Outcome::Cancelled { by: "ana".into(), uid: Some(1000) });
     assert_eq!(end.last.as_ref().and_then(|past| past.exit.clone()), Some(Exit::Code(0)));
 }
 

@@ -1,0 +1,419 @@
+//! Jobs as records: everything that a translation into another scheduler's words needs.
+//!
+//! Invariant: directory, files, arguments, comment and cost leave only for the owner and admins.
+//! Deliberately absent: the words of any other scheduler, and the names of groups (the handler asks
+//! the machine for them).
+use super::money::{JobCosts, TaskShares};
+use super::{Cx, detail, outcome, reason, rows, start};
+use pcluster_api::{DependencyRecord, JobRecord, JobState};
+use pcluster_core::agent::env::PatternNames;
+use pcluster_core::job::{PastRun, TaskEnd};
+use pcluster_core::reason::{Met, Reason};
+use pcluster_core::{Job, Run};
+use pcluster_model::{ArraySpec, IndexRanges, JobId, Resources, Timestamp, UserName};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Which records are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only these, with the tasks that are meant.
+    pub ids: Option<Vec<(JobId, Option<IndexRanges>)>>,
+    pub users: Option<BTreeSet<UserName>>,
+    pub names: Option<BTreeSet<String>>,
+    /// Ended ones too, from this end on (wall clock).
+    pub ended_since_ms: Option<i64>,
+    /// Ended ones of `ids`, whenever that was.
+    pub ended: bool,
+    /// Earlier attempts too.
+    pub attempts: bool,
+    pub steps: bool,
+}
+
+impl Filter {
+    fn takes(&self, job: &Job) -> bool {
+        self.users.as_ref().is_none_or(|users| users.contains(&job.owner.user))
+            && self.names.as_ref().is_none_or(|names| names.contains(&job.spec.name))
+    }
+
+    fn takes_end(&self, ended_at_ms: i64) -> bool {
+        self.ended_since_ms.is_some_and(|since| ended_at_ms >= since)
+            || (self.ended && self.ids.is_some())
+    }
+
+    fn wants_ends(&self) -> bool {
+        self.ended_since_ms.is_some() || (self.ended && self.ids.is_some())
+    }
+}
+
+/// The records of a filter, by job, then task; what waits before what ran.
+#[must_use]
+pub fn list(cx: &Cx<'_>, filter: &Filter) -> Vec<JobRecord> {
+    let mut chosen: BTreeMap<JobId, (&Job, Option<IndexRanges>)> = BTreeMap::new();
+    match &filter.ids {
+        Some(ids) => {
+            for (id, tasks) in ids {
+                let Some(job) = cx.cluster.jobs.get(id).filter(|job| filter.takes(job)) else {
+                    continue;
+                };
+                let entry = chosen.entry(*id).or_insert_with(|| (job, Some(IndexRanges::new())));
+                entry.1 = match (entry.1.take(), tasks) {
+                    (Some(known), Some(more)) => Some(known.iter().chain(more.iter()).collect()),
+                    // The whole job, or all of it already.
+                    _ => None,
+                };
+            }
+        }
+        None => {
+            let wanted =
+                |job: &&Job| filter.takes(job) && (!job.is_finished() || filter.wants_ends());
+            chosen.extend(cx.cluster.jobs.values().filter(wanted).map(|j| (j.id, (j, None))));
+        }
+    }
+    let first = chosen.values().map(|(job, _)| job.submitted_at).min().unwrap_or(cx.now);
+    let costs = JobCosts::since(cx, first);
+    let mut records = Vec::new();
+    for (job, tasks) in chosen.into_values() {
+        let maker =
+            Maker { cx, job, tasks, filter, shares: TaskShares::of(cx, job, costs.get(job.id)) };
+        maker.all(&mut records);
+    }
+    records
+}
+
+/// Makes the records of one job.
+struct Maker<'a> {
+    cx: &'a Cx<'a>,
+    job: &'a Job,
+    /// Only these tasks.
+    tasks: Option<IndexRanges>,
+    filter: &'a Filter,
+    shares: TaskShares,
+}
+
+impl Maker<'_> {
+    fn wants(&self, task: u32) -> bool {
+        self.tasks.as_ref().is_none_or(|tasks| tasks.contains(task))
+    }
+
+    fn all(&self, records: &mut Vec<JobRecord>) {
+        self.never_ran(records);
+        let mut ran: Vec<JobRecord> = Vec::new();
+        let again = self.job.pending.iter().filter(|task| self.job.numbers.contains_key(task));
+        ran.extend(again.filter(|task| self.wants(*task)).map(|task| self.waiting_again(task)));
+        for (task, run) in self.job.live_among(self.tasks.as_ref()) {
+            ran.extend(self.cx.cluster.runs.get(&run).map(|run| self.live(task, run)));
+        }
+        if self.filter.wants_ends() {
+            let ends = self.job.finished.iter().filter(|(task, _)| self.wants(**task));
+            ran.extend(ends.filter_map(|(task, end)| {
+                let last = end.last.as_ref()?;
+                let ended = self.cx.wall(end.at);
+                self.filter.takes_end(ended).then(|| self.finished(*task, end, last))
+            }));
+        }
+        if self.filter.attempts {
+            let past = self.job.past.iter().filter(|past| self.wants(past.task));
+            ran.extend(past.map(|past| self.past(past)));
+        }
+        ran.sort_by_key(|record| (record.task, record.attempt, record.requeued.is_none()));
+        records.append(&mut ran);
+    }
+
+    /// Tasks without a run of their own: those that wait, and those that ended like that.
+    fn never_ran(&self, records: &mut Vec<JobRecord>) {
+        let fresh = |task: &u32| !self.job.numbers.contains_key(task) && self.wants(*task);
+        let waiting: IndexRanges = self.job.pending.iter().filter(fresh).collect();
+        if !waiting.is_empty() {
+            let mut record = self.rest(&waiting);
+            self.put_waiting(&mut record);
+            record.cost_micro_usd = self.cost(0);
+            records.push(record);
+        }
+        if !self.filter.wants_ends() {
+            return;
+        }
+        let mut ends: Vec<(&TaskEnd, IndexRanges)> = Vec::new();
+        for (task, end) in self.job.finished.iter().filter(|(task, _)| self.wants(**task)) {
+            if end.last.is_some() || !self.filter.takes_end(self.cx.wall(end.at)) {
+                continue;
+            }
+            match ends.iter_mut().find(|(one, _)| one.outcome == end.outcome && one.at == end.at) {
+                Some((_, tasks)) => {
+                    tasks.insert(*task);
+                }
+                None => ends.push((end, IndexRanges::single(*task))),
+            }
+        }
+        for (end, tasks) in ends {
+            let mut record = self.rest(&tasks);
+            record.state = JobState::Finished;
+            record.outcome = Some(outcome::view(end));
+            record.ended_at_ms = Some(self.cx.wall(end.at));
+            record.cost_micro_usd = self.cost(0);
+            records.push(record);
+        }
+    }
+
+    fn rest(&self, tasks: &IndexRanges) -> JobRecord {
+        let mut record = self.base(None, self.job.id);
+        record.tasks = self.job.is_array().then(|| tasks.to_string());
+        record
+    }
+
+    fn cost(&self, micro: i64) -> Option<i64> {
+        self.cx.sees_all_of(self.job).then_some(micro)
+    }
+
+    fn task_of(&self, task: u32) -> Option<u32> {
+        self.job.is_array().then_some(task)
+    }
+
+    fn waiting_again(&self, task: u32) -> JobRecord {
+        let numbers = self.job.numbers_of(task);
+        let raw_job = numbers.map_or(self.job.id, |numbers| numbers.raw_job);
+        let mut record = self.base(self.task_of(task), raw_job);
+        record.attempt = numbers.map_or(0, |numbers| numbers.attempts);
+        record.cost_micro_usd = self.cost(self.shares.of_task(task));
+        self.put_waiting(&mut record);
+        record
+    }
+
+    fn put_waiting(&self, record: &mut JobRecord) {
+        let why = self.cx.cluster.reason(self.job, self.cx.now);
+        record.state = if self.job.held_by.is_some() {
+            JobState::Held
+        } else if reason::is_covered(&why) {
+            JobState::Starting
+        } else {
+            JobState::Queued
+        };
+        record.expected_start_ms = start::expected_for(self.cx, self.job, &why);
+        let blocked =
+            matches!(why, Reason::Held { .. } | Reason::Dependency(_) | Reason::DependencyNever(_));
+        if blocked {
+            record.eligible_at_ms = None;
+        }
+        record.reason = Some(reason::view(self.cx, &why));
+    }
+
+    fn live(&self, task: u32, run: &Run) -> JobRecord {
+        let mut record = self.base(self.task_of(task), run.raw_job);
+        let held: Vec<Resources> = run.parts.iter().map(|part| part.part.resources).collect();
+        put_allocation(&mut record, &held);
+        record.node_names = self.names(run);
+        record.state = rows::live_state(self.cx, run);
+        let placed = self.cx.wall(run.placed_at);
+        record.placed_at_ms = Some(placed);
+        let started = self.cx.cluster.started_at(run.id).map(|at| at.0);
+        // A head that has just started has not heard yet when.
+        let unheard = (record.state == JobState::Running).then_some(placed);
+        record.started_at_ms = started.or(unheard);
+        record.time_limit_ms = run.time_limit_ms.map(|limit| limit.0);
+        record.attempt = run.attempt;
+        record.run = Some(run.id.0);
+        record.cost_micro_usd = self.cost(self.shares.of_task(task));
+        self.put_files(&mut record);
+        record
+    }
+
+    fn names(&self, run: &Run) -> Vec<String> {
+        let nodes = run.parts.iter().filter_map(|p| self.cx.cluster.nodes.get(&p.part.node));
+        nodes.map(|node| node.name.clone()).collect()
+    }
+
+    fn finished(&self, task: u32, end: &TaskEnd, last: &PastRun) -> JobRecord {
+        let mut record = self.over(last, end.at);
+        record.outcome = Some(outcome::view(end));
+        record.cost_micro_usd = self.cost(self.shares.of_task(task));
+        record
+    }
+
+    fn past(&self, past: &PastRun) -> JobRecord {
+        let mut record = self.over(past, past.ended_at);
+        record.requeued = Some(past.requeued.clone().unwrap_or_default());
+        record.cost_micro_usd = self.cost(0);
+        record
+    }
+
+    fn over(&self, past: &PastRun, at: Timestamp) -> JobRecord {
+        let raw_job =
+            self.job.numbers_of(past.task).map_or(past.raw_job, |numbers| numbers.raw_job);
+        let mut record = self.base(self.task_of(past.task), raw_job);
+        record.state = JobState::Finished;
+        put_allocation(&mut record, &per_node(past));
+        record.node_names.clone_from(&past.nodes);
+        record.placed_at_ms = Some(self.cx.wall(past.placed_at));
+        record.started_at_ms = past.started_at.map(|at| at.0);
+        record.ended_at_ms = Some(self.cx.wall(at));
+        record.attempt = past.attempt;
+        record.user_cpu_ms = past.usage.user_cpu_ms;
+        record.system_cpu_ms = past.usage.system_cpu_ms;
+        record.max_rss_bytes = past.usage.max_rss_bytes;
+        record.run = Some(past.run.0);
+        self.put_files(&mut record);
+        record
+    }
+
+    /// Output, error and input of this task, as far as its reader may see them.
+    fn put_files(&self, record: &mut JobRecord) {
+        if !self.cx.sees_all_of(self.job) {
+            return;
+        }
+        let spec = &self.job.spec;
+        let names = PatternNames {
+            job: self.job.id,
+            raw_job: JobId(record.raw_job),
+            task: record.task,
+            name: &spec.name,
+            user: self.job.owner.user.as_str(),
+            node: record.node_names.first().map(String::as_str),
+        };
+        let path = |pattern: &str| {
+            let path = names.expand(pattern);
+            if path.starts_with('/') {
+                return path;
+            }
+            format!("{}/{path}", spec.work_dir.trim_end_matches('/'))
+        };
+        record.output = path(&spec.output);
+        record.error = path(spec.error.as_ref().unwrap_or(&spec.output));
+        record.input = spec.input.as_deref().map_or_else(|| "/dev/null".into(), path);
+    }
+
+    /// What all records of a job have in common.
+    fn base(&self, task: Option<u32>, raw_job: JobId) -> JobRecord {
+        let (cx, job, spec) = (self.cx, self.job, &*self.job.spec);
+        let sees = cx.sees_all_of(job);
+        let private = |text: &str| if sees { text.to_owned() } else { String::new() };
+        let each = rows::size_of(cx, job);
+        let array = spec.array.as_ref();
+        let user = job.owner.user.to_string();
+        let submitted = cx.wall(job.submitted_at);
+        let begin_ms = spec.begin.map(|at| at.0);
+        let mut record = JobRecord {
+            job: job.id.0,
+            raw_job: raw_job.0,
+            array: job.is_array(),
+            task,
+            tasks: None,
+            throttle: array.and_then(|array| array.throttle),
+            array_bounds: array.and_then(bounds),
+            name: spec.name.clone(),
+            account: if spec.account.is_empty() { user.clone() } else { spec.account.clone() },
+            user,
+            uid: job.owner.uid,
+            gid: job.owner.gid,
+            group: job.owner.gid.to_string(),
+            qos: spec.qos.clone(),
+            comment: private(&spec.comment),
+            pool: job.pool.to_string(),
+            kind: spec.kind,
+            state: JobState::Queued,
+            suspended: false,
+            outcome: None,
+            reason: None,
+            held_by: job.held_by.as_ref().map(ToString::to_string),
+            dependencies: self.dependencies(),
+            any_dependency: spec.any_dependency,
+            priority: spec.priority,
+            requeue: spec.requeue,
+            exclusive: spec.exclusive,
+            features: spec.features.clone(),
+            only_nodes: spec.only_nodes.clone(),
+            not_nodes: spec.not_nodes.clone(),
+            nodes: spec.nodes.max(1),
+            ntasks: spec.tasks,
+            ntasks_given: spec.tasks_given,
+            ntasks_per_node: spec.tasks_per_node,
+            cpus_per_task: spec.cpus_per_task,
+            cpus_given: spec.cpus_given,
+            memory_ask: spec.memory,
+            gpus_per_node: spec.gpus_per_node,
+            gpu_type: spec.gpu_type.clone(),
+            tmp_bytes: spec.tmp_bytes,
+            cpus_per_node: vec![each.cpus],
+            memory_per_node_bytes: vec![each.memory_bytes],
+            node_names: Vec::new(),
+            submitted_at_ms: submitted,
+            eligible_at_ms: Some(begin_ms.map_or(submitted, |begin| begin.max(submitted))),
+            begin_ms,
+            deadline_ms: spec.deadline.map(|at| at.0),
+            placed_at_ms: None,
+            started_at_ms: None,
+            ended_at_ms: None,
+            expected_start_ms: None,
+            time_limit_ms: spec.time_limit_ms.map(|limit| limit.0),
+            attempt: 0,
+            requeued: None,
+            work_dir: private(&spec.work_dir),
+            output: String::new(),
+            error: String::new(),
+            input: String::new(),
+            command: private(&spec.command),
+            args: if sees { spec.args.clone() } else { Vec::new() },
+            submit_host: spec.submit_host.clone(),
+            user_cpu_ms: 0,
+            system_cpu_ms: 0,
+            max_rss_bytes: 0,
+            run: None,
+            steps: Vec::new(),
+            cost_micro_usd: None,
+        };
+        self.put_files(&mut record);
+        record
+    }
+
+    fn dependencies(&self) -> Vec<DependencyRecord> {
+        let (cx, job) = (self.cx, self.job);
+        let all = job.spec.dependencies.iter();
+        all.map(|dependency| DependencyRecord {
+            kind: detail::kind_word(dependency.kind).into(),
+            job: match (dependency.job.0, dependency.task) {
+                (0, _) => String::new(),
+                (job, Some(task)) => format!("{job}_{task}"),
+                (job, None) => job.to_string(),
+            },
+            delay_ms: dependency.delay_ms.0,
+            stands: match cx.cluster.met(job, dependency, cx.now) {
+                Met::Yes => "met",
+                Met::NotYet => "waiting",
+                Met::Never => "never",
+            }
+            .into(),
+        })
+        .collect()
+    }
+}
+
+/// What a run had on each node; evenly where the log does not say.
+fn per_node(past: &PastRun) -> Vec<Resources> {
+    if past.per_node.len() == past.nodes.len() {
+        return past.per_node.clone();
+    }
+    let count = u32::try_from(past.nodes.len()).unwrap_or(u32::MAX).max(1);
+    let each = Resources {
+        cpus: past.cpus / count,
+        memory_bytes: past.memory_bytes / u64::from(count),
+        ..Resources::default()
+    };
+    vec![each; past.nodes.len()]
+}
+
+fn put_allocation(record: &mut JobRecord, held: &[Resources]) {
+    record.nodes = u32::try_from(held.len()).unwrap_or(u32::MAX);
+    record.cpus_per_node = held.iter().map(|each| each.cpus).collect();
+    record.memory_per_node_bytes = held.iter().map(|each| each.memory_bytes).collect();
+}
+
+/// First, last, step and number of the indices; the step of a set without one is 1.
+fn bounds(array: &ArraySpec) -> Option<(u32, u32, u32, u32)> {
+    let ranges = array.indices.ranges();
+    let (first, last) = (ranges.first()?.0, ranges.last()?.1);
+    let single = ranges.iter().all(|(from, to)| from == to);
+    let mut gaps = ranges.windows(2).map(|pair| pair[1].0 - pair[0].1);
+    let step = match gaps.next() {
+        Some(gap) if single && gaps.all(|other| other == gap) => gap,
+        _ => 1,
+    };
+    Some((first, last, step, u32::try_from(array.indices.len()).unwrap_or(u32::MAX)))
+}
