@@ -6,7 +6,10 @@
 //! `hint:` lines on stderr. Deliberately absent: state, and any door to the head but its HTTP
 //! interface.
 pub mod accounting;
+pub mod control;
+pub mod options;
 pub mod queue;
+pub mod refusal;
 pub mod steps;
 pub mod submit;
 
@@ -42,9 +45,9 @@ pub async fn run(command: &'static str, args: Vec<OsString>, context: Context) -
         "salloc" => steps::salloc(args, context).await,
         "sattach" => steps::sattach(args, context).await,
         "squeue" => queue::squeue(args, context).await,
-        "scancel" => queue::scancel(args, context).await,
+        "scancel" => control::scancel(args, context).await,
         "sinfo" => queue::sinfo(args, context).await,
-        "scontrol" => queue::scontrol(args, context).await,
+        "scontrol" => control::scontrol(args, context).await,
         "sprio" => queue::sprio(args, context).await,
         "sacct" => accounting::sacct(args, context).await,
         "sacctmgr" => accounting::sacctmgr(args, context).await,

@@ -1,15 +1,10 @@
-//! What is in the queue and on the nodes: `squeue`, `scancel`, `sinfo`, `scontrol`, `sprio`.
+//! What is in the queue and on the nodes: `squeue`, `sinfo`, `scontrol show`, `sprio`.
 use crate::Context;
+use crate::options::Words;
 
 /// `squeue`.
 pub async fn squeue(_args: Vec<String>, _context: Context) -> u8 {
     eprintln!("squeue: error: not built yet");
-    1
-}
-
-/// `scancel`.
-pub async fn scancel(_args: Vec<String>, _context: Context) -> u8 {
-    eprintln!("scancel: error: not built yet");
     1
 }
 
@@ -19,8 +14,8 @@ pub async fn sinfo(_args: Vec<String>, _context: Context) -> u8 {
     1
 }
 
-/// `scontrol`.
-pub async fn scontrol(_args: Vec<String>, _context: Context) -> u8 {
+/// `scontrol show …`: `words` are the options and the words, without the word `show` itself.
+pub async fn show(_words: Words, _context: &Context) -> u8 {
     eprintln!("scontrol: error: not built yet");
     1
 }
