@@ -13,6 +13,9 @@ pub mod refusal;
 pub mod steps;
 pub mod submit;
 
+pub mod ask;
+pub mod words;
+
 mod context;
 
 pub use context::Context;

@@ -1,11 +1,107 @@
 //! What is in the queue and on the nodes: `squeue`, `sinfo`, `scontrol show`, `sprio`.
-use crate::Context;
-use crate::options::Words;
+//!
+//! Invariant: a page is a pure function of the head's answer, what was asked for and the reader's
+//! clock; a command asks the head once or twice. Deliberately absent: changes (`control`).
+pub mod squeue;
+
+use crate::options::{self, Order, Table, Words};
+use crate::refusal::Refusal;
+use crate::words::Clock;
+use crate::{Context, ask};
+use pcluster_client::failure::Failure;
+use pcluster_client::say;
+use std::time::Duration;
+
+/// Said of the one id that means nothing.
+pub const INVALID_JOB: &str = "slurm_load_jobs error: Invalid job id specified";
+
+/// Reads the words of a command; the page of `--help` and its like is an answer too.
+///
+/// # Errors
+/// A page that is all there is to say, or a refusal.
+pub fn read(table: &Table, args: &[String]) -> Result<Words, Ended> {
+    let words = options::parse(table, args, Order::Permute)?;
+    for (name, page) in [
+        ("help", options::help as fn(&Table) -> String),
+        ("usage", options::usage),
+        ("version", |_| options::version()),
+    ] {
+        if words.has(name) {
+            return Err(Ended::Page(page(table)));
+        }
+    }
+    Ok(words)
+}
+
+/// A command that has ended before its work.
+#[derive(Debug)]
+pub enum Ended {
+    /// This is all there is to say.
+    Page(String),
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Ended {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// Says the page or the refusal, and gives the exit code.
+#[must_use]
+pub fn tell(answer: Result<String, Ended>) -> u8 {
+    match answer {
+        Ok(page) | Err(Ended::Page(page)) => written(&page),
+        Err(Ended::Refused(refusal)) => refusal.tell(),
+    }
+}
+
+/// A page may have spaces and tabs as its makers left them: they are cleaned cell by cell.
+fn written(page: &str) -> u8 {
+    match say::data(page) {
+        Ok(()) | Err(Failure::ClosedPipe) => 0,
+        Err(failure) => {
+            say::talk(&failure.render(80));
+            1
+        }
+    }
+}
+
+/// A variable of this process.
+#[must_use]
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Runs `page` once, or again and again.
+async fn repeated(seconds: Option<u64>, page: impl AsyncFn() -> Result<String, Ended>) -> u8 {
+    loop {
+        let code = tell(page().await);
+        let Some(seconds) = seconds.filter(|_| code == 0) else { return code };
+        if written("\n") != 0 {
+            return 0;
+        }
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+    }
+}
 
 /// `squeue`.
-pub async fn squeue(_args: Vec<String>, _context: Context) -> u8 {
-    eprintln!("squeue: error: not built yet");
-    1
+pub async fn squeue(args: Vec<String>, context: Context) -> u8 {
+    let words = match read(&options::SQUEUE, &args) {
+        Ok(words) => words,
+        Err(ended) => return tell(Err(ended)),
+    };
+    let uid = rustix::process::geteuid().as_raw();
+    let wanted = match squeue::Wanted::of(&words, uid, variable) {
+        Ok(wanted) => wanted,
+        Err(refusal) => return refusal.tell(),
+    };
+    let page = async || {
+        let clock = Clock::here();
+        let list = ask::records(&context, "squeue", &wanted.query(clock.now_ms)).await?;
+        Ok(squeue::page(&list, &wanted, &clock)?)
+    };
+    repeated(wanted.iterate_seconds, page).await
 }
 
 /// `sinfo`.
