@@ -1,80 +1,22 @@
 //! `#PCLUSTER` and `#SBATCH` lines of a script, and `PCLUSTER_SUBMIT_*` variables, as words.
 //!
-//! Invariant: sbatch's grammar. Lines count while only comments and blank lines came before them;
-//! words are split at blanks outside of quotes; an unquoted `#` ends the line. Every word knows its
-//! line, so that an error can show it. Deliberately absent: the meaning of words (`spec`).
+//! Invariant: every word knows its line, so that an error can show it. Deliberately absent: the
+//! grammar of the lines (`pcluster_client`), and the meaning of words (`spec`).
 use super::options::LineOptions;
 use crate::failure::Failure;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
-
-/// Words of one line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Directive {
-    /// From 1.
-    pub line: usize,
-    /// `#PCLUSTER` or `#SBATCH`.
-    pub mark: &'static str,
-    pub words: Vec<String>,
-}
-
-const MARKS: [&str; 2] = ["#SBATCH", "#PCLUSTER"];
+use pcluster_client::submit::directives::{Directive, MARKS, directives as lines};
 
 /// The directives of `script`, in the order of its lines.
 ///
 /// # Errors
 /// A quote that is never closed.
 pub fn directives(script: &str, file: &str) -> Result<Vec<Directive>, Failure> {
-    let mut found = Vec::new();
-    for (at, line) in script.lines().enumerate() {
-        let text = line.trim_start();
-        if text.is_empty() {
-            continue;
-        }
-        if !text.starts_with('#') {
-            break;
-        }
-        let marked = MARKS.iter().find_map(|mark| Some((*mark, line.strip_prefix(mark)?)));
-        let Some((mark, rest)) = marked else { continue };
-        // `#SBATCHES` is a comment; a mark ends with a blank.
-        if !rest.is_empty() && !rest.starts_with([' ', '\t']) {
-            continue;
-        }
-        let words = words_of(rest).ok_or_else(|| {
-            Failure::usage(format!("a quote is never closed in line {} of {file}", at + 1))
-                .fact("line", line.trim())
-        })?;
-        found.push(Directive { line: at + 1, mark, words });
-    }
-    Ok(found)
-}
-
-/// Splits at blanks; `"…"` and `'…'` hold blanks, `\` takes the next character as it is outside of
-/// `'…'`, and `#` at the start of a word ends the line. `None`: a quote is open at the end.
-fn words_of(text: &str) -> Option<Vec<String>> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut quote: Option<char> = None;
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match (quote, c) {
-            (Some(open), c) if c == open => quote = None,
-            (None | Some('"'), '\\') => word.get_or_insert_default().extend(chars.next()),
-            (Some(_), c) => word.get_or_insert_default().push(c),
-            (None, '"' | '\'') => {
-                quote = Some(c);
-                word.get_or_insert_default();
-            }
-            (None, '#') if word.is_none() => break,
-            (None, c) if c.is_whitespace() => words.extend(word.take()),
-            (None, c) => word.get_or_insert_default().push(c),
-        }
-    }
-    if quote.is_some() {
-        return None;
-    }
-    words.extend(word);
-    Some(words)
+    lines(script).map_err(|open| {
+        Failure::usage(format!("a quote is never closed in line {} of {file}", open.line))
+            .fact("line", open.text)
+    })
 }
 
 /// All options of a script's lines: those of `#SBATCH` first, so that `#PCLUSTER` wins, and later
