@@ -2,6 +2,8 @@
 //!
 //! Invariant: a page is a pure function of the head's answer, what was asked for and the reader's
 //! clock; a command asks the head once or twice. Deliberately absent: changes (`control`).
+pub mod show;
+pub mod sinfo;
 pub mod squeue;
 
 use crate::options::{self, Order, Table, Words};
@@ -105,15 +107,25 @@ pub async fn squeue(args: Vec<String>, context: Context) -> u8 {
 }
 
 /// `sinfo`.
-pub async fn sinfo(_args: Vec<String>, _context: Context) -> u8 {
-    eprintln!("sinfo: error: not built yet");
-    1
+pub async fn sinfo(args: Vec<String>, context: Context) -> u8 {
+    let words = match read(&options::SINFO, &args) {
+        Ok(words) => words,
+        Err(ended) => return tell(Err(ended)),
+    };
+    let wanted = match sinfo::Wanted::of(&words, variable) {
+        Ok(wanted) => wanted,
+        Err(refusal) => return refusal.tell(),
+    };
+    let page = async || {
+        let list = ask::pools(&context, "sinfo").await?;
+        Ok(sinfo::page(&list, &wanted, &Clock::here()))
+    };
+    repeated(wanted.iterate_seconds, page).await
 }
 
 /// `scontrol show …`: `words` are the options and the words, without the word `show` itself.
-pub async fn show(_words: Words, _context: &Context) -> u8 {
-    eprintln!("scontrol: error: not built yet");
-    1
+pub async fn show(words: Words, context: &Context) -> u8 {
+    tell(show::page(&words, context).await)
 }
 
 /// `sprio`.
