@@ -227,10 +227,11 @@ impl<L: Log, O: Outlet> Driver<L, O> {
         if !quiet || !events.is_empty() {
             self.changes.send_modify(|count| *count += 1);
         }
+        // Counted and told first: who has an answer finds it in the metrics and in the log.
+        self.outlet.committed(&events);
         for (place, reply) in places.into_iter().zip(replies) {
             self.deliver(place, reply);
         }
-        self.outlet.committed(&events);
         self.outlet.take(effects);
         self.outlet.settled(&self.cluster);
         self.remember(events);
