@@ -7,12 +7,14 @@ use crate::blobs::Blobs;
 use crate::bootlog::BootLog;
 use crate::cage::{Cage, System};
 use crate::clock::{self, Steady};
+use crate::door::{self, Door};
 use crate::link::{self, LinkEvent};
 use crate::node_dir::NodeDir;
 use crate::order::NodePart;
+use crate::relay::Relay;
 use crate::run::{self, LinkNow, RunCommand, RunEvent, Shared, Stage};
 use crate::tls::Dialer;
-use crate::{EXIT_LEAVE, facts, identity};
+use crate::{EXIT_LEAVE, commands, facts, identity};
 use anyhow::{Context as _, Result, ensure};
 use pcluster_core::agent::env::NodeNames;
 use pcluster_core::agent::{
@@ -73,6 +75,7 @@ struct Agent {
     clock: Steady,
     log: BootLog,
     shared: Arc<Shared>,
+    door: Door,
     runs: BTreeMap<RunId, mpsc::UnboundedSender<RunCommand>>,
     run_events: mpsc::Receiver<RunEvent>,
     run_sender: mpsc::Sender<RunEvent>,
@@ -136,6 +139,31 @@ impl Agent {
         );
         let boot_id = proc::boot_id()?;
         let dialer = Dialer::new(&join.head_key_sha256, &identity)?;
+        let scratch = dir.scratch(facts.switches_users, &name)?;
+        let door = Door::new(Relay::new(dialer.clone(), join.head_addresses.clone()));
+        let open = dir
+            .client_socket(&scratch, &name)
+            .and_then(|path| Ok((door::bind(&path, facts.switches_users)?, path)));
+        let client_socket = match open {
+            Ok((listener, path)) => {
+                tokio::spawn(door.clone().serve(listener));
+                Some(path)
+            }
+            Err(error) => {
+                log.line(&format!(
+                    "jobs here cannot reach the head: {}",
+                    crate::cage::plain(&error)
+                ));
+                None
+            }
+        };
+        let commands = match commands::place(&scratch, facts.switches_users) {
+            Ok(folder) => Some(folder),
+            Err(error) => {
+                log.line(&format!("jobs here have no commands in PATH: {error:#}"));
+                None
+            }
+        };
         let shared = Shared {
             node: NodePart {
                 names: NodeNames {
@@ -143,7 +171,9 @@ impl Agent {
                     node: join.node_name.clone(),
                 },
                 image_dir: join.image_dir.clone().map(PathBuf::from),
-                scratch: dir.scratch(facts.switches_users, &name)?,
+                scratch,
+                client_socket,
+                commands,
                 boot_id: boot_id.clone(),
                 uid: rustix::process::geteuid().as_raw(),
             },
@@ -163,6 +193,7 @@ impl Agent {
             clock,
             log,
             shared: Arc::new(shared),
+            door,
             runs: BTreeMap::new(),
             run_events,
             run_sender,
@@ -198,6 +229,7 @@ impl Agent {
             };
             let now = self.clock.now();
             self.step(AgentInput::Adopted { run, order: order.order, since: now });
+            self.door.begin(run, order.user.uid);
             let stage = run::find(&dir, order);
             self.log.line(&format!("found run {run}"));
             // The brain knows before the first `Hello`; the task will say it again.
@@ -316,6 +348,7 @@ impl Agent {
                         format!("cannot make the run's directory: {}", crate::cage::plain(&error));
                     return Some(AgentInput::Keeper(KeeperSaid::NotStarted { run, why }));
                 }
+                self.door.begin(run, order.user.uid);
                 self.start_task(run, Stage::Asked(order));
             }
             AgentAction::EndRun { run, grace_ms } => {
@@ -331,11 +364,14 @@ impl Agent {
                 self.tell(run, RunCommand::Suspend { suspended });
             }
             AgentAction::Attach { run, stream } => {
-                self.log.line(&format!("run {run}: nobody here takes the stream {stream}"));
+                if self.door.attach(run, stream) {
+                    self.tell(run, RunCommand::Steps);
+                }
             }
             AgentAction::EmptyRun { run } => self.tell(run, RunCommand::Empty),
             AgentAction::ForgetRun { run } => {
                 self.tell(run, RunCommand::Forget);
+                self.door.end(run);
                 self.runs.remove(&run);
             }
             AgentAction::Hangup => {
@@ -429,7 +465,12 @@ impl Agent {
 
     fn run_event(&mut self, event: RunEvent) {
         match event {
-            RunEvent::Said(said) => self.step(AgentInput::Keeper(said)),
+            RunEvent::Said(said) => {
+                if matches!(said, KeeperSaid::Ended(_) | KeeperSaid::NotStarted { .. }) {
+                    self.door.end(said.run());
+                }
+                self.step(AgentInput::Keeper(said));
+            }
             RunEvent::Output { connection, frame } => {
                 if LinkNow::Up(connection) == *self.link_now.borrow() {
                     self.pending.push_back(*frame);

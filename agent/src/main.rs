@@ -7,6 +7,8 @@ mod blobs;
 mod bootlog;
 mod cage;
 mod clock;
+mod commands;
+mod door;
 mod facts;
 mod identity;
 mod link;
@@ -14,7 +16,9 @@ mod machine;
 mod node_dir;
 mod order;
 mod output;
+mod relay;
 mod run;
+mod streams;
 mod sweep;
 mod tls;
 

@@ -135,18 +135,50 @@ impl NodeDir {
         };
         // Said before it is made: whoever sweeps knows of it.
         self.write("scratch.json", &path)?;
-        match DirBuilder::new().mode(0o711).create(&path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let meta = fs::symlink_metadata(&path)?;
-        if !meta.is_dir() || meta.uid() != rustix::process::geteuid().as_raw() {
-            return Err(io::Error::other(format!("{} belongs to somebody else", path.display())));
-        }
-        // The mask may have taken the way in from other users.
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o711))?;
+        make_passable(&path)?;
         Ok(path)
     }
+
+    /// The client socket of this node, in the scratch directory or, where its path would be longer
+    /// than a socket's may be, in a directory of its own. It stays where it is: jobs know it.
+    pub fn client_socket(&self, scratch: &Path, name: &str) -> io::Result<PathBuf> {
+        let folder = match self.read::<PathBuf>("client.json")? {
+            Some(path) => path,
+            None if fits(&scratch.join(CLIENT_SOCKET)) => scratch.to_path_buf(),
+            None => Path::new("/tmp").join(name),
+        };
+        self.write("client.json", &folder)?;
+        if folder != scratch {
+            make_passable(&folder)?;
+        }
+        Ok(folder.join(CLIENT_SOCKET))
+    }
+}
+
+const CLIENT_SOCKET: &str = "agent.sock";
+
+/// A socket's path has at most 107 bytes.
+fn fits(path: &Path) -> bool {
+    path.as_os_str().len() <= 107
+}
+
+/// Makes a directory of ours through which every user can go, and which nobody else can change.
+fn make_passable(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o711).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let meta = fs::symlink_metadata(path)?;
+    if !meta.is_dir() || meta.uid() != rustix::process::geteuid().as_raw() {
+        return Err(io::Error::other(format!("{} belongs to somebody else", path.display())));
+    }
+    // The mask may have taken the way in from other users.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o711))
+}
+
+/// True when every user can get to this path.
+pub fn is_reachable(path: &Path) -> bool {
+    path.ancestors().skip(1).all(is_open)
 }
 
 fn is_open(path: &Path) -> bool {

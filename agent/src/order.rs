@@ -15,6 +15,10 @@ pub struct NodePart {
     pub image_dir: Option<PathBuf>,
     /// Where private directories are made.
     pub scratch: PathBuf,
+    /// Where commands of jobs come to; `None` where that is impossible.
+    pub client_socket: Option<PathBuf>,
+    /// A directory with `pcluster` and the Slurm names.
+    pub commands: Option<PathBuf>,
     pub boot_id: String,
     /// The agent's own user; root may be anybody.
     pub uid: u32,
@@ -60,9 +64,12 @@ pub fn for_keeper(
         target: if warn.batch_only { Target::Batch } else { Target::Children },
     });
     run.tmp_parent = Some(node.scratch.clone());
+    if let Some(socket) = &node.client_socket {
+        run.env.push(("PCLUSTER_SOCKET".to_owned(), socket.display().to_string()));
+    }
     let image = node.image_dir.as_deref();
-    run.path_prepend =
-        image.map(|dir| dir.join("bin")).into_iter().filter(|bin| bin.is_dir()).collect();
+    let of_image = image.map(|dir| dir.join("bin")).filter(|bin| bin.is_dir());
+    run.path_prepend = node.commands.iter().cloned().chain(of_image).collect();
     run.profile = profile(order.profile.as_deref(), image);
     run.cgroup = (!cgroup.is_empty()).then_some(CgroupOrder { dirs: cgroup });
     run.boot_id = Some(node.boot_id.clone());

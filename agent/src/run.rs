@@ -69,6 +69,8 @@ pub enum RunCommand {
     Suspend {
         suspended: bool,
     },
+    /// Start the step daemon, if none runs.
+    Steps,
     /// The keeper is lost: end what is left.
     Empty,
     /// The head has acknowledged the end.
@@ -234,6 +236,7 @@ impl RunTask {
             Some(RunCommand::Suspend { suspended }) => {
                 self.waiting.push_back(if suspended { Command::Suspend } else { Command::Resume });
             }
+            Some(RunCommand::Steps) => self.waiting.push_back(Command::Steps),
             Some(RunCommand::Empty) => self.asked.empty = true,
             Some(RunCommand::Forget) => self.asked.forget = true,
             None => self.asked.over = true,

@@ -47,8 +47,9 @@ pub fn sweep(dir: &NodeDir) -> Result<()> {
     for cgroup in cage::known_dirs(dir) {
         cage::remove_all(&cgroup);
     }
-    for path in [dir.read::<PathBuf>("scratch.json")?, Some(dir.file("tmp"))].into_iter().flatten()
-    {
+    let outside = ["scratch.json", "client.json"].map(|file| dir.read::<PathBuf>(file));
+    let [scratch, client] = outside;
+    for path in [scratch?, client?, Some(dir.file("tmp"))].into_iter().flatten() {
         remove_tree(&path)?;
     }
     // Token, key, and what users wrote: an ended node keeps its times and its console.

@@ -21,6 +21,8 @@ use tokio_rustls::rustls::{
 
 /// A head that does not answer by then is not there.
 const CONNECT: Duration = Duration::from_secs(5);
+/// Between two looks whether the other machine is there.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// Dials the head.
 #[derive(Clone)]
@@ -49,6 +51,7 @@ impl Dialer {
         let dial = async {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
+            keep_alive(&stream);
             self.connector.connect(name, stream).await
         };
         match tokio::time::timeout(CONNECT, dial).await {
@@ -56,6 +59,16 @@ impl Dialer {
             Err(_) => bail!("no answer within {} s", CONNECT.as_secs()),
         }
     }
+}
+
+/// A head whose machine vanished without a word is noticed, also by who only listens. Best effort:
+/// without it such a connection lasts until something is written.
+fn keep_alive(stream: &TcpStream) {
+    use rustix::net::sockopt;
+    let _ = sockopt::set_socket_keepalive(stream, true)
+        .and_then(|()| sockopt::set_tcp_keepidle(stream, KEEP_ALIVE))
+        .and_then(|()| sockopt::set_tcp_keepintvl(stream, KEEP_ALIVE))
+        .and_then(|()| sockopt::set_tcp_keepcnt(stream, 3));
 }
 
 fn parse_pin(text: &str) -> Result<[u8; 32]> {

@@ -4,8 +4,10 @@
 //! alone (at a `Welcome`, and at the `Disconnected` of the newest), so frames of an older one that
 //! are still in the inbox are dropped in the order in which they came.
 //! Deliberately absent: decisions about nodes.
+pub(crate) mod door;
 pub mod link;
 pub mod listener;
+pub mod streams;
 pub mod tls;
 pub mod token;
 
@@ -162,11 +164,18 @@ impl Hub {
         self.send(node, Out::Frame(frame));
     }
 
-    fn send(&self, node: NodeId, out: Out) {
+    /// Asks the agent of a node for a stream to the step daemon of this run; false when it is not
+    /// connected.
+    pub fn attach(&self, node: NodeId, run: RunId, stream: &str) -> bool {
+        self.send(node, Out::Frame(HeadFrame::Attach { run, stream: stream.to_owned() }))
+    }
+
+    /// False without a connection.
+    fn send(&self, node: NodeId, out: Out) -> bool {
         let mut table = self.lock();
-        if let Some(link) = table.newest.get(&node).copied() {
-            table.push(link, out);
-        }
+        let Some(link) = table.newest.get(&node).copied() else { return false };
+        table.push(link, out);
+        table.links.contains_key(&link)
     }
 }
 

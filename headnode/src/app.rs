@@ -1,4 +1,6 @@
 //! What every request handler may use. Reads go to the mirror and the files, writes to the inbox.
+use crate::agents::Hub;
+use crate::agents::streams::Streams;
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::disk::DiskWatch;
@@ -34,6 +36,10 @@ pub struct AppState {
     pub disk: DiskWatch,
     pub people: People,
     pub metrics: Metrics,
+    /// The connections of agents.
+    pub hub: Hub,
+    /// Streams to nodes.
+    pub streams: Streams,
     /// Changes whenever the mirror may show something new; long polls and followers wait on it.
     pub changes: watch::Receiver<u64>,
 }

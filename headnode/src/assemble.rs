@@ -1,6 +1,8 @@
 //! Puts the parts of a head together, before anything moves.
 use crate::agents::Hub;
+use crate::agents::door::NodeDoor;
 use crate::agents::link::LinkState;
+use crate::agents::streams::Streams;
 use crate::agents::token::ClusterSecret;
 use crate::app::{AppState, HeadFacts};
 use crate::boot::{BootError, ConfigFile, StateDir, Stored};
@@ -17,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::mirror::Mirror;
 use crate::people::People;
 use crate::run::{Prepared, VERSION};
-use crate::server;
+use crate::{http, server};
 use pcluster_api::places::Places;
 use pcluster_model::ClusterId;
 use pcluster_model::config::{Config, ProviderKind};
@@ -124,6 +126,8 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Head, BootError> {
         disk,
         people,
         metrics,
+        hub: hub.clone(),
+        streams: Streams::default(),
         changes: changed,
     };
     let link = link_state(&app, hub, id.clone(), secret);
@@ -143,6 +147,7 @@ fn link_state(app: &AppState, hub: Hub, cluster: ClusterId, secret: ClusterSecre
         boot_logs: app.boot_logs.clone(),
         starts: Starts::new(app.people.clone(), app.mirror.clone()),
         clock: app.clock.clone(),
+        door: NodeDoor::new(http::router(app.clone()), app.people.clone(), app.streams.clone()),
         cluster,
         secret,
     }

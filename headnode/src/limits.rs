@@ -41,10 +41,19 @@ pub const LINK_BEAT: Duration = Duration::from_secs(10);
 /// A connection without a sign of life for this long is closed.
 pub const LINK_SILENCE: Duration = Duration::from_secs(60);
 
+/// Between two looks of the kernel whether the machine at the other end is there.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
 /// Connections of users at once.
 pub const CLIENTS: usize = 1024;
 /// Connections of one user at once.
 pub const CLIENTS_OF_ONE: usize = 256;
+/// Connections of commands on one node at once: `srun` holds one for each node of its step.
+pub const NODE_CLIENTS: usize = 512;
+/// Streams to step daemons at once.
+pub const STREAMS: usize = 2048;
+/// A node that was asked for a stream has this long; it may have to start the daemon first.
+pub const STREAM_ANSWER: Duration = Duration::from_secs(20);
 /// How long a client may take for the head of its request.
 pub const REQUEST_HEAD: Duration = Duration::from_secs(10);
 

@@ -142,7 +142,7 @@ async fn principal(door: &Door, uid: u32, gid: u32) -> Result<Principal, Problem
     })
 }
 
-fn refusal(problem: &Problem) -> axum::response::Response {
+pub(crate) fn refusal(problem: &Problem) -> axum::response::Response {
     let text = serde_json::to_string(problem).unwrap_or_default();
     axum::http::Response::builder()
         .status(problem.kind.status())

@@ -52,6 +52,8 @@ pub enum Command {
         /// The new limit in milliseconds, `None` for none.
         limit_ms: Option<u64>,
     },
+    /// `steps`: start the step daemon of the order beside the main process, unless it runs.
+    Steps,
     /// `done`: the agent has collected the records. Keepers leave by themselves; the word is kept for later ones.
     Done,
 }
@@ -93,6 +95,7 @@ impl fmt::Display for Command {
             Self::Suspend => f.write_str("suspend"),
             Self::Resume => f.write_str("resume"),
             Self::Extend { limit_ms } => write!(f, "extend {}", limit_ms.unwrap_or(0)),
+            Self::Steps => f.write_str("steps"),
             Self::Done => f.write_str("done"),
         }
     }
@@ -131,6 +134,7 @@ impl FromStr for Command {
             "suspend" => Ok(Self::Suspend),
             "resume" => Ok(Self::Resume),
             "extend" => Ok(Self::Extend { limit_ms: Some(millis(rest)?).filter(|ms| *ms > 0) }),
+            "steps" => Ok(Self::Steps),
             "done" => Ok(Self::Done),
             other => Err(CommandError::Unknown(other.chars().take(80).collect())),
         }

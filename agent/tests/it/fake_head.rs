@@ -33,6 +33,22 @@ pub struct FakeHead {
     pub pin: String,
     blobs: Blobs,
     connections: mpsc::UnboundedReceiver<Connection>,
+    dialled: mpsc::UnboundedReceiver<Dialled>,
+    accepting: tokio::task::JoinHandle<()>,
+}
+
+/// A connection that asked for another protocol and got it, or brought a refusal.
+pub struct Dialled {
+    pub path: String,
+    pub refusal: Option<String>,
+    pub stream: TlsStream<TcpStream>,
+}
+
+/// Where what the agent brings goes to.
+#[derive(Clone)]
+struct Ends {
+    connections: mpsc::UnboundedSender<Connection>,
+    dialled: mpsc::UnboundedSender<Dialled>,
 }
 
 /// One agent's connection. Dropping it closes it.
@@ -66,9 +82,23 @@ impl FakeHead {
             .unwrap();
         let blobs = Blobs::default();
         let (sender, connections) = mpsc::unbounded_channel();
+        let (dial_sender, dialled) = mpsc::unbounded_channel();
+        let ends = Ends { connections: sender, dialled: dial_sender };
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        tokio::spawn(accept(listener, acceptor, Arc::clone(&blobs), sender));
-        Self { address, pin, blobs, connections }
+        let accepting = tokio::spawn(accept(listener, acceptor, Arc::clone(&blobs), ends));
+        Self { address, pin, blobs, connections, dialled, accepting }
+    }
+
+    /// The next connection that carries neither frames nor blobs.
+    pub async fn dialled(&mut self) -> Dialled {
+        let next = tokio::time::timeout(PATIENCE, self.dialled.recv()).await;
+        next.expect("the agent dials").expect("the head lives")
+    }
+
+    /// Takes no connections any more.
+    pub async fn stop(&mut self) {
+        self.accepting.abort();
+        let _ = (&mut self.accepting).await;
     }
 
     pub fn blob(&self, bytes: &[u8]) -> BlobHash {
@@ -129,19 +159,13 @@ impl Connection {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    acceptor: TlsAcceptor,
-    blobs: Blobs,
-    connections: mpsc::UnboundedSender<Connection>,
-) {
+async fn accept(listener: TcpListener, acceptor: TlsAcceptor, blobs: Blobs, ends: Ends) {
     while let Ok((stream, _)) = listener.accept().await {
-        let (acceptor, blobs, connections) =
-            (acceptor.clone(), Arc::clone(&blobs), connections.clone());
+        let (acceptor, blobs, ends) = (acceptor.clone(), Arc::clone(&blobs), ends.clone());
         tokio::spawn(async move {
             // An agent that pins another key ends the handshake: nothing to serve.
             if let Ok(stream) = acceptor.accept(stream).await {
-                serve(stream, &blobs, &connections).await;
+                serve(stream, &blobs, &ends).await;
             }
         });
     }
@@ -149,7 +173,7 @@ async fn accept(
 
 type Stream = TlsStream<TcpStream>;
 
-async fn serve(mut stream: Stream, blobs: &Blobs, connections: &mpsc::UnboundedSender<Connection>) {
+async fn serve(mut stream: Stream, blobs: &Blobs, ends: &Ends) {
     let key = hex_of(&stream.get_ref().1.peer_certificates().unwrap()[0]);
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -170,6 +194,14 @@ async fn serve(mut stream: Stream, blobs: &Blobs, connections: &mpsc::UnboundedS
         stream.shutdown().await.ok();
         return;
     }
+    if path.starts_with("/node/v1/client/") || path.starts_with("/node/v1/streams/") {
+        let refusal = head.lines().find_map(|line| line.strip_prefix("x-pcluster-refused: "));
+        let status = if refusal.is_some() { "204 No Content" } else { "101 Switching Protocols" };
+        stream.write_all(format!("HTTP/1.1 {status}\r\n\r\n").as_bytes()).await.unwrap();
+        let (path, refusal) = (path.to_owned(), refusal.map(str::to_owned));
+        drop(ends.dialled.send(Dialled { path, refusal, stream }));
+        return;
+    }
     assert_eq!(path, "/node/v1/link");
     let wanted = head.lines().find_map(|line| {
         let (name, value) = line.split_once(": ")?;
@@ -184,7 +216,7 @@ async fn serve(mut stream: Stream, blobs: &Blobs, connections: &mpsc::UnboundedS
     let socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
     let (frame_sender, frames) = mpsc::unbounded_channel();
     let (orders, order_receiver) = mpsc::unbounded_channel();
-    drop(connections.send(Connection { key, frames, orders }));
+    drop(ends.connections.send(Connection { key, frames, orders }));
     pump(socket, frame_sender, order_receiver).await;
 }
 

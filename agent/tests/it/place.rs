@@ -205,6 +205,13 @@ pub async fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Waits for a file with a whole line and gives it.
+pub async fn wait_for_line(path: &Path) -> String {
+    let read = || fs::read_to_string(path).unwrap_or_default();
+    wait_for(&format!("a line in {}", path.display()), || read().contains('\n')).await;
+    read().lines().next().unwrap_or_default().to_owned()
+}
+
 /// Waits for a file with as many numbers and gives them.
 pub async fn numbers(path: &Path, count: usize) -> Vec<i32> {
     let read = || -> Vec<i32> {

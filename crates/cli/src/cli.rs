@@ -63,11 +63,14 @@ pub enum Command {
     Cost(commands::money::CostArgs),
     Status(commands::status::StatusArgs),
     Config(commands::config::ConfigArgs),
+    Env(commands::env::EnvArgs),
     Completion(commands::paper::CompletionArgs),
     Man(commands::paper::ManArgs),
     Version(commands::paper::VersionArgs),
     #[command(name = "internal-detach", hide = true)]
     Detach(commands::up::DetachArgs),
+    #[command(name = "internal-names", hide = true)]
+    Names,
 }
 
 /// Parses and runs one command.
@@ -107,6 +110,8 @@ pub async fn run(args: impl Iterator<Item = OsString>, facts: &ProcessFacts) -> 
         Command::Cost(args) => commands::money::cost(global, &args).await,
         Command::Status(args) => commands::status::run(global, &args).await,
         Command::Config(args) => commands::config::run(global, &args),
+        Command::Env(_) => commands::env::run(global),
+        Command::Names => commands::env::names(),
         Command::Completion(args) => commands::paper::completion(&args, Cli::command()),
         Command::Man(args) => commands::paper::man(&args, Cli::command()),
         Command::Version(_) => commands::paper::version(global),

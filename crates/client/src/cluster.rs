@@ -145,12 +145,30 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 32 && name.chars().all(allowed)
 }
 
+/// The way that the agent of this node offers to the commands of its jobs. It wins over files that
+/// lie about; who names a file, or another cluster than the job's, means that one.
+fn relay(global: &Global) -> Option<Head> {
+    let text = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    relay_of(global, text(SOCKET_VARIABLE)?, text("PCLUSTER_JOB_CLUSTER").unwrap_or_default())
+}
+
+fn relay_of(global: &Global, socket: String, name: String) -> Option<Head> {
+    let other = global.cluster.as_ref().is_some_and(|asked| *asked != name);
+    if other || global.config.is_some() {
+        return None;
+    }
+    Some(Head { client: Client::new(PathBuf::from(socket)), name })
+}
+
 /// Finds the head that commands speak to.
 ///
 /// # Errors
 /// When there is no file and no name, or nothing answers; the failure says where it looked.
 pub fn head(global: &Global) -> Result<Head, Failure> {
     let here = surroundings();
+    if let Some(head) = relay(global) {
+        return Ok(head);
+    }
     if let Some(name) = &global.cluster {
         if !is_name(name) {
             return Err(Failure::usage(format!("`{name}` is not the name of a cluster"))
@@ -158,12 +176,6 @@ pub fn head(global: &Global) -> Result<Head, Failure> {
                 .hint("the file is named by --config FILE"));
         }
         return answering(&here, name, None, Vec::new());
-    }
-    // Said by the agent of the node this runs on: it wins over files that lie about.
-    let relay = std::env::var_os(SOCKET_VARIABLE).filter(|_| global.config.is_none());
-    if let Some(socket) = relay.filter(|socket| !socket.is_empty()) {
-        let name = std::env::var("SLURM_CLUSTER_NAME").unwrap_or_default();
-        return Ok(Head { client: Client::new(PathBuf::from(socket)), name });
     }
     let found = find_file(global, &here)?;
     let Some(file) = found.file else {
@@ -272,6 +284,20 @@ mod tests {
         for bad in ["", "../x", "a/b", "A", "x.y", &"a".repeat(33)] {
             assert!(!is_name(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn on_a_node_its_agent_is_the_way_unless_another_cluster_is_meant() {
+        let relayed = |cluster: Option<&str>, config: Option<&str>| {
+            let global = Global {
+                cluster: cluster.map(str::to_owned),
+                config: config.map(PathBuf::from),
+                json: false,
+            };
+            relay_of(&global, "/s".into(), "lab".into()).is_some()
+        };
+        assert!(relayed(None, None) && relayed(Some("lab"), None));
+        assert!(!relayed(Some("other"), None) && !relayed(None, Some("/x/cluster.toml")));
     }
 
     #[test]

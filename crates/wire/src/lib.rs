@@ -269,6 +269,13 @@ pub fn client_path(uid: u32) -> String {
     alloc::format!("/node/v1/client/{uid}")
 }
 
+/// Protocol name of the connection at [`client_path`].
+pub const CLIENT_PROTOCOL: &str = "pcluster-client";
+/// Protocol name of the connection at [`stream_path`].
+pub const STREAM_PROTOCOL: &str = "pcluster-stream";
+/// A node that cannot give a stream it was asked for says why in this header of its `GET`.
+pub const STREAM_REFUSED_HEADER: &str = "x-pcluster-refused";
+
 /// The first word of a step daemon on the agent's client socket; its run and a line end follow.
 /// The agent then writes one line for each stream that is wanted: `attach STREAM`.
 pub const STEP_DAEMON_GREETING: &str = "PCLUSTER-STEPD ";

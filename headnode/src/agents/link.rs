@@ -3,6 +3,7 @@
 //! Invariant: nothing said before a `Hello` that was checked reaches anything but this file, and
 //! nothing that is not about the node of that `Hello` reaches the loop. Job output goes straight to
 //! its file.
+use super::door::NodeDoor;
 use super::listener::PreAuth;
 use super::token::ClusterSecret;
 use super::{Hub, Out};
@@ -38,6 +39,7 @@ pub struct LinkState {
     pub boot_logs: BootLogs,
     pub starts: Starts,
     pub clock: Clock,
+    pub door: NodeDoor,
     pub cluster: ClusterId,
     pub secret: ClusterSecret,
 }

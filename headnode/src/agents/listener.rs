@@ -1,9 +1,10 @@
 //! The TLS port: the only thing of the head that a network can reach.
 //!
 //! Invariant: whoever has not proved a key and said a `Hello` that was checked holds one of a fixed
-//! number of places, for a fixed time. Exactly two routes exist. Deliberately absent: users' routes.
+//! number of places, for a fixed time. Exactly four routes exist; users' own are behind one of them,
+//! for those who run on the node that asks (`door`). Deliberately absent: anything else.
 use super::link::{self, LinkState};
-use super::tls;
+use super::{door, tls};
 use crate::limits;
 use axum::extract::{Path, Request, State, WebSocketUpgrade};
 use axum::http::StatusCode;
@@ -69,6 +70,7 @@ async fn connection(
     place: OwnedSemaphorePermit,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    keep_alive(&stream);
     let stream = tokio::time::timeout(limits::HANDSHAKE, acceptor.accept(stream))
         .await
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
@@ -93,10 +95,22 @@ async fn connection(
         .map_err(io::Error::other)
 }
 
+/// A node whose machine vanished without a word is noticed by its streams, too. Best effort: without
+/// it such a stream lasts until something is written.
+fn keep_alive(stream: &TcpStream) {
+    use rustix::net::sockopt;
+    let _ = sockopt::set_socket_keepalive(stream, true)
+        .and_then(|()| sockopt::set_tcp_keepidle(stream, limits::KEEP_ALIVE))
+        .and_then(|()| sockopt::set_tcp_keepintvl(stream, limits::KEEP_ALIVE))
+        .and_then(|()| sockopt::set_tcp_keepcnt(stream, 3));
+}
+
 fn router(state: LinkState) -> Router {
     Router::new()
         .route("/node/v1/link", get(open_link))
         .route("/node/v1/blobs/{hash}", get(blob))
+        .route("/node/v1/client/{uid}", get(door::client))
+        .route("/node/v1/streams/{name}", get(door::stream))
         .fallback(|| async { StatusCode::NOT_FOUND })
         .with_state(state)
 }

@@ -3,6 +3,7 @@
 //! Invariant: no handler runs before [`auth::authorize`] has said yes for its route's action; reads
 //! never enter the inbox; no lock is held while something is awaited or written. Deliberately
 //! absent: sockets and who the caller is (the server puts the `Principal` into each request).
+mod attach;
 mod auth;
 mod cluster;
 mod events;
@@ -68,6 +69,8 @@ fn routes() -> Vec<Route> {
         write("/v1/jobs/{id}/requeue", A::ChangeJob, post(jobs::requeue)),
         write("/v1/jobs/{id}/update", A::ChangeJob, post(jobs::update)),
         write("/v1/jobs/{id}/rerun", A::ChangeJob, post(jobs::rerun)),
+        // Whose run it is, the handler looks at itself.
+        read("/v1/runs/{run}/parts/{rank}/attach", A::SeeCluster, get(attach::attach)),
         read("/v1/nodes", A::SeeCluster, get(nodes::list)),
         read("/v1/nodes/{name}", A::SeeCluster, get(nodes::show)),
         read("/v1/nodes/{name}/why", A::SeeCluster, get(nodes::why)),

@@ -1,6 +1,6 @@
 //! The OpenAPI document, generated from the handlers. `headnode/openapi.json` is a copy that a test
 //! compares; `UPDATE=1` writes it anew.
-use super::{cluster, events, jobs, nodes, output, records, submit};
+use super::{attach, cluster, events, jobs, nodes, output, records, submit};
 use axum::Json;
 use pcluster_api::Problem;
 use utoipa::OpenApi;
@@ -28,6 +28,7 @@ use utoipa::OpenApi;
         jobs::requeue,
         jobs::update,
         jobs::rerun,
+        attach::attach,
         nodes::list,
         nodes::show,
         nodes::why,

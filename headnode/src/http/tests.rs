@@ -78,7 +78,10 @@ async fn bench() -> Bench {
     let (submit, inbox) = inbox(disk.clone());
     let (mirror, clock) = (Mirror::new(new()), Clock::start(Arc::new(SystemTime), Timestamp(0)));
     let (changes, changed) = watch::channel(0);
+    let hub = crate::agents::Hub::new(mirror.clone());
     let app = AppState {
+        hub,
+        streams: crate::agents::streams::Streams::default(),
         mirror: mirror.clone(),
         submit: submit.clone(),
         blobs: Blobs::open(&scratch.path().join("blobs")).unwrap(),

@@ -127,7 +127,7 @@ async fn without_a_key_of_its_own_or_with_an_older_tls_nobody_gets_an_answer() {
 }
 
 #[tokio::test]
-async fn a_stranger_finds_two_routes_and_no_blob() {
+async fn a_stranger_finds_no_way_to_users_routes_streams_or_blobs() {
     let site = Site::new("provider = \"process\"\n");
     let head = site.start();
     head.submit();
@@ -137,7 +137,14 @@ async fn a_stranger_finds_two_routes_and_no_blob() {
         .map(|blob| blob.unwrap().file_name().into_string().unwrap())
         .collect();
     assert_eq!(blobs.len(), 2);
-    let paths = ["/".to_owned(), "/v1/status".into(), "/node/v1/blobs/../../secret".into()];
+    let paths = [
+        "/".to_owned(),
+        "/v1/status".into(),
+        "/node/v1/blobs/../../secret".into(),
+        "/node/v1/client/0".into(),
+        "/node/v1/client/1000".into(),
+        "/node/v1/streams/0123456789abcdef0123456789abcdef".into(),
+    ];
     let blobs = blobs.iter().map(|blob| format!("/node/v1/blobs/{blob}"));
     for path in paths.into_iter().chain(blobs) {
         let stream = connect(&head, true).await.unwrap();

@@ -2,6 +2,7 @@
 pub mod act;
 pub mod config;
 pub mod down;
+pub mod env;
 pub mod growing;
 pub mod init;
 pub mod jobs;

@@ -74,6 +74,7 @@ fn of_pcluster(
         ("PCLUSTER_NODE", names.node.clone()),
         ("PCLUSTER_ATTEMPT", order.attempt.to_string()),
         ("PCLUSTER_CLUSTER", names.cluster.clone()),
+        ("PCLUSTER_JOB_CLUSTER", names.cluster.clone()),
     ]
     .into_iter()
     .chain(order.task.map(|task| ("PCLUSTER_TASK_ID", task.to_string())))

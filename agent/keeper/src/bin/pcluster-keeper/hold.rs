@@ -307,7 +307,7 @@ impl Hold {
                 self.signal(main, Target::All, Signal::CONT.as_raw());
             }
             Command::Extend { limit_ms } => self.clock.set_limit(Instant::now(), limit_ms),
-            Command::Done => {}
+            Command::Steps | Command::Done => {}
         }
     }
 

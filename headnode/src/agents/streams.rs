@@ -1,0 +1,161 @@
+//! Streams between a client of the head and the step daemon of a node: the client asks, the node
+//! is told a secret name and dials back with it, and the two are joined.
+//!
+//! Invariant: a name is good once, for the node it was told to, and for a short time. Bytes are
+//! carried as they come, with a small buffer in each direction: a slow reader slows its writer. The
+//! end of one direction is handed on and does not end the other. Deliberately absent: what the
+//! bytes mean, and resuming (both ends do that with a new stream).
+use super::token::hex;
+use crate::limits;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use pcluster_model::NodeId;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+/// What the node answers: its end of the stream, or why there is none.
+type Answer = Result<OnUpgrade, String>;
+
+#[derive(Debug)]
+struct Waiting {
+    node: NodeId,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// Streams that nodes were asked for. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Streams {
+    waiting: Arc<Mutex<BTreeMap<String, Waiting>>>,
+    places: Arc<Semaphore>,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self { waiting: Arc::default(), places: Arc::new(Semaphore::new(limits::STREAMS)) }
+    }
+}
+
+/// A stream that was asked for. Dropping it makes its name worthless.
+#[derive(Debug)]
+pub struct Expected {
+    streams: Streams,
+    name: String,
+    answer: oneshot::Receiver<Answer>,
+    place: Option<OwnedSemaphorePermit>,
+}
+
+/// Why a node's end did not come.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoStream {
+    #[error("{0}")]
+    Refused(String),
+    #[error("it has not answered for {} s", limits::STREAM_ANSWER.as_secs())]
+    Silent,
+}
+
+impl Streams {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a name for a stream of this node; `None` when as many are open as may be.
+    #[must_use]
+    pub fn expect(&self, node: NodeId) -> Option<Expected> {
+        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).ok()?;
+        let name = hex(&random);
+        let (sender, answer) = oneshot::channel();
+        self.lock().insert(name.clone(), Waiting { node, answer: sender });
+        Some(Expected { streams: self.clone(), name, answer, place: Some(place) })
+    }
+
+    /// The node answers; false when nobody waits for this name of this node.
+    pub fn answer(&self, name: &str, node: NodeId, answer: Answer) -> bool {
+        let waiting = {
+            let mut all = self.lock();
+            match all.get(name) {
+                Some(waiting) if waiting.node == node => all.remove(name),
+                Some(_) | None => None,
+            }
+        };
+        waiting.is_some_and(|waiting| waiting.answer.send(answer).is_ok())
+    }
+}
+
+impl Expected {
+    /// What the node is told.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Waits for the node's end, and joins it with the client's for as long as both live.
+    ///
+    /// # Errors
+    /// When the node says no, or nothing.
+    pub async fn join(mut self, client: OnUpgrade) -> Result<(), NoStream> {
+        let answer = tokio::time::timeout(limits::STREAM_ANSWER, &mut self.answer).await;
+        let node = match answer {
+            Ok(Ok(Ok(node))) => node,
+            Ok(Ok(Err(why))) => return Err(NoStream::Refused(why)),
+            Ok(Err(_)) | Err(_) => return Err(NoStream::Silent),
+        };
+        let place = self.place.take();
+        tokio::spawn(async move {
+            let _place = place;
+            let upgraded = tokio::time::timeout(limits::HANDSHAKE, async {
+                Ok::<_, hyper::Error>((client.await?, node.await?))
+            });
+            let Ok(Ok((client, node))) = upgraded.await else { return };
+            let (mut client, mut node) = (TokioIo::new(client), TokioIo::new(node));
+            // However it ends, both ends see it: they are dropped here.
+            let _ = tokio::io::copy_bidirectional(&mut client, &mut node).await;
+        });
+        Ok(())
+    }
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        self.streams.lock().remove(&self.name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pcluster_model::LaunchId;
+
+    const NODE: NodeId = NodeId { launch: LaunchId(1), index: 0 };
+    const OTHER: NodeId = NodeId { launch: LaunchId(1), index: 1 };
+
+    #[test]
+    fn a_name_is_good_once_and_for_its_node_only() {
+        let streams = Streams::default();
+        let expected = streams.expect(NODE).unwrap();
+        let name = expected.name().to_owned();
+        assert_eq!(name.len(), 32);
+        assert!(!streams.answer(&name, OTHER, Err("another node".into())));
+        assert!(streams.answer(&name, NODE, Err("no".into())));
+        assert!(!streams.answer(&name, NODE, Err("again".into())));
+    }
+
+    #[test]
+    fn a_name_nobody_waits_for_any_more_is_worthless() {
+        let streams = Streams::default();
+        let name = streams.expect(NODE).unwrap().name().to_owned();
+        assert!(!streams.answer(&name, NODE, Err("too late".into())));
+        assert!(streams.lock().is_empty());
+    }
+
+    #[test]
+    fn places_are_bounded_and_given_back() {
+        let streams = Streams::default();
+        let all: Vec<_> = (0..limits::STREAMS).map(|_| streams.expect(NODE).unwrap()).collect();
+        assert!(streams.expect(NODE).is_none());
+        drop(all);
+        assert!(streams.expect(NODE).is_some());
+    }
+}
