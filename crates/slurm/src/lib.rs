@@ -18,6 +18,8 @@ pub mod ask;
 pub mod words;
 
 mod context;
+#[cfg(test)]
+mod tests;
 
 pub use context::Context;
 
