@@ -3,18 +3,27 @@
 use crate::options::{
     Effect, Opt, SACCT, SALLOC, SBATCH, SCANCEL, SCONTROL, SINFO, SQUEUE, SRUN, Table, Takes,
 };
+use crate::queue::{sinfo, squeue};
+use crate::words::made_up;
+use pcluster_api::{JobRecord, StepRecord};
+use pcluster_model::job::JobKind;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Every part of the document that is made: what stands after `made:` in its mark.
-const PARTS: [(&str, fn() -> String); 6] = [
+/// What stands after `made:` in its mark, and what makes it.
+type Part = (&'static str, fn() -> String);
+
+/// Every part of the document that is made.
+const PARTS: [Part; 8] = [
     ("options of sbatch, srun and salloc", job_options),
     ("options of scancel", || own_options(&SCANCEL)),
     ("options of squeue", || own_options(&SQUEUE)),
     ("options of sinfo", || own_options(&SINFO)),
     ("options of scontrol", || own_options(&SCONTROL)),
     ("options of sacct", || own_options(&SACCT)),
+    ("fields of squeue", squeue_fields),
+    ("fields of sinfo", sinfo_fields),
 ];
 
 fn root() -> PathBuf {
@@ -96,6 +105,107 @@ fn here(option: &Opt) -> String {
     text.replace('|', "\\|")
 }
 
+fn squeue_fields() -> String {
+    let waiting = JobRecord {
+        dependencies: vec![made_up::dependency("afterok", "1", "waiting")],
+        kind: JobKind::Allocation,
+        nodes: 2,
+        priority: -7,
+        ..made_up::pending(4)
+    };
+    let ended =
+        JobRecord { steps: vec![failed_step()], ..made_up::ended(6, "failed", Some(3), None) };
+    let records = [made_up::pending(1), made_up::running(2), rich(), waiting, ended];
+    let rows = squeue::fields::FIELDS.iter().map(|field| {
+        let said = records.iter().enumerate().map(|(number, record)| {
+            let view = squeue::View { clock: made_up::clock(), cluster: number.to_string() };
+            (field.value)(record, &view).text
+        });
+        let values: BTreeSet<String> = said.collect();
+        (field.letter, field.name, field.heading, constant(values))
+    });
+    field_table(rows)
+}
+
+fn failed_step() -> StepRecord {
+    StepRecord { exit_code: Some(4), ..made_up::step(0) }
+}
+
+/// A job with a value for everything that can have one.
+fn rich() -> JobRecord {
+    let mut record = made_up::array_task(3, 4, 5);
+    (record.name, record.comment) = ("align".into(), "a note".into());
+    (record.work_dir, record.time_limit_ms) = ("/data".into(), Some(7_200_000));
+    record.qos = "high".into();
+    record.features = vec!["fast".into()];
+    record.only_nodes = vec!["c7".into()];
+    record.not_nodes = vec!["c8".into()];
+    record.deadline_ms = Some(record.submitted_at_ms + 1_000_000);
+    record.gpus_per_node = 2;
+    record.tmp_bytes = 1 << 30;
+    record.priority = 7;
+    record.exclusive = true;
+    record.requeue = false;
+    record.nodes = 3;
+    record.ntasks = 6;
+    record.ntasks_per_node = Some(2);
+    record.cpus_per_task = 5;
+    record.attempt = 3;
+    record.submit_host = "elsewhere".into();
+    record.group = "staff".into();
+    (record.uid, record.gid) = (1000, 1001);
+    (record.user, record.account) = ("ana".into(), "lab".into());
+    (record.output, record.error, record.input) = ("o".into(), "e".into(), "i".into());
+    record.pool = "big".into();
+    record.command = "/home/ana/x.sh".into();
+    record
+}
+
+fn sinfo_fields() -> String {
+    let list = made_up::pools();
+    let mut rich = made_up::busy("g1", 3, 7000);
+    (rich.gpus, rich.gpu_type, rich.cpus) = (2, "a10g".into(), 64);
+    rich.memory_bytes = 1 << 40;
+    let mut drained = made_up::node("d1");
+    (drained.state, drained.why) = ("draining".into(), Some("a fan".into()));
+    let out = made_up::pool("out", None, vec![drained]);
+    let mut pool = made_up::pool("gpu", Some(3_600_000), vec![rich]);
+    pool.default_time_ms = Some(60_000);
+    (pool.exclusive, pool.default, pool.max_nodes) = (true, false, 9);
+    let pools: Vec<_> = list.pools.iter().chain([&pool, &out]).collect();
+    let rows = sinfo::fields::FIELDS.iter().map(|field| {
+        let groups = pools.iter().map(|pool| sinfo::Group {
+            cluster: &pool.name,
+            pool,
+            nodes: pool.nodes.iter().collect(),
+        });
+        let values: BTreeSet<String> = groups.map(|group| (field.value)(&group)).collect();
+        (field.letter, field.name, field.heading, constant(values))
+    });
+    field_table(rows)
+}
+
+/// The value that all have: the field has no meaning here.
+fn constant(values: BTreeSet<String>) -> Option<String> {
+    if values.len() == 1 { values.into_iter().next() } else { None }
+}
+
+fn field_table(
+    rows: impl Iterator<Item = (char, &'static str, &'static str, Option<String>)>,
+) -> String {
+    let mut out = String::from("| letter | name | heading | here |\n|---|---|---|---|\n");
+    for (letter, name, heading, always) in rows {
+        let letter = if letter == ' ' { String::new() } else { format!("`%{letter}`") };
+        let here = match always {
+            None => "same".to_owned(),
+            Some(text) if text.is_empty() => "always empty".to_owned(),
+            Some(text) => format!("always `{text}`"),
+        };
+        out.push_str(&format!("| {letter} | `{name}` | `{heading}` | {here} |\n"));
+    }
+    out
+}
+
 #[test]
 fn every_variable_is_in_the_document() {
     let document = fs::read_to_string(root().join("docs/slurm.md")).unwrap();
@@ -105,7 +215,8 @@ fn every_variable_is_in_the_document() {
     for folder in ["crates/slurm/src", "crates/core/src/agent", "agent/steps/src"] {
         for file in sources(&root().join(folder)) {
             let text = fs::read_to_string(&file).unwrap();
-            let variables = words(&text).filter(|word| is_variable(word));
+            let variables =
+                words(&text).filter(|word| is_variable(word) && !NO_VARIABLES.contains(word));
             for word in variables {
                 seen += 1;
                 if !known.contains(word) {
@@ -117,6 +228,9 @@ fn every_variable_is_in_the_document() {
     assert!(seen > 20, "{seen}");
     assert!(missing.is_empty(), "not in docs/slurm.md: {missing:#?}");
 }
+
+/// Starts of names, and a key of `scontrol show config`.
+const NO_VARIABLES: [&str; 4] = ["PCLUSTER_JOB", "PCLUSTER_TASK", "PCLUSTER_RUN", "SLURM_VERSION"];
 
 /// Source files without tests.
 fn sources(folder: &Path) -> Vec<PathBuf> {
