@@ -1,0 +1,86 @@
+//! Fields of accounting commands, and the choice of them: `--format=JobID,State%20`.
+//!
+//! Invariant: a name may be shortened to any beginning, the first field in order is meant, as in
+//! Slurm. Deliberately absent: the fields themselves.
+use crate::words::columns::{Column, Look, Wide, table};
+
+/// One field of rows of the kind `R`.
+#[derive(Debug)]
+pub struct Field<R: 'static> {
+    pub name: &'static str,
+    /// Columns; negative for the left side.
+    pub width: i32,
+    pub wide: Wide,
+    pub value: fn(&R) -> String,
+}
+
+/// A field whose values are cut and marked.
+pub const fn text<R>(name: &'static str, width: i32, value: fn(&R) -> String) -> Field<R> {
+    Field { name, width, wide: Wide::Marked, value }
+}
+
+/// A field of moments, which are cut.
+pub const fn date<R>(name: &'static str, width: i32, value: fn(&R) -> String) -> Field<R> {
+    Field { name, width, wide: Wide::Cut, value }
+}
+
+/// A field of numbers, which stay whole.
+pub const fn number<R>(name: &'static str, width: i32, value: fn(&R) -> String) -> Field<R> {
+    Field { name, width, wide: Wide::Whole, value }
+}
+
+/// A field with the column that it has in this call.
+#[derive(Debug)]
+pub struct Chosen<R: 'static> {
+    pub column: Column,
+    pub field: &'static Field<R>,
+}
+
+/// The fields of a format.
+///
+/// # Errors
+/// The word that is no field.
+pub fn choose<R>(fields: &'static [Field<R>], format: &str) -> Result<Vec<Chosen<R>>, String> {
+    let mut chosen = Vec::new();
+    for word in format.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        if word.eq_ignore_ascii_case("all") {
+            chosen.extend(fields.iter().map(|field| taken(field, None)));
+            continue;
+        }
+        let (name, width) = match word.split_once('%') {
+            Some((name, width)) => (name, width.parse::<i32>().ok().filter(|w| w.abs() <= 4096)),
+            None => (word, None),
+        };
+        let lower = name.to_ascii_lowercase();
+        let begins = |field: &&Field<R>| field.name.to_ascii_lowercase().starts_with(&lower);
+        let field = fields.iter().find(begins).ok_or_else(|| name.to_owned())?;
+        chosen.push(taken(field, width.filter(|width| *width != 0)));
+    }
+    Ok(chosen)
+}
+
+fn taken<R>(field: &'static Field<R>, width: Option<i32>) -> Chosen<R> {
+    let width = width.unwrap_or(field.width);
+    Chosen { column: Column { heading: field.name, width, wide: field.wide }, field }
+}
+
+/// The page of these rows.
+#[must_use]
+pub fn page<R>(chosen: &[Chosen<R>], rows: &[R], look: &Look, header: bool) -> String {
+    let columns: Vec<Column> = chosen.iter().map(|one| one.column.clone()).collect();
+    let cells: Vec<Vec<String>> =
+        rows.iter().map(|row| chosen.iter().map(|one| (one.field.value)(row)).collect()).collect();
+    table(&columns, &cells, look, header)
+}
+
+/// The names of all fields, four in a line.
+#[must_use]
+pub fn help_format<R>(fields: &[Field<R>]) -> String {
+    let mut out = String::new();
+    for line in fields.chunks(4) {
+        let names: Vec<String> = line.iter().map(|field| format!("{:<19}", field.name)).collect();
+        out.push_str(&names.join(" "));
+        out.push('\n');
+    }
+    out
+}
