@@ -1,0 +1,196 @@
+//! Starts the process of a task.
+//!
+//! Invariant: no task gets a descriptor of another: all are closed on exec but the library's, and
+//! while that one is open for its task no other is started.
+use super::output::Terminal;
+use super::task::{Before, words};
+use crate::message::{Input, Output, StepOrder, TaskOrder};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::FdFlags;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A started task and the daemon's ends of what it writes and reads.
+#[derive(Debug)]
+pub(super) struct Spawned {
+    pub child: Child,
+    pub input: Option<OwnedFd>,
+    pub output: Option<OwnedFd>,
+    pub error: Option<OwnedFd>,
+    pub terminal: Option<Arc<Terminal>>,
+    pub library: Option<OwnedFd>,
+}
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Starts a task.
+///
+/// # Errors
+/// In words for the user: what could not be opened or started.
+pub(super) fn spawn(
+    order: &StepOrder,
+    task: &TaskOrder,
+    cpus: &[u32],
+    node: &str,
+) -> Result<Spawned, String> {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let failed = |error: io::Error| format!("cannot start a task: {}", words(&error));
+    let terminal = order.terminal.filter(|_| task.number == 0);
+    let mut command = helper(order, task, cpus, node, terminal.is_some());
+    let mut ends = Ends::default();
+    if let Some((rows, columns)) = terminal {
+        ends.terminal = Some(attach_terminal(&mut command, rows, columns).map_err(failed)?);
+    } else {
+        // A group of its own: signals reach what the task has started, too.
+        command.process_group(0);
+        ends.input = give_input(&mut command, &task.input)?;
+        give_output(&mut command, order, task)?;
+    }
+    let library = order.library.as_ref().map(|_| library_pair()).transpose().map_err(failed)?;
+    if let Some((_, its)) = &library {
+        command.env("PMI_FD", its.as_raw_fd().to_string());
+    }
+    let mut child = command.spawn().map_err(failed)?;
+    Ok(Spawned {
+        output: child.stdout.take().map(OwnedFd::from),
+        error: child.stderr.take().map(OwnedFd::from),
+        input: ends.input.take().or_else(|| child.stdin.take().map(OwnedFd::from)),
+        terminal: ends.terminal,
+        library: library.map(|(ours, _)| ours),
+        child,
+    })
+}
+
+#[derive(Default)]
+struct Ends {
+    input: Option<OwnedFd>,
+    terminal: Option<Arc<Terminal>>,
+}
+
+/// The daemon's own program in its other role.
+fn helper(
+    order: &StepOrder,
+    task: &TaskOrder,
+    cpus: &[u32],
+    node: &str,
+    terminal: bool,
+) -> Command {
+    let before = Before {
+        work_dir: order.work_dir.clone(),
+        umask: order.umask.or(Some(0o022)),
+        soft_limits: order.soft_limits.clone(),
+        cpus: cpus.to_vec(),
+        terminal,
+        node: node.to_owned(),
+    };
+    let mut command = Command::new("/proc/self/exe");
+    // As a part of the agent the daemon is its subcommand.
+    if std::env::args_os().nth(1).is_some_and(|word| word == "stepd") {
+        command.arg("stepd");
+    }
+    command
+        .arg("task")
+        .arg(serde_json::to_string(&before).unwrap_or_default())
+        .args(&task.argv)
+        .env_clear()
+        .envs(order.environment.iter().map(|(name, value)| (name, value)))
+        .envs(task.environment.iter().map(|(name, value)| (name, value)));
+    command
+}
+
+fn attach_terminal(command: &mut Command, rows: u16, columns: u16) -> io::Result<Arc<Terminal>> {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    grantpt(&master)?;
+    unlockpt(&master)?;
+    let name = ptsname(&master, Vec::new())?;
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let slave = rustix::fs::open(name.as_c_str(), flags, Mode::empty())?;
+    command.stdin(slave.try_clone()?).stdout(slave.try_clone()?).stderr(slave);
+    let terminal = Terminal::new(master)?;
+    terminal.resize(rows, columns);
+    Ok(Arc::new(terminal))
+}
+
+fn give_input(command: &mut Command, input: &Input) -> Result<Option<OwnedFd>, String> {
+    match input {
+        Input::Nothing => command.stdin(Stdio::null()),
+        Input::Client => command.stdin(Stdio::piped()),
+        Input::File(path) => {
+            let file = File::open(path);
+            command.stdin(file.map_err(|e| no_file("stdin", path, &e))?)
+        }
+    };
+    Ok(None)
+}
+
+fn give_output(command: &mut Command, order: &StepOrder, task: &TaskOrder) -> Result<(), String> {
+    let first = |path: &str| {
+        // Tasks that share a file must not empty what another has written.
+        let shares = |other: &&TaskOrder| {
+            [&other.output, &other.error]
+                .iter()
+                .any(|output| matches!(output, Output::File { path: its, .. } if its == path))
+        };
+        order.tasks.iter().find(shares).is_none_or(|owner| owner.number == task.number)
+    };
+    let mut opened: Option<(&str, File)> = None;
+    match &task.output {
+        Output::Nothing => command.stdout(Stdio::null()),
+        Output::Client | Output::WithOutput => command.stdout(Stdio::piped()),
+        Output::File { path, append } => {
+            let file = open_output("stdout", path, *append || !first(path))?;
+            opened = Some((path, copy(&file, path)?));
+            command.stdout(file)
+        }
+    };
+    match (&task.error, opened) {
+        (Output::Nothing, _) => command.stderr(Stdio::null()),
+        (Output::File { path, .. }, Some((same, file))) if path == same => command.stderr(file),
+        (Output::File { path, append }, _) => {
+            command.stderr(open_output("stderr", path, *append || !first(path))?)
+        }
+        (Output::WithOutput, Some((_, file))) => command.stderr(file),
+        (Output::WithOutput, None) if task.output == Output::Nothing => {
+            command.stderr(Stdio::null())
+        }
+        // The client writes both to one place.
+        (Output::Client | Output::WithOutput, _) => command.stderr(Stdio::piped()),
+    };
+    Ok(())
+}
+
+fn copy(file: &File, path: &str) -> Result<File, String> {
+    file.try_clone().map_err(|error| no_file("stdout", path, &error))
+}
+
+fn open_output(which: &str, path: &str, append: bool) -> Result<File, String> {
+    let mut options = File::options();
+    // Appending always: tasks may share the file.
+    options.create(true).append(true).mode(0o666);
+    let file = options.open(path).map_err(|error| no_file(which, path, &error))?;
+    let regular = rustix::fs::fstat(&file)
+        .is_ok_and(|seen| FileType::from_raw_mode(seen.st_mode) == FileType::RegularFile);
+    if !append && regular {
+        file.set_len(0).map_err(|error| no_file(which, path, &error))?;
+    }
+    Ok(file)
+}
+
+fn no_file(which: &str, path: &str, error: &io::Error) -> String {
+    format!("Could not open {which} file {path}: {}", words(error))
+}
+
+/// Ours, closed on exec, and the task's, which is not.
+fn library_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let pair = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::empty(), None)?;
+    rustix::io::fcntl_setfd(&pair.0, FdFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&pair.0, true)?;
+    Ok(pair)
+}

@@ -1,0 +1,466 @@
+//! One step on this node, from its order to the word that the head has heard of its end.
+//!
+//! Invariant: one loop owns the step, so what it knows needs no locks. A task that has ended stays a
+//! zombie until all have: its number cannot mean another process while signals may be sent to it.
+use super::input::{self, Chunk, Queue};
+use super::output::{self, Audience, Terminal};
+use super::spawn::{self, Spawned};
+use super::steps::Steps;
+use super::{bind, task};
+use crate::message::{Channel, EVERY_TASK, FromNode, Message, StepOrder, TaskExit, ToNode};
+use crate::pmi::{Act, Local};
+use crate::session::Session;
+use pcluster_api::StepPartEnd;
+use pcluster_api::client::ClientError;
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process, kill_process_group, waitid,
+};
+use std::os::fd::OwnedFd;
+use std::process::Child;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use wait4::Wait4;
+
+/// Output that tasks' children still hold open after the end of all tasks is given up after this.
+const DRAIN_WITHIN: Duration = Duration::from_secs(2);
+/// A client hears the last word within this, or never.
+pub(super) const HEARD_WITHIN: Duration = Duration::from_secs(60);
+/// The client of a step that has been away for this long, while the head was there, is gone.
+const CLIENT_AWAY: Duration = Duration::from_secs(30);
+/// Then its tasks have this long to end.
+const ABANDONED_GRACE: Duration = Duration::from_secs(5);
+/// Between two looks whether the head answers, and between two tries to tell it the end.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// What happens to a step.
+#[derive(Debug)]
+pub(super) enum Event {
+    Exited {
+        at: usize,
+        exit: TaskExit,
+    },
+    InputTaken(u64),
+    /// Bytes of a task to its library's server; none: it has closed.
+    Library {
+        at: usize,
+        bytes: Vec<u8>,
+    },
+    ClientGone,
+    Closing,
+    /// Somebody else wants to see the output, and may send input and signals.
+    Joined(Arc<Session>),
+    Told(Message<ToNode>),
+}
+
+type Events = mpsc::UnboundedSender<Event>;
+
+struct Task {
+    number: u32,
+    pid: Pid,
+    child: Child,
+    input: Option<Queue>,
+    terminal: Option<Arc<Terminal>>,
+    library: Option<mpsc::UnboundedSender<Vec<u8>>>,
+    exit: Option<TaskExit>,
+}
+
+struct Step {
+    order: StepOrder,
+    tasks: Vec<Task>,
+    audience: Arc<Audience>,
+    events: Events,
+    library: Option<Local>,
+    carriers: JoinSet<()>,
+    kill_at: Option<Instant>,
+}
+
+/// Runs a step to its end.
+pub(super) async fn run(
+    steps: &Steps,
+    session: &Arc<Session>,
+    messages: mpsc::Receiver<Vec<u8>>,
+    order: StepOrder,
+    (events, inbox): (Events, mpsc::UnboundedReceiver<Event>),
+) {
+    let audience = Arc::new(Audience::new(Arc::clone(session)));
+    let (run, number, rank) = (order.run, order.step, order.rank);
+    let bound = bind_sets(steps, &order);
+    let started = bound.and_then(|sets| {
+        steps.bound(&sets, true);
+        Step::start(order, &sets, &steps.place().node, &audience, events).map(|step| (step, sets))
+    });
+    let end = match started {
+        Ok((step, sets)) => {
+            let gone =
+                tokio::spawn(watch_client(steps.clone(), Arc::clone(session), step.events.clone()));
+            let end = step.live(messages, inbox).await;
+            gone.abort();
+            steps.bound(&sets, false);
+            end
+        }
+        Err(why) => {
+            audience.tell(FromNode::Refused { why });
+            StepPartEnd { exit_code: 1, ..Default::default() }
+        }
+    };
+    report(steps, run, number, &StepPartEnd { rank, ..end }).await;
+    audience.tell(FromNode::Done);
+    let _ = tokio::time::timeout(HEARD_WITHIN, session.settled()).await;
+}
+
+fn bind_sets(steps: &Steps, order: &StepOrder) -> Result<Vec<Vec<u32>>, String> {
+    let own = steps.cpus();
+    bind::sets(&order.bind, order.tasks.len(), order.cpus_per_task, order.node_cpus, &own)
+}
+
+/// Tells the head until it has heard, or says that it knows no such step.
+async fn report(steps: &Steps, run: u64, step: u32, end: &StepPartEnd) {
+    loop {
+        match steps.client().end_step(run, step, end).await {
+            Ok(_) | Err(ClientError::Unreadable(_)) => return,
+            Err(error) if !error.is_away() => return,
+            Err(_) => tokio::time::sleep(LOOK_EVERY / 4).await,
+        }
+    }
+}
+
+/// Counts the time that the client is away while it could be here.
+async fn watch_client(steps: Steps, session: Arc<Session>, events: Events) {
+    let mut connected = session.connected();
+    loop {
+        if connected.wait_for(|there| !there).await.is_err() {
+            return;
+        }
+        let mut away = Duration::ZERO;
+        while !*connected.borrow() {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if steps.client().status().await.is_ok() {
+                away += LOOK_EVERY;
+            }
+            if away >= CLIENT_AWAY {
+                let _ = events.send(Event::ClientGone);
+                return;
+            }
+        }
+    }
+}
+
+impl Step {
+    fn start(
+        order: StepOrder,
+        sets: &[Vec<u32>],
+        node: &str,
+        audience: &Arc<Audience>,
+        events: Events,
+    ) -> Result<Self, String> {
+        let numbers = order.tasks.iter().map(|task| task.number).collect();
+        let mut step = Self {
+            library: order.library.as_ref().map(|library| Local::new(library, numbers)),
+            tasks: Vec::with_capacity(order.tasks.len()),
+            audience: Arc::clone(audience),
+            events,
+            carriers: JoinSet::new(),
+            kill_at: None,
+            order,
+        };
+        for (at, cpus) in sets.iter().enumerate() {
+            let started = spawn::spawn(&step.order, &step.order.tasks[at], cpus, node)
+                .and_then(|spawned| step.adopt(at, spawned));
+            if let Err(why) = started {
+                step.signal(Signal::KILL, &[]);
+                return Err(why);
+            }
+        }
+        let tasks = step
+            .tasks
+            .iter()
+            .map(|task| (task.number, task.pid.as_raw_nonzero().get().unsigned_abs()));
+        audience.tell(FromNode::Launched { tasks: tasks.collect() });
+        Ok(step)
+    }
+
+    fn adopt(&mut self, at: usize, spawned: Spawned) -> Result<(), String> {
+        let number = self.order.tasks[at].number;
+        let pid = Pid::from_child(&spawned.child);
+        let mut task = Task {
+            number,
+            pid,
+            child: spawned.child,
+            input: None,
+            terminal: spawned.terminal,
+            library: None,
+            exit: None,
+        };
+        let failed =
+            |error: std::io::Error| format!("cannot reach a task: {}", task::words(&error));
+        if let Some(terminal) = &task.terminal {
+            let writer = terminal.writer().map_err(failed)?;
+            task.input = Some(input::feed(writer, input::END_OF_TERMINAL));
+            let (from, audience) = (terminal.reader().map_err(failed)?, Arc::clone(&self.audience));
+            self.carriers.spawn(output::carry(from, audience, number, Channel::Out, false));
+        }
+        if let Some(pipe) = spawned.input {
+            let writer = pipe::Sender::from_owned_fd(pipe).map_err(failed)?;
+            task.input = Some(input::feed(writer, &[]));
+        }
+        for (pipe, channel) in [(spawned.output, Channel::Out), (spawned.error, Channel::Err)] {
+            let Some(pipe) = pipe else { continue };
+            let from = pipe::Receiver::from_owned_fd(pipe).map_err(failed)?;
+            let audience = Arc::clone(&self.audience);
+            let by_lines = channel == Channel::Out && !self.order.unbuffered;
+            self.carriers.spawn(output::carry(from, audience, number, channel, by_lines));
+        }
+        if let Some(socket) = spawned.library {
+            task.library = Some(speak_library(socket, at, self.events.clone()).map_err(failed)?);
+        }
+        let events = self.events.clone();
+        let waits = std::thread::Builder::new().stack_size(64 << 10);
+        waits
+            .spawn(move || {
+                let _ = events.send(Event::Exited { at, exit: wait(pid) });
+            })
+            .map_err(failed)?;
+        self.tasks.push(task);
+        Ok(())
+    }
+
+    /// Until all tasks have ended and their output is on its way.
+    async fn live(
+        mut self,
+        mut messages: mpsc::Receiver<Vec<u8>>,
+        mut inbox: mpsc::UnboundedReceiver<Event>,
+    ) -> StepPartEnd {
+        while self.tasks.iter().any(|task| task.exit.is_none()) {
+            let kill_at = self.kill_at;
+            tokio::select! {
+                Some(event) = inbox.recv() => self.happen(event),
+                Some(message) = messages.recv() => {
+                    if let Some(message) = Message::decode(&message) {
+                        self.told(message);
+                    }
+                }
+                () = at(kill_at), if kill_at.is_some() => {
+                    self.kill_at = None;
+                    self.signal(Signal::KILL, &[]);
+                }
+            }
+        }
+        // What tasks have left behind ends with the step.
+        self.sweep();
+        for task in &mut self.tasks {
+            task.input = None;
+        }
+        let drained = async { while self.carriers.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(DRAIN_WITHIN, drained).await;
+        self.reap()
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Exited { at, mut exit } => {
+                let library = self.library.as_ref();
+                exit.unfinished = library.is_some_and(|library| library.is_unfinished(at));
+                let task = &mut self.tasks[at];
+                task.exit = Some(exit);
+                task.input = None;
+                self.audience.tell(FromNode::Ended { task: task.number, exit });
+            }
+            Event::InputTaken(bytes) => self.audience.tell_client(FromNode::InputTaken { bytes }),
+            Event::Library { at, bytes } => {
+                let acts = self.library.as_mut().map(|library| library.take(at, &bytes));
+                self.act(acts.unwrap_or_default());
+            }
+            Event::ClientGone => self.end(ABANDONED_GRACE),
+            Event::Closing => self.audience.tell(FromNode::Cancelled),
+            Event::Joined(watcher) => self.audience.join(watcher),
+            Event::Told(message) => self.told(message),
+        }
+    }
+
+    fn told(&mut self, message: Message<ToNode>) {
+        match message {
+            Message::Data { task, channel: Channel::In, bytes } => self.feed(task, bytes),
+            Message::Control(ToNode::Signal { signal, tasks }) => {
+                if let Some(signal) = Signal::from_named_raw(signal) {
+                    self.signal(signal, &tasks);
+                }
+            }
+            Message::Control(ToNode::Resize { rows, columns }) => {
+                for terminal in self.tasks.iter().filter_map(|task| task.terminal.as_ref()) {
+                    terminal.resize(rows, columns);
+                }
+            }
+            Message::Control(ToNode::End { grace_ms }) => self.end(Duration::from_millis(grace_ms)),
+            Message::Control(ToNode::BarrierOut { puts }) => {
+                let acts = self.library.as_mut().map(|library| library.barrier_out(puts));
+                self.act(acts.unwrap_or_default());
+            }
+            Message::Control(ToNode::Launch(_) | ToNode::Attach { .. } | ToNode::Bye)
+            | Message::Data { .. } => {}
+        }
+    }
+
+    fn feed(&mut self, wanted: u32, bytes: Vec<u8>) {
+        let is_wanted = |task: &Task| wanted == EVERY_TASK || task.number == wanted;
+        let ends = bytes.is_empty();
+        let chunk = Chunk::new(bytes, self.events.clone());
+        for task in self.tasks.iter_mut().filter(|task| is_wanted(task)) {
+            if let Some(queue) = &task.input {
+                let _ = queue.send(Arc::clone(&chunk));
+            }
+            if ends {
+                task.input = None;
+            }
+        }
+    }
+
+    fn act(&mut self, acts: Vec<Act>) {
+        for act in acts {
+            match act {
+                Act::Say { at, bytes } => {
+                    if let Some(library) = &self.tasks[at].library {
+                        let _ = library.send(bytes);
+                    }
+                }
+                Act::BarrierIn { puts } => self.audience.tell_client(FromNode::BarrierIn { puts }),
+                Act::Abort { at, code, text } => {
+                    let task = self.tasks[at].number;
+                    self.audience.tell_client(FromNode::Abort { task, code, text });
+                }
+            }
+        }
+    }
+
+    /// TERM now, and KILL after the grace; a second time can only be sooner.
+    fn end(&mut self, grace: Duration) {
+        let kill_at = Instant::now() + grace;
+        if self.kill_at.is_none() {
+            self.signal(Signal::TERM, &[]);
+            self.signal(Signal::CONT, &[]);
+        }
+        self.kill_at = Some(self.kill_at.map_or(kill_at, |sooner| sooner.min(kill_at)));
+    }
+
+    /// To tasks that live, by their numbers; none: all.
+    fn signal(&self, signal: Signal, numbers: &[u32]) {
+        let meant = |task: &&Task| numbers.is_empty() || numbers.contains(&task.number);
+        for task in self.tasks.iter().filter(meant).filter(|task| task.exit.is_none()) {
+            // Not yet a group of its own when it has only just been made.
+            if kill_process_group(task.pid, signal).is_err() {
+                let _ = kill_process(task.pid, signal);
+            }
+        }
+    }
+
+    fn sweep(&self) {
+        for task in &self.tasks {
+            // Its number is still held by the zombie, so the group is the task's.
+            let _ = kill_process_group(task.pid, Signal::KILL);
+        }
+    }
+
+    fn reap(&mut self) -> StepPartEnd {
+        let mut end = StepPartEnd::default();
+        for task in &mut self.tasks {
+            let exit = task.exit.unwrap_or_default();
+            end.exit_code = end.exit_code.max(exit.code);
+            if end.signal == 0 {
+                end.signal = exit.signal;
+            }
+            if let Ok(used) = task.child.wait4() {
+                let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+                end.user_cpu_ms += ms(used.rusage.utime);
+                end.system_cpu_ms += ms(used.rusage.stime);
+                end.max_rss_bytes = end.max_rss_bytes.max(used.rusage.maxrss);
+            }
+        }
+        end
+    }
+}
+
+async fn at(when: Option<Instant>) {
+    if let Some(when) = when {
+        tokio::time::sleep_until(when.into()).await;
+    }
+}
+
+/// Waits for the end of a process and leaves it as a zombie.
+fn wait(pid: Pid) -> TaskExit {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    loop {
+        match waitid(WaitId::Pid(pid), options) {
+            Ok(Some(status)) => return exit_of(&status),
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            // Somebody else has waited for it; that it has ended is all there is to know.
+            Err(_) => return TaskExit { code: 255, ..Default::default() },
+        }
+    }
+}
+
+fn exit_of(status: &WaitIdStatus) -> TaskExit {
+    TaskExit {
+        code: status.exit_status().unwrap_or(0),
+        signal: status.terminating_signal().unwrap_or(0),
+        core_dumped: status.dumped(),
+        unfinished: false,
+    }
+}
+
+/// Carries bytes between a task's library and the loop; what is sent back goes to the task.
+fn speak_library(
+    socket: OwnedFd,
+    at: usize,
+    events: Events,
+) -> std::io::Result<mpsc::UnboundedSender<Vec<u8>>> {
+    let stream = UnixStream::from_std(std::os::unix::net::UnixStream::from(socket))?;
+    let (mut reader, mut writer) = stream.into_split();
+    let (answers, mut outgoing) = mpsc::unbounded_channel::<Vec<u8>>();
+    tokio::spawn(async move {
+        let mut buffer = vec![0; 16 << 10];
+        loop {
+            let read = tokio::io::AsyncReadExt::read(&mut reader, &mut buffer).await.unwrap_or(0);
+            let told = events.send(Event::Library { at, bytes: buffer[..read].to_vec() });
+            if read == 0 || told.is_err() {
+                return;
+            }
+        }
+    });
+    tokio::spawn(async move {
+        while let Some(bytes) = outgoing.recv().await {
+            if tokio::io::AsyncWriteExt::write_all(&mut writer, &bytes).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(answers)
+}
+
+/// Somebody else at a step: sees its output, and may give input and signals.
+pub(super) async fn view(
+    session: &Arc<Session>,
+    mut messages: mpsc::Receiver<Vec<u8>>,
+    events: &Events,
+) {
+    if events.send(Event::Joined(Arc::clone(session))).is_err() {
+        return;
+    }
+    let mut connected = session.connected();
+    loop {
+        let message = tokio::select! {
+            message = messages.recv() => message,
+            () = events.closed() => None,
+            _ = connected.wait_for(|there| !there) => None,
+        };
+        let Some(message) = message else { break };
+        if let Some(message) = Message::decode(&message)
+            && events.send(Event::Told(message)).is_err()
+        {
+            break;
+        }
+    }
+    let _ = tokio::time::timeout(HEARD_WITHIN, session.settled()).await;
+}

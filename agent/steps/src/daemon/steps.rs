@@ -1,0 +1,171 @@
+//! All steps and sessions of the daemon.
+//!
+//! Invariant: a session is made once by whoever comes with an unknown name, and known until its step
+//! is over and its client has heard so.
+use super::Place;
+use super::step;
+use crate::link::{Hello, Packet};
+use crate::message::{FromNode, Message, StepOrder, ToNode};
+use crate::session::Session;
+use pcluster_api::client::Client;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{mpsc, watch};
+
+/// The daemon's state, shared by everything that runs in it.
+#[derive(Debug, Clone)]
+pub(super) struct Steps(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    place: Place,
+    client: Client,
+    known: Mutex<Known>,
+    /// Number of steps with living tasks.
+    living: watch::Sender<usize>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    sessions: BTreeMap<String, Arc<Session>>,
+    steps: BTreeMap<u32, mpsc::UnboundedSender<step::Event>>,
+    /// How many tasks are bound to each CPU.
+    bound: BTreeMap<u32, u32>,
+    closing: bool,
+}
+
+impl Steps {
+    pub(super) fn new(place: Place) -> Self {
+        let client = Client::new(place.socket.clone());
+        let living = watch::channel(0).0;
+        Self(Arc::new(Inner { place, client, known: Mutex::default(), living }))
+    }
+
+    pub(super) fn place(&self) -> &Place {
+        &self.0.place
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.0.client
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Serves one stream whose other end has greeted.
+    pub(super) async fn speak<S>(
+        &self,
+        mut stream: S,
+        buffer: Vec<u8>,
+        hello: Hello,
+    ) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let session = self.known().sessions.get(&hello.session).cloned();
+        let session = match session {
+            Some(session) => session,
+            None if hello.resumed => {
+                let why = "the step daemon does not know this step any more".to_owned();
+                return stream.write_all(&Packet::Refused(why).encode()).await;
+            }
+            None => {
+                let (session, messages) = Session::new(hello.session.clone());
+                self.known().sessions.insert(hello.session.clone(), Arc::clone(&session));
+                let (steps, session_too) = (self.clone(), Arc::clone(&session));
+                let name = hello.session.clone();
+                tokio::spawn(async move {
+                    steps.converse(&session_too, messages).await;
+                    steps.known().sessions.remove(&name);
+                });
+                session
+            }
+        };
+        session.answer(stream, buffer, &hello).await
+    }
+
+    async fn converse(&self, session: &Arc<Session>, mut messages: mpsc::Receiver<Vec<u8>>) {
+        let first = messages.recv().await.as_deref().and_then(Message::<ToNode>::decode);
+        match first {
+            Some(Message::Control(ToNode::Launch(order))) => {
+                self.launch(session, messages, *order).await;
+            }
+            Some(Message::Control(ToNode::Attach { step })) => {
+                let events = self.known().steps.get(&step).cloned();
+                let Some(events) = events else {
+                    return refuse(session, "this step does not run on this node").await;
+                };
+                step::view(session, messages, &events).await;
+            }
+            _ => refuse(session, "this version does not understand the order").await,
+        }
+    }
+
+    async fn launch(
+        &self,
+        session: &Arc<Session>,
+        messages: mpsc::Receiver<Vec<u8>>,
+        order: StepOrder,
+    ) {
+        if order.run != self.place().run {
+            return refuse(session, "the order is for another run").await;
+        }
+        let (events, inbox) = mpsc::unbounded_channel();
+        if !self.register(order.step, &events) {
+            return refuse(session, "the job is ending, or the step runs already").await;
+        }
+        self.0.living.send_modify(|count| *count += 1);
+        let number = order.step;
+        step::run(self, session, messages, order, (events, inbox)).await;
+        self.known().steps.remove(&number);
+        self.0.living.send_modify(|count| *count -= 1);
+    }
+
+    fn register(&self, step: u32, events: &mpsc::UnboundedSender<step::Event>) -> bool {
+        let mut known = self.known();
+        if known.closing || known.steps.contains_key(&step) {
+            return false;
+        }
+        known.steps.insert(step, events.clone());
+        true
+    }
+
+    /// The daemon's CPUs, those with the fewest bound tasks first; neighbours stay neighbours.
+    pub(super) fn cpus(&self) -> Vec<u32> {
+        let mut cpus = super::bind::own();
+        let known = self.known();
+        cpus.sort_by_key(|cpu| (known.bound.get(cpu).copied().unwrap_or(0), *cpu));
+        cpus
+    }
+
+    /// Counts tasks on CPUs, or takes them off again.
+    pub(super) fn bound(&self, sets: &[Vec<u32>], more: bool) {
+        let mut known = self.known();
+        for cpu in sets.iter().flatten() {
+            let count = known.bound.entry(*cpu).or_default();
+            *count = if more { *count + 1 } else { count.saturating_sub(1) };
+        }
+    }
+
+    /// No new steps, and those there are end; returns when they have.
+    pub(super) async fn close(&self) {
+        let steps: Vec<_> = {
+            let mut known = self.known();
+            known.closing = true;
+            known.steps.values().cloned().collect()
+        };
+        for events in steps {
+            let _ = events.send(step::Event::Closing);
+        }
+        let _ = self.0.living.subscribe().wait_for(|count| *count == 0).await;
+    }
+}
+
+/// Says no, and stays until that has been heard.
+async fn refuse(session: &Session, why: &str) {
+    session.send_now(Message::Control(FromNode::Refused { why: why.to_owned() }).encode());
+    let _ = tokio::time::timeout(step::HEARD_WITHIN, session.settled()).await;
+}

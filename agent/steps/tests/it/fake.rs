@@ -1,0 +1,240 @@
+//! The agent's client socket, with a head behind it that takes every end of a step.
+use pcluster_steps::link::MAX_PAYLOAD;
+use pcluster_steps::message::{Channel, FromNode, Message, StepOrder, TaskExit, ToNode};
+use pcluster_steps::session::Session;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+
+/// Longer than anything here takes on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A daemon and what surrounds it.
+pub struct Node {
+    daemon: Child,
+    pub folder: PathBuf,
+    wishes: mpsc::UnboundedSender<String>,
+    streams: Arc<Mutex<BTreeMap<String, tokio::sync::oneshot::Sender<UnixStream>>>>,
+    pub ends: Arc<Mutex<Vec<String>>>,
+}
+
+impl Node {
+    pub fn start() -> Self {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("pct-stepd-{}-{number}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let socket = folder.join("agent.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let (wishes, mut wished) = mpsc::unbounded_channel::<String>();
+        let streams: Arc<Mutex<BTreeMap<String, _>>> = Arc::default();
+        let ends: Arc<Mutex<Vec<String>>> = Arc::default();
+        let (streams_too, ends_too) = (Arc::clone(&streams), Arc::clone(&ends));
+        tokio::spawn(async move {
+            let (control, mut controls) = mpsc::unbounded_channel();
+            tokio::spawn(async move {
+                let mut stream: UnixStream = controls.recv().await.unwrap();
+                while let Some(name) = wished.recv().await {
+                    stream.write_all(format!("attach {name}\n").as_bytes()).await.unwrap();
+                }
+            });
+            while let Ok((stream, _)) = listener.accept().await {
+                let (streams, ends) = (Arc::clone(&streams_too), Arc::clone(&ends_too));
+                tokio::spawn(receive(stream, control.clone(), streams, ends));
+            }
+        });
+        let daemon = Command::new(env!("CARGO_BIN_EXE_pcluster-stepd"))
+            .env("PCLUSTER_SOCKET", &socket)
+            .env("PCLUSTER_RUN_ID", "7")
+            .env("PCLUSTER_NODE", "c1")
+            .env("SLURM_NODEID", "0")
+            .spawn()
+            .unwrap();
+        Self { daemon, folder, wishes, streams, ends }
+    }
+
+    /// A stream to the daemon, as the head would join one.
+    pub async fn attach(&self) -> UnixStream {
+        let name = format!("s{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        self.streams.lock().unwrap().insert(name.clone(), sender);
+        self.wishes.send(name).unwrap();
+        tokio::time::timeout(PATIENCE, receiver).await.unwrap().unwrap()
+    }
+
+    /// TERM, as the keeper sends it.
+    pub fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.daemon);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// Until the daemon has ended by itself.
+    pub async fn ended(&mut self) {
+        let wait = async {
+            while self.daemon.try_wait().unwrap().is_none() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.unwrap();
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.daemon.kill();
+        let _ = self.daemon.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+async fn receive(
+    mut stream: UnixStream,
+    control: mpsc::UnboundedSender<UnixStream>,
+    streams: Arc<Mutex<BTreeMap<String, tokio::sync::oneshot::Sender<UnixStream>>>>,
+    ends: Arc<Mutex<Vec<String>>>,
+) {
+    let mut line = Vec::new();
+    while !line.ends_with(b"\n") {
+        let Ok(byte) = stream.read_u8().await else { return };
+        line.push(byte);
+    }
+    let line = String::from_utf8(line).unwrap();
+    if line == "PCLUSTER-STEPD 7\n" {
+        control.send(stream).unwrap();
+    } else if let Some(name) = line.strip_prefix("PCLUSTER-STREAM ") {
+        let wanted = streams.lock().unwrap().remove(name.trim()).unwrap();
+        let _ = wanted.send(stream);
+    } else {
+        // HTTP, as far as the daemon speaks it.
+        let mut reader = BufReader::new(stream);
+        let mut length = 0;
+        loop {
+            let mut head = String::new();
+            reader.read_line(&mut head).await.unwrap();
+            if let Some(value) = head.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+            if head.trim().is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).await.unwrap();
+        ends.lock().unwrap().push(format!("{} {}", line.trim(), String::from_utf8(body).unwrap()));
+        let body = r#"{"schema":"x","results":[]}"#;
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        reader.get_mut().write_all(answer.as_bytes()).await.unwrap();
+    }
+}
+
+/// What a client has heard.
+#[derive(Debug, Default)]
+pub struct Heard {
+    pub output: BTreeMap<u32, String>,
+    pub error: BTreeMap<u32, String>,
+    pub exits: BTreeMap<u32, TaskExit>,
+    pub taken: u64,
+    pub cancelled: bool,
+    pub refused: Option<String>,
+    pub done: bool,
+}
+
+/// One `srun`.
+pub struct Client {
+    pub session: Arc<Session>,
+    messages: mpsc::Receiver<Vec<u8>>,
+    pub heard: Heard,
+    pub resumed: bool,
+}
+
+impl Client {
+    pub fn new() -> Self {
+        let name = format!("client-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let (session, messages) = Session::new(name);
+        Self { session, messages, heard: Heard::default(), resumed: false }
+    }
+
+    pub fn launch(order: StepOrder) -> Self {
+        let client = Self::new();
+        client.tell(ToNode::Launch(Box::new(order)));
+        client
+    }
+
+    pub fn tell(&self, message: ToNode) {
+        self.session.send_now(Message::Control(message).encode());
+    }
+
+    pub fn input(&self, task: u32, bytes: &[u8]) {
+        let bytes = bytes.to_vec();
+        self.session
+            .send_now(Message::<ToNode>::Data { task, channel: Channel::In, bytes }.encode());
+    }
+
+    /// Serves one stream until `enough`.
+    pub async fn hear(&mut self, stream: UnixStream, enough: impl Fn(&Heard) -> bool) {
+        let session = Arc::clone(&self.session);
+        let mut resumed = self.resumed;
+        let serve = session.dial(stream, &mut resumed);
+        let (messages, heard) = (&mut self.messages, &mut self.heard);
+        let listen = async {
+            while !enough(heard) {
+                let message =
+                    messages.recv().await.expect("the daemon said enough before it hung up");
+                assert!(message.len() <= MAX_PAYLOAD);
+                take(heard, Message::decode(&message).unwrap());
+            }
+        };
+        let both = async {
+            tokio::pin!(serve, listen);
+            tokio::select! {
+                biased;
+                () = &mut listen => {}
+                // The daemon hangs up after its last word, which lies in the queue then.
+                _ = &mut serve => listen.await,
+            }
+        };
+        tokio::time::timeout(PATIENCE, both).await.unwrap();
+        self.resumed = true;
+    }
+
+    /// Serves one stream until all that was told has arrived.
+    pub async fn settle(&mut self, stream: UnixStream) {
+        let mut resumed = self.resumed;
+        let serve = self.session.dial(stream, &mut resumed);
+        let both = async {
+            tokio::select! {
+                // The daemon may have ended at once.
+                _ = serve => {}
+                () = self.session.settled() => {}
+            }
+        };
+        tokio::time::timeout(PATIENCE, both).await.unwrap();
+    }
+}
+
+fn take(heard: &mut Heard, message: Message<FromNode>) {
+    match message {
+        Message::Data { task, channel, bytes } => {
+            let all = if channel == Channel::Out { &mut heard.output } else { &mut heard.error };
+            all.entry(task).or_default().push_str(&String::from_utf8(bytes).unwrap());
+        }
+        Message::Control(FromNode::Ended { task, exit }) => {
+            heard.exits.insert(task, exit);
+        }
+        Message::Control(FromNode::Refused { why }) => heard.refused = Some(why),
+        Message::Control(FromNode::InputTaken { bytes }) => heard.taken += bytes,
+        Message::Control(FromNode::Cancelled) => heard.cancelled = true,
+        Message::Control(FromNode::Done) => heard.done = true,
+        Message::Control(_) => {}
+    }
+}
