@@ -30,9 +30,9 @@ impl Node {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("pct-stepd-{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::create_dir_all(&folder).expect("the test can do this");
         let socket = folder.join("agent.sock");
-        let listener = UnixListener::bind(&socket).unwrap();
+        let listener = UnixListener::bind(&socket).expect("the test can do this");
         let (wishes, mut wished) = mpsc::unbounded_channel::<String>();
         let streams: Arc<Mutex<BTreeMap<String, _>>> = Arc::default();
         let ends: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -40,9 +40,12 @@ impl Node {
         tokio::spawn(async move {
             let (control, mut controls) = mpsc::unbounded_channel();
             tokio::spawn(async move {
-                let mut stream: UnixStream = controls.recv().await.unwrap();
+                let mut stream: UnixStream = controls.recv().await.expect("the test can do this");
                 while let Some(name) = wished.recv().await {
-                    stream.write_all(format!("attach {name}\n").as_bytes()).await.unwrap();
+                    stream
+                        .write_all(format!("attach {name}\n").as_bytes())
+                        .await
+                        .expect("the test can do this");
                 }
             });
             while let Ok((stream, _)) = listener.accept().await {
@@ -56,7 +59,7 @@ impl Node {
             .env("PCLUSTER_NODE", "c1")
             .env("SLURM_NODEID", "0")
             .spawn()
-            .unwrap();
+            .expect("the test can do this");
         Self { daemon, folder, wishes, streams, ends }
     }
 
@@ -64,25 +67,29 @@ impl Node {
     pub async fn attach(&self) -> UnixStream {
         let name = format!("s{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let (sender, receiver) = tokio::sync::oneshot::channel();
-        self.streams.lock().unwrap().insert(name.clone(), sender);
-        self.wishes.send(name).unwrap();
-        tokio::time::timeout(PATIENCE, receiver).await.unwrap().unwrap()
+        self.streams.lock().expect("the test can do this").insert(name.clone(), sender);
+        self.wishes.send(name).expect("the test can do this");
+        tokio::time::timeout(PATIENCE, receiver)
+            .await
+            .expect("the test can do this")
+            .expect("the test can do this")
     }
 
     /// TERM, as the keeper sends it.
     pub fn terminate(&self) {
         let pid = rustix::process::Pid::from_child(&self.daemon);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)
+            .expect("the test can do this");
     }
 
     /// Until the daemon has ended by itself.
     pub async fn ended(&mut self) {
         let wait = async {
-            while self.daemon.try_wait().unwrap().is_none() {
+            while self.daemon.try_wait().expect("the test can do this").is_none() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, wait).await.unwrap();
+        tokio::time::timeout(PATIENCE, wait).await.expect("the test can do this");
     }
 }
 
@@ -105,11 +112,15 @@ async fn receive(
         let Ok(byte) = stream.read_u8().await else { return };
         line.push(byte);
     }
-    let line = String::from_utf8(line).unwrap();
+    let line = String::from_utf8(line).expect("the test can do this");
     if line == "PCLUSTER-STEPD 7\n" {
-        control.send(stream).unwrap();
+        control.send(stream).expect("the test can do this");
     } else if let Some(name) = line.strip_prefix("PCLUSTER-STREAM ") {
-        let wanted = streams.lock().unwrap().remove(name.trim()).unwrap();
+        let wanted = streams
+            .lock()
+            .expect("the test can do this")
+            .remove(name.trim())
+            .expect("the test can do this");
         let _ = wanted.send(stream);
     } else {
         // HTTP, as far as the daemon speaks it.
@@ -117,23 +128,27 @@ async fn receive(
         let mut length = 0;
         loop {
             let mut head = String::new();
-            reader.read_line(&mut head).await.unwrap();
+            reader.read_line(&mut head).await.expect("the test can do this");
             if let Some(value) = head.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap();
+                length = value.trim().parse().expect("the test can do this");
             }
             if head.trim().is_empty() {
                 break;
             }
         }
         let mut body = vec![0; length];
-        reader.read_exact(&mut body).await.unwrap();
-        ends.lock().unwrap().push(format!("{} {}", line.trim(), String::from_utf8(body).unwrap()));
+        reader.read_exact(&mut body).await.expect("the test can do this");
+        ends.lock().expect("the test can do this").push(format!(
+            "{} {}",
+            line.trim(),
+            String::from_utf8(body).expect("the test can do this")
+        ));
         let body = r#"{"schema":"x","results":[]}"#;
         let answer = format!(
             "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
-        reader.get_mut().write_all(answer.as_bytes()).await.unwrap();
+        reader.get_mut().write_all(answer.as_bytes()).await.expect("the test can do this");
     }
 }
 
@@ -191,7 +206,7 @@ impl Client {
                 let message =
                     messages.recv().await.expect("the daemon said enough before it hung up");
                 assert!(message.len() <= MAX_PAYLOAD);
-                take(heard, Message::decode(&message).unwrap());
+                take(heard, Message::decode(&message).expect("the test can do this"));
             }
         };
         let both = async {
@@ -203,7 +218,7 @@ impl Client {
                 _ = &mut serve => listen.await,
             }
         };
-        tokio::time::timeout(PATIENCE, both).await.unwrap();
+        tokio::time::timeout(PATIENCE, both).await.expect("the test can do this");
         self.resumed = true;
     }
 
@@ -218,7 +233,7 @@ impl Client {
                 () = self.session.settled() => {}
             }
         };
-        tokio::time::timeout(PATIENCE, both).await.unwrap();
+        tokio::time::timeout(PATIENCE, both).await.expect("the test can do this");
     }
 }
 
@@ -226,7 +241,9 @@ fn take(heard: &mut Heard, message: Message<FromNode>) {
     match message {
         Message::Data { task, channel, bytes } => {
             let all = if channel == Channel::Out { &mut heard.output } else { &mut heard.error };
-            all.entry(task).or_default().push_str(&String::from_utf8(bytes).unwrap());
+            all.entry(task)
+                .or_default()
+                .push_str(&String::from_utf8(bytes).expect("the test can do this"));
         }
         Message::Control(FromNode::Ended { task, exit }) => {
             heard.exits.insert(task, exit);

@@ -6,7 +6,7 @@ use pcluster_steps::message::{
 
 fn order(step: u32, scripts: &[&str]) -> StepOrder {
     let task = |(number, script): (usize, &&str)| TaskOrder {
-        number: u32::try_from(number).unwrap(),
+        number: u32::try_from(number).expect("few tasks"),
         argv: ["sh", "-c", script].map(str::to_owned).to_vec(),
         environment: vec![("SLURM_PROCID".into(), number.to_string())],
         input: Input::Client,
