@@ -15,6 +15,7 @@ mod pause;
 mod quickstart;
 mod run_command;
 mod screens;
+mod slurm_clients;
 mod storm;
 mod two;
 mod why;

@@ -6,6 +6,7 @@
 //! what the product itself puts elsewhere (scratch directories, control groups, root's socket), which
 //! carries the cluster's id or name. Deliberately absent: the scenarios (`tests/it`).
 pub mod bins;
+pub mod clients;
 pub mod cluster;
 pub mod people;
 pub mod procs;
