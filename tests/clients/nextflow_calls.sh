@@ -4,9 +4,10 @@
 # Both are Java programs that no package registry here has. Nextflow submits `.command.run` from the task's folder, reads
 # the id from the words of sbatch, asks squeue for "%i %t" of all its jobs every few seconds, takes a job that is no
 # longer listed as ended, and reads `.exitcode`. Cromwell submits with --wrap and asks squeue for one job.
-set -euo pipefail
-# What stands in quotes is for the scripts that are written here.
+#
+# What stands in single quotes is for the scripts that are written here.
 # shellcheck disable=SC2016
+set -euo pipefail
 
 fail() {
   echo "FAILED: $1" >&2

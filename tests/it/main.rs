@@ -16,6 +16,8 @@ mod quickstart;
 mod run_command;
 mod screens;
 mod slurm_clients;
+mod slurm_genomics;
+mod slurm_mpi;
 mod storm;
 mod two;
 mod why;

@@ -142,6 +142,8 @@ impl Face {
         command.env("TMPDIR", self.cluster.root().join("tmp"));
         // Open MPI asks for both before it starts anything as root.
         command.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
+        // More ranks than CPUs here: those that wait let others work.
+        command.env("OMPI_MCA_mpi_yield_when_idle", "1");
         command
     }
 
