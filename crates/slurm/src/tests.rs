@@ -1,5 +1,6 @@
 //! `docs/slurm.md` says what these commands do: its tables are made of the tables of the commands,
 //! and no variable is missing.
+use crate::accounting::sacct;
 use crate::options::{
     Effect, Opt, SACCT, SALLOC, SBATCH, SCANCEL, SCONTROL, SINFO, SQUEUE, SRUN, Table, Takes,
 };
@@ -10,12 +11,13 @@ use pcluster_model::job::JobKind;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What stands after `made:` in its mark, and what makes it.
 type Part = (&'static str, fn() -> String);
 
 /// Every part of the document that is made.
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     ("options of sbatch, srun and salloc", job_options),
     ("options of scancel", || own_options(&SCANCEL)),
     ("options of squeue", || own_options(&SQUEUE)),
@@ -24,6 +26,7 @@ const PARTS: [Part; 8] = [
     ("options of sacct", || own_options(&SACCT)),
     ("fields of squeue", squeue_fields),
     ("fields of sinfo", sinfo_fields),
+    ("fields of sacct", sacct_fields),
 ];
 
 fn root() -> PathBuf {
@@ -49,20 +52,18 @@ fn the_tables_of_the_document_are_those_of_the_commands() {
 }
 
 fn job_options() -> String {
-    let tables = [(&SBATCH, "b"), (&SRUN, "r"), (&SALLOC, "a")];
     // One row where the commands agree, else one for each.
     let mut rows: BTreeMap<(String, String), String> = BTreeMap::new();
-    for (table, mark) in tables {
-        for (names, here) in described(table) {
+    for (options, mark) in [(&SBATCH, "b"), (&SRUN, "r"), (&SALLOC, "a")] {
+        for (names, here) in described(options) {
             rows.entry((names, here)).or_default().push_str(mark);
         }
     }
-    let mut out = String::from("| option | for | here |\n|---|---|---|\n");
-    for ((names, here), marks) in rows {
+    let lines = rows.into_iter().map(|((names, here), marks)| {
         let marks = if marks == "bra" { "all".to_owned() } else { spelled(&marks) };
-        out.push_str(&format!("| {names} | {marks} | {here} |\n"));
-    }
-    out
+        format!("{names} | {marks} | {here}")
+    });
+    table("option | for | here", lines)
 }
 
 fn spelled(marks: &str) -> String {
@@ -72,13 +73,9 @@ fn spelled(marks: &str) -> String {
     named.join(", ")
 }
 
-fn own_options(table: &Table) -> String {
-    let rows: BTreeSet<(String, String)> = described(table).collect();
-    let mut out = String::from("| option | here |\n|---|---|\n");
-    for (names, here) in rows {
-        out.push_str(&format!("| {names} | {here} |\n"));
-    }
-    out
+fn own_options(options: &Table) -> String {
+    let rows: BTreeSet<(String, String)> = described(options).collect();
+    table("option | here", rows.into_iter().map(|(names, here)| format!("{names} | {here}")))
 }
 
 fn described(table: &Table) -> impl Iterator<Item = (String, String)> {
@@ -106,6 +103,36 @@ fn here(option: &Opt) -> String {
 }
 
 fn squeue_fields() -> String {
+    let records = records();
+    let rows = squeue::fields::FIELDS.iter().map(|field| {
+        let said = records.iter().enumerate().map(|(number, record)| {
+            let view = squeue::View { clock: made_up::clock(), cluster: number.to_string() };
+            (field.value)(record, &view).text
+        });
+        let letter =
+            if field.letter == ' ' { String::new() } else { format!("`%{}`", field.letter) };
+        format!("{letter} | `{}` | `{}` | {}", field.name, field.heading, constant(said))
+    });
+    table("letter | name | heading | here", rows)
+}
+
+fn sacct_fields() -> String {
+    let setting = |number: usize| {
+        let view = squeue::View { clock: made_up::clock(), cluster: number.to_string() };
+        Arc::new(sacct::rows::Setting { view, unit: None, truncate: None })
+    };
+    let rows = records().into_iter().enumerate();
+    let rows: Vec<_> =
+        rows.flat_map(|(at, record)| sacct::rows::of(record, true, &setting(at))).collect();
+    let lines = sacct::fields::FIELDS.iter().map(|field| {
+        let said = rows.iter().map(|row| (field.value)(row));
+        format!("`{}` | {}", field.name, constant(said))
+    });
+    table("field | here", lines)
+}
+
+/// Jobs that differ in everything in which jobs can differ.
+fn records() -> [JobRecord; 5] {
     let waiting = JobRecord {
         dependencies: vec![made_up::dependency("afterok", "1", "waiting")],
         kind: JobKind::Allocation,
@@ -113,18 +140,9 @@ fn squeue_fields() -> String {
         priority: -7,
         ..made_up::pending(4)
     };
-    let ended =
-        JobRecord { steps: vec![failed_step()], ..made_up::ended(6, "failed", Some(3), None) };
-    let records = [made_up::pending(1), made_up::running(2), rich(), waiting, ended];
-    let rows = squeue::fields::FIELDS.iter().map(|field| {
-        let said = records.iter().enumerate().map(|(number, record)| {
-            let view = squeue::View { clock: made_up::clock(), cluster: number.to_string() };
-            (field.value)(record, &view).text
-        });
-        let values: BTreeSet<String> = said.collect();
-        (field.letter, field.name, field.heading, constant(values))
-    });
-    field_table(rows)
+    let steps = vec![failed_step()];
+    let ended = JobRecord { steps, ..made_up::ended(6, "failed", Some(3), None) };
+    [made_up::pending(1), made_up::running(2), rich(), waiting, ended]
 }
 
 fn failed_step() -> StepRecord {
@@ -179,29 +197,29 @@ fn sinfo_fields() -> String {
             pool,
             nodes: pool.nodes.iter().collect(),
         });
-        let values: BTreeSet<String> = groups.map(|group| (field.value)(&group)).collect();
-        (field.letter, field.name, field.heading, constant(values))
+        let said = groups.map(|group| (field.value)(&group));
+        let letter =
+            if field.letter == ' ' { String::new() } else { format!("`%{}`", field.letter) };
+        format!("{letter} | `{}` | `{}` | {}", field.name, field.heading, constant(said))
     });
-    field_table(rows)
+    table("letter | name | heading | here", rows)
 }
 
-/// The value that all have: the field has no meaning here.
-fn constant(values: BTreeSet<String>) -> Option<String> {
-    if values.len() == 1 { values.into_iter().next() } else { None }
+/// Whether a field says the same of all: then it has no meaning here.
+fn constant(values: impl Iterator<Item = String>) -> String {
+    let values: BTreeSet<String> = values.collect();
+    match values.first() {
+        Some(text) if values.len() == 1 && text.is_empty() => "always empty".to_owned(),
+        Some(text) if values.len() == 1 => format!("always `{text}`"),
+        _ => "same".to_owned(),
+    }
 }
 
-fn field_table(
-    rows: impl Iterator<Item = (char, &'static str, &'static str, Option<String>)>,
-) -> String {
-    let mut out = String::from("| letter | name | heading | here |\n|---|---|---|---|\n");
-    for (letter, name, heading, always) in rows {
-        let letter = if letter == ' ' { String::new() } else { format!("`%{letter}`") };
-        let here = match always {
-            None => "same".to_owned(),
-            Some(text) if text.is_empty() => "always empty".to_owned(),
-            Some(text) => format!("always `{text}`"),
-        };
-        out.push_str(&format!("| {letter} | `{name}` | `{heading}` | {here} |\n"));
+fn table(heads: &str, rows: impl Iterator<Item = String>) -> String {
+    let rule = "---|".repeat(heads.split('|').count());
+    let mut out = format!("| {heads} |\n|{rule}\n");
+    for row in rows {
+        out.push_str(&format!("| {row} |\n").replace("|  |", "| |"));
     }
     out
 }
