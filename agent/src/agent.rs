@@ -11,10 +11,9 @@ use crate::door::{self, Door};
 use crate::link::{self, LinkEvent};
 use crate::node_dir::NodeDir;
 use crate::order::NodePart;
-use crate::relay::Relay;
 use crate::run::{self, LinkNow, RunCommand, RunEvent, Shared, Stage};
 use crate::tls::Dialer;
-use crate::{EXIT_LEAVE, commands, facts, identity};
+use crate::{EXIT_LEAVE, facts, identity};
 use anyhow::{Context as _, Result, ensure};
 use pcluster_core::agent::env::NodeNames;
 use pcluster_core::agent::{
@@ -127,43 +126,12 @@ impl Agent {
         log.line(if identity.is_new { "keys made" } else { "keys read" });
         let cage = Cage::find(&dir, &System::read(), &name)?;
         let facts = facts::find(dir.path(), join.limit, &cage);
-        log.phase(
-            "facts",
-            &format!(
-                "{} CPUs, {} MB, {}{}",
-                facts.usable.cpus,
-                facts.usable.memory_bytes >> 20,
-                facts.cage,
-                if facts.switches_users { "" } else { "; jobs of this user only" },
-            ),
-        );
+        log.phase("facts", &facts::words(&facts));
         let boot_id = proc::boot_id()?;
         let dialer = Dialer::new(&join.head_key_sha256, &identity)?;
         let scratch = dir.scratch(facts.switches_users, &name)?;
-        let door = Door::new(Relay::new(dialer.clone(), join.head_addresses.clone()));
-        let open = dir
-            .client_socket(&scratch, &name)
-            .and_then(|path| Ok((door::bind(&path, facts.switches_users)?, path)));
-        let client_socket = match open {
-            Ok((listener, path)) => {
-                tokio::spawn(door.clone().serve(listener));
-                Some(path)
-            }
-            Err(error) => {
-                log.line(&format!(
-                    "jobs here cannot reach the head: {}",
-                    crate::cage::plain(&error)
-                ));
-                None
-            }
-        };
-        let commands = match commands::place(&scratch, facts.switches_users) {
-            Ok(folder) => Some(folder),
-            Err(error) => {
-                log.line(&format!("jobs here have no commands in PATH: {error:#}"));
-                None
-            }
-        };
+        let ways = (dialer.clone(), join.head_addresses.clone());
+        let offered = door::open(&dir, &scratch, &name, facts.switches_users, ways, &mut log);
         let shared = Shared {
             node: NodePart {
                 names: NodeNames {
@@ -172,8 +140,10 @@ impl Agent {
                 },
                 image_dir: join.image_dir.clone().map(PathBuf::from),
                 scratch,
-                client_socket,
-                commands,
+                client_socket: offered.client_socket,
+                commands: offered.commands,
+                agent: std::env::current_exe().context("cannot find the agent's own path")?,
+                utc_offset_s: clock::utc_offset_s(),
                 boot_id: boot_id.clone(),
                 uid: rustix::process::geteuid().as_raw(),
             },
@@ -193,7 +163,7 @@ impl Agent {
             clock,
             log,
             shared: Arc::new(shared),
-            door,
+            door: offered.door,
             runs: BTreeMap::new(),
             run_events,
             run_sender,

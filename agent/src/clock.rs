@@ -45,3 +45,9 @@ pub fn say(line: &str) {
     let clean: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     drop(writeln!(std::io::stderr(), "{} {clean}", time_of_day()));
 }
+
+/// Local time less UTC now, in seconds.
+pub fn utc_offset_s() -> i64 {
+    let now = jiff::Timestamp::now();
+    i64::from(jiff::tz::TimeZone::system().to_offset(now).seconds())
+}

@@ -3,24 +3,31 @@
 //! Invariant: who comes is what the kernel says. A command's connection is carried to the head as
 //! a whole and not looked into; whether the user may is the head's to say. Connections are bounded,
 //! in all and for each user. Deliberately absent: any right of the agent's own.
-use self::words::{away, too_many};
+mod commands;
+mod relay;
+mod streams;
+
+use crate::bootlog::BootLog;
 use crate::clock;
-use crate::relay::{Relay, Switched, join};
-use crate::streams::{Streams, Wish};
+use crate::node_dir::NodeDir;
+use crate::tls::Dialer;
 use pcluster_model::RunId;
 use pcluster_wire::{
     CLIENT_PROTOCOL, STEP_DAEMON_GREETING, STEP_STREAM_GREETING, STREAM_PROTOCOL, client_path,
     stream_path,
 };
+use relay::{Relay, Switched, join};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use streams::{Streams, Wish};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
+use words::{away, too_many};
 
 /// Connections at once: of everybody, and of one user.
 const CONNECTIONS: usize = 512;
@@ -76,8 +83,47 @@ enum First {
     Stream(String, Vec<u8>),
 }
 
+/// What jobs are told of.
+pub struct Offered {
+    pub door: Door,
+    /// `None` where the socket cannot be.
+    pub client_socket: Option<PathBuf>,
+    /// The directory with the commands; `None` where there is none.
+    pub commands: Option<PathBuf>,
+}
+
+/// Opens the door of this node. What cannot be had is said once, and jobs go without it.
+pub fn open(
+    dir: &NodeDir,
+    scratch: &Path,
+    name: &str,
+    for_others: bool,
+    relay: (Dialer, Vec<String>),
+    log: &mut BootLog,
+) -> Offered {
+    let door = Door::new(Relay::new(relay.0, relay.1));
+    let socket = dir.client_socket(scratch, name);
+    let bound = socket.and_then(|path| Ok((bind(&path, for_others)?, path)));
+    let client_socket = match bound {
+        Ok((listener, path)) => {
+            tokio::spawn(door.clone().serve(listener));
+            Some(path)
+        }
+        Err(error) => {
+            let why = crate::cage::plain(&error);
+            log.line(&format!("jobs here cannot reach the head: {why}"));
+            None
+        }
+    };
+    let commands = commands::place(scratch, for_others);
+    if let Err(error) = &commands {
+        log.line(&format!("jobs here have no commands in PATH: {error:#}"));
+    }
+    Offered { door, client_socket, commands: commands.ok() }
+}
+
 /// Binds the socket; one that an earlier agent left is replaced.
-pub fn bind(path: &Path, for_others: bool) -> io::Result<UnixListener> {
+fn bind(path: &Path, for_others: bool) -> io::Result<UnixListener> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
@@ -89,7 +135,7 @@ pub fn bind(path: &Path, for_others: bool) -> io::Result<UnixListener> {
 }
 
 impl Door {
-    pub fn new(relay: Relay) -> Self {
+    fn new(relay: Relay) -> Self {
         Self { relay, streams: Arc::default(), counts: Arc::default() }
     }
 
@@ -138,7 +184,7 @@ impl Door {
     }
 
     /// Serves until the task is dropped.
-    pub async fn serve(self, listener: UnixListener) {
+    async fn serve(self, listener: UnixListener) {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {

@@ -79,3 +79,14 @@ pub fn prove_shares(paths: &[String]) -> Vec<ShareProof> {
     };
     paths.iter().map(prove).collect()
 }
+
+/// For the boot log.
+pub fn words(facts: &Facts) -> String {
+    format!(
+        "{} CPUs, {} MB, {}{}",
+        facts.usable.cpus,
+        facts.usable.memory_bytes >> 20,
+        facts.cage,
+        if facts.switches_users { "" } else { "; jobs of this user only" },
+    )
+}

@@ -3,8 +3,8 @@
 //! Invariant: what cannot be said to the keeper is an error in the user's words, before anything is
 //! started. Deliberately absent: opening any path that a user controls.
 use pcluster_core::agent::env::{self, NodeNames};
-use pcluster_keeper::{CgroupOrder, Identity, OpenMode, RunOrder, Target, WarnSignal};
-use pcluster_model::job;
+use pcluster_keeper::{CgroupOrder, Identity, Notices, OpenMode, RunOrder, Target, WarnSignal};
+use pcluster_model::{JobKind, job};
 use pcluster_wire::{StartOrder, UserIdentity};
 use std::path::{Path, PathBuf};
 
@@ -20,11 +20,22 @@ pub struct NodePart {
     /// A directory with `pcluster` and the Slurm names.
     pub commands: Option<PathBuf>,
     pub boot_id: String,
+    /// The agent's own program, which also is the step daemon.
+    pub agent: PathBuf,
+    /// Local time less UTC, in seconds.
+    pub utc_offset_s: i64,
     /// The agent's own user; root may be anybody.
     pub uid: u32,
 }
 
-/// Everything a keeper needs. `environment` is the blob of submit.
+/// True where the step daemon is all that runs: on every node of an allocation without a script, and
+/// on every node but the first of a job with one.
+pub fn only_steps(order: &StartOrder) -> bool {
+    order.rank > 0 || order.spec.kind == JobKind::Allocation
+}
+
+/// Everything a keeper needs. `environment` is the blob of submit; there is no script where only
+/// steps run.
 ///
 /// # Errors
 /// Why this node can never run this order, as a sentence for its user.
@@ -32,7 +43,7 @@ pub fn for_keeper(
     order: &StartOrder,
     node: &NodePart,
     environment: &[u8],
-    script: PathBuf,
+    script: Option<PathBuf>,
     cgroup: Vec<PathBuf>,
 ) -> Result<RunOrder, String> {
     let spec = &order.spec;
@@ -46,7 +57,7 @@ pub fn for_keeper(
     run.job =
         order.task.map_or_else(|| order.job.to_string(), |task| format!("{}_{task}", order.job));
     run.job_name.clone_from(&spec.name);
-    run.script_path = Some(script);
+    run.script_path = script;
     run.env = env::of_run(order, environment, &node.names);
     run.stderr = spec.error.as_ref().map(path);
     run.stdin = spec.input.as_ref().map(path);
@@ -61,7 +72,7 @@ pub fn for_keeper(
         signal: warn.signal.0,
         before_ms: warn.before_ms.0,
         // As sbatch: the steps hear it, the batch shell only if it is asked for.
-        target: if warn.batch_only { Target::Batch } else { Target::Children },
+        target: if warn.batch_only { Target::Batch } else { Target::Steps },
     });
     run.tmp_parent = Some(node.scratch.clone());
     if let Some(socket) = &node.client_socket {
@@ -71,6 +82,13 @@ pub fn for_keeper(
     let of_image = image.map(|dir| dir.join("bin")).filter(|bin| bin.is_dir());
     run.path_prepend = node.commands.iter().cloned().chain(of_image).collect();
     run.profile = profile(order.profile.as_deref(), image);
+    run.step_daemon = vec![node.agent.display().to_string(), "stepd".to_owned()];
+    run.only_steps = only_steps(order);
+    run.notices = (!run.only_steps).then(|| Notices {
+        job: order.raw_job.to_string(),
+        node: name.clone(),
+        utc_offset_s: node.utc_offset_s,
+    });
     run.cgroup = (!cgroup.is_empty()).then_some(CgroupOrder { dirs: cgroup });
     run.boot_id = Some(node.boot_id.clone());
     Ok(run)

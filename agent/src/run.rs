@@ -225,7 +225,7 @@ impl RunTask {
                 let target = match scope {
                     SignalScope::All => Target::All,
                     SignalScope::Batch => Target::Batch,
-                    SignalScope::Steps => Target::Children,
+                    SignalScope::Steps => Target::Steps,
                 };
                 self.waiting.push_back(Command::Signal { signal, target });
             }

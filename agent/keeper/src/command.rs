@@ -15,19 +15,21 @@ const MAX_REASON: usize = 200;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
-    /// Every process of the run, the main process included.
+    /// Every process of the run, the main process included; the step daemon is none of the user's and spared.
     #[default]
     All,
     /// The main process only: the batch shell, or the program it became by `exec`.
     Batch,
     /// Every process but the main one.
     Children,
+    /// The tasks of steps, and what they started.
+    Steps,
 }
 
 /// One command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// `signal NAME_OR_NUMBER [all|batch|children]`: send a signal.
+    /// `signal NAME_OR_NUMBER [all|batch|children|steps]`: send a signal.
     Signal {
         /// The signal's number.
         signal: i32,
@@ -80,6 +82,7 @@ impl fmt::Display for Command {
                     Target::All => "all",
                     Target::Batch => "batch",
                     Target::Children => "children",
+                    Target::Steps => "steps",
                 };
                 write!(f, "signal {signal} {target}")
             }
@@ -117,8 +120,10 @@ impl FromStr for Command {
                     "all" => Target::All,
                     "batch" => Target::Batch,
                     "children" => Target::Children,
+                    "steps" => Target::Steps,
                     other => {
-                        return Err(CommandError::Word(other.into(), "all, batch or children"));
+                        let known = "all, batch, children or steps";
+                        return Err(CommandError::Word(other.into(), known));
                     }
                 };
                 Ok(Self::Signal { signal, target })

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::command::Target;
+use crate::{Notices, command::Target};
 
 /// One run of a job on this node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +84,16 @@ pub struct RunOrder {
     /// The cgroup of the run, if there is one.
     #[serde(default)]
     pub cgroup: Option<CgroupOrder>,
+    /// The step daemon: program and first words. The program is opened with the keeper's rights and run as the user;
+    /// `steps` starts it beside the main process. Empty: there is none.
+    #[serde(default)]
+    pub step_daemon: Vec<String>,
+    /// The step daemon is the main process: there is no script, and nothing is written to the output files.
+    #[serde(default)]
+    pub only_steps: bool,
+    /// What is written to the error file when the job is ended; `None` is nothing.
+    #[serde(default)]
+    pub notices: Option<Notices>,
     /// The boot this order is for; the keeper refuses it after another boot. `None` is any.
     #[serde(default)]
     pub boot_id: Option<String>,
@@ -122,6 +132,9 @@ impl RunOrder {
             path_prepend: Vec::new(),
             profile: None,
             cgroup: None,
+            step_daemon: Vec::new(),
+            only_steps: false,
+            notices: None,
             boot_id: None,
         }
     }

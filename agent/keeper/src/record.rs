@@ -110,6 +110,15 @@ pub struct Usage {
     pub system_cpu_ms: u64,
     /// The largest resident size of a single process, bytes.
     pub max_rss_bytes: u64,
+    /// Of that, CPU time of the main process and what it waited for, user mode, milliseconds; 0 where it is a step daemon.
+    #[serde(default)]
+    pub batch_user_cpu_ms: u64,
+    /// The same in the kernel.
+    #[serde(default)]
+    pub batch_system_cpu_ms: u64,
+    /// The largest resident size of a process that had ended by the end of the main process, bytes.
+    #[serde(default)]
+    pub batch_max_rss_bytes: u64,
     /// The most memory the whole cgroup held at once, page cache included, bytes; `None` without a memory cgroup.
     #[serde(default)]
     pub memory_peak_bytes: Option<u64>,

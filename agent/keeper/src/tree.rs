@@ -5,7 +5,7 @@
 //! descriptor that was checked against its start time, so that a reused number hits nobody.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::MetadataExt as _,
@@ -45,20 +45,60 @@ fn members(cgroup: &[PathBuf]) -> BTreeMap<i32, proc::Stat> {
         .collect()
 }
 
-/// Sends a signal to those processes of the calling keeper's run that are meant.
-pub fn signal(cgroup: &[PathBuf], main: i32, target: Target, signal: Signal) {
+/// The processes of the calling keeper's run that are more than members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    /// The main process.
+    pub main: i32,
+    /// The step daemon, which may be the main process.
+    pub daemon: Option<i32>,
+}
+
+/// The processes that are meant, by number.
+fn meant(cgroup: &[PathBuf], roles: Roles, target: Target) -> BTreeMap<i32, proc::Stat> {
+    let of_steps: BTreeSet<i32> = match (target, roles.daemon) {
+        (Target::Steps, Some(daemon)) => proc::descendants(daemon).iter().map(|p| p.pid).collect(),
+        _ => BTreeSet::new(),
+    };
+    let mut found = members(cgroup);
+    found.retain(|pid, _| match target {
+        Target::All => Some(*pid) != roles.daemon,
+        Target::Batch => *pid == roles.main && Some(*pid) != roles.daemon,
+        Target::Children => *pid != roles.main && Some(*pid) != roles.daemon,
+        Target::Steps => of_steps.contains(pid),
+    });
+    found
+}
+
+/// Sends a signal to those processes of the calling keeper's run that are meant. One that stops is sent until nobody
+/// new is there: a process that was just started is not forgotten.
+pub fn signal(cgroup: &[PathBuf], roles: Roles, target: Target, signal: Signal) {
+    let mut told = BTreeSet::new();
+    let rounds = if signal == Signal::STOP { STOP_ROUNDS } else { 1 };
+    for _ in 0..rounds {
+        let mut processes = meant(cgroup, roles, target);
+        processes.retain(|pid, _| told.insert(*pid));
+        if processes.is_empty() {
+            return;
+        }
+        processes.values().for_each(|process| send(process, signal));
+    }
+}
+
+/// Asks everybody to end. A step daemon beside the main process is told last, when there is nobody left to tell of.
+pub fn terminate(cgroup: &[PathBuf], roles: Roles) {
     for process in members(cgroup).values() {
-        let is_main = process.pid == main;
-        match target {
-            Target::Batch if !is_main => continue,
-            Target::Children if is_main => continue,
-            Target::All | Target::Batch | Target::Children => send(process, signal),
+        if Some(process.pid) != roles.daemon || process.pid == roles.main {
+            send(process, Signal::TERM);
+            // What is stopped could not answer.
+            send(process, Signal::CONT);
         }
     }
 }
 
-/// It may have ended by itself meanwhile: that is what was wanted, or too late to matter.
-fn send(process: &proc::Stat, signal: Signal) {
+/// Sends a signal to a process if it is still the same. It may have ended by itself meanwhile: that is what was wanted,
+/// or too late to matter.
+pub fn send(process: &proc::Stat, signal: Signal) {
     if let Some(pidfd) = open_process(process.pid, process.start_ticks) {
         let _ = pidfd_send_signal(&pidfd, signal);
     }

@@ -44,10 +44,12 @@ pub async fn prepare(shared: &Shared, order: &StartOrder) -> Result<(), Failed> 
     let here =
         |error: io::Error| Failed::Here(format!("cannot prepare the run: {}", plain(&error)));
     accept(&dir, order).map_err(here)?;
-    let script = dir.path().join("script");
-    // Linked at once: the store may make room while the next blob is fetched.
-    let blob = fetch(shared, order, Blob::Script).await?;
-    link(&blob, &script).map_err(here)?;
+    let script = (!order::only_steps(order)).then(|| dir.path().join("script"));
+    if let Some(script) = &script {
+        // Linked at once: the store may make room while the next blob is fetched.
+        let blob = fetch(shared, order, Blob::Script).await?;
+        link(&blob, script).map_err(here)?;
+    }
     let blob = fetch(shared, order, Blob::Environment).await?;
     let environment = fs::read(blob).map_err(here)?;
     let cgroup = shared.cage.make(order.run, &order.resources).unwrap_or_else(|error| {

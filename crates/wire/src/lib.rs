@@ -84,6 +84,13 @@ pub struct Usage {
     pub user_cpu_ms: u64,
     pub system_cpu_ms: u64,
     pub max_rss_bytes: u64,
+    /// Of that, what the script used with all that it waited for; 0 where only steps ran.
+    #[serde(default)]
+    pub batch_user_cpu_ms: u64,
+    #[serde(default)]
+    pub batch_system_cpu_ms: u64,
+    #[serde(default)]
+    pub batch_max_rss_bytes: u64,
     /// Bytes written to the output file.
     #[serde(default)]
     pub output_bytes: u64,

@@ -207,7 +207,7 @@ impl Lab {
                 user_cpu_ms: 500,
                 system_cpu_ms: 100,
                 max_rss_bytes: 300 << 20,
-                output_bytes: 0,
+                ..Usage::default()
             };
             let end = RunEnd { run, exit: exit.clone(), usage, started_at, ended_at: self.now };
             self.give(Input::AgentSaid { node, said: AgentSaid::RunEnded(end) });

@@ -45,7 +45,12 @@ pub(crate) const ROOMS: [Room; 6] = [
         lines: 9_000,
         why: Some("docs/design/0005-room-sizes.md"),
     },
-    Room { name: "agent", folders: &["agent/src/"], lines: 3_000, why: None },
+    Room {
+        name: "agent",
+        folders: &["agent/src/"],
+        lines: 4_000,
+        why: Some("docs/design/0005-room-sizes.md"),
+    },
     Room {
         name: "keeper",
         folders: &["agent/keeper/src/"],

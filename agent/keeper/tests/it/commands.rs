@@ -19,6 +19,8 @@ fn every_command_survives_its_line() {
         Command::Signal { signal: 10, target: Target::Batch },
         Command::Signal { signal: 12, target: Target::All },
         Command::Signal { signal: 18, target: Target::Children },
+        Command::Signal { signal: 15, target: Target::Steps },
+        Command::Steps,
         Command::End { grace_ms: 5_000, reason: "cancel by ana".into() },
         Command::Kill,
         Command::Suspend,

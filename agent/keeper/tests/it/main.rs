@@ -9,4 +9,5 @@ mod harness;
 mod pure;
 mod records;
 mod start;
+mod steps;
 mod user;

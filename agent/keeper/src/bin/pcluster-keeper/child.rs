@@ -12,7 +12,7 @@ use std::{
     io::{self, IoSlice, Read as _, Write as _},
     mem::MaybeUninit,
     os::{
-        fd::{AsFd as _, OwnedFd},
+        fd::{AsFd as _, AsRawFd as _, OwnedFd},
         unix::{
             fs::{DirBuilderExt as _, OpenOptionsExt as _},
             process::CommandExt as _,
@@ -36,8 +36,13 @@ use crate::{note, plain, sys};
 /// What the child tells the keeper: nothing but this, and the reading side of the output, ever crosses.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ChildSays {
-    /// All is prepared; waiting for the word.
-    Ready,
+    /// All is prepared; waiting for the word. Descriptors come along in this order.
+    Ready {
+        /// The reading side of the output comes along.
+        output: bool,
+        /// The error file comes along, for the keeper's notices.
+        errors: bool,
+    },
     /// A step failed.
     Failed {
         /// See `Outcome::CannotRun`.
@@ -66,18 +71,29 @@ pub fn run(dir: &Path) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let Err(Failure(step, message)) = become_job(&RunDir::new(dir), &link);
+    let Err(Failure(step, message)) = become_job(&RunDir::new(dir), Some(&link));
     let says = ChildSays::Failed { step: step.into(), message };
     let bytes = serde_json::to_vec(&says).unwrap_or_default();
     let _ = send(&link, &bytes, SendFlags::NOSIGNAL);
     ExitCode::FAILURE
 }
 
-fn become_job(dir: &RunDir, link: &OwnedFd) -> Result<Infallible, Failure> {
+/// Runs the child that becomes a step daemon beside the main process; returns only when that failed.
+pub fn run_steps(dir: &Path) -> ExitCode {
+    let Err(Failure(step, message)) = become_job(&RunDir::new(dir), None);
+    note(&format!("no step daemon ({step}): {message}"));
+    ExitCode::FAILURE
+}
+
+/// With a link this is the main process; without one, a step daemon beside it.
+fn become_job(dir: &RunDir, link: Option<&OwnedFd>) -> Result<Infallible, Failure> {
     let order = dir.read_order().map_err(at("start", "cannot read the order"))?;
     let start = dir.read_start().map_err(at("start", "cannot read the start record"))?;
     let private = start.and_then(|start| start.private_dir);
-    let script = order.script_path.as_ref().map(|path| open_script(path)).transpose()?;
+    let steps = order.only_steps || link.is_none();
+    let script = order.script_path.as_ref().filter(|_| !steps);
+    let script = script.map(|path| open_script(path)).transpose()?;
+    let daemon = steps.then(|| open_daemon(&order)).transpose()?;
     // A protected keeper must not make a protected job. Best effort: the value may be untouchable in a container.
     drop(fs::write("/proc/self/oom_score_adj", "0"));
     for cgroup in order.cgroup.iter().flat_map(|cgroup| &cgroup.dirs) {
@@ -98,15 +114,23 @@ fn become_job(dir: &RunDir, link: &OwnedFd) -> Result<Infallible, Failure> {
         "work_dir",
         format!("cannot enter the working directory {}", order.work_dir.display()),
     ))?;
-    let copy =
-        private_files(private.as_deref(), script.as_deref())?.or_else(|| order.script_path.clone());
-    let mut job = command(&order, copy.as_deref(), script.as_deref(), private.as_deref())?;
+    let copy = match link {
+        Some(_) => private_files(private.as_deref(), script.as_deref())?,
+        None => None,
+    };
+    let copy = copy.or_else(|| order.script_path.clone());
+    let mut job = match &daemon {
+        Some(program) => daemon_command(&order, program, private.as_deref()),
+        None => command(&order, copy.as_deref(), script.as_deref(), private.as_deref())?,
+    };
     // The keeper's own mask was good for the private files; the user's files get the user's.
     umask(Mode::from_raw_mode(order.umask & 0o777));
-    let reader = open_files(&order)?;
+    let files = if steps { no_files()? } else { open_files(&order)? };
     limit(&order).map_err(at("limits", "cannot set the resource limits"))?;
     sys::close_on_exec_from_3();
-    ask_keeper(link, reader.as_ref()).map_err(at("start", "the keeper is gone"))?;
+    if let Some(link) = link {
+        ask_keeper(link, &files).map_err(at("start", "the keeper is gone"))?;
+    }
     let program = job.get_program().to_string_lossy().into_owned();
     Err(match job.exec() {
         error if error.kind() == io::ErrorKind::NotFound && !program.contains('/') => {
@@ -178,6 +202,22 @@ fn open_script(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
+/// Opens the step daemon with the keeper's rights: its path may be closed to the user, and is the agent's word.
+fn open_daemon(order: &RunOrder) -> Result<File, Failure> {
+    let Some(program) = order.step_daemon.first() else {
+        return Err(Failure("exec", "this node has no step daemon".into()));
+    };
+    File::open(program).map_err(at("exec", format!("cannot read the step daemon {program}")))
+}
+
+/// The command line of the step daemon, in the environment of the job.
+fn daemon_command(order: &RunOrder, program: &File, private: Option<&Path>) -> Command {
+    let mut job = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
+    job.arg0("pcluster-stepd").args(order.step_daemon.iter().skip(1));
+    job.env_clear().envs(line::environment(order, private));
+    job
+}
+
 /// Fills the private directory as the user: `tmp` for `$TMPDIR`, and the copy of the script, whose path is returned.
 fn private_files(
     private: Option<&Path>,
@@ -231,9 +271,29 @@ fn command(
     Ok(job)
 }
 
-/// Opens input, output and errors as the user and puts them in place. Returns the reading side of the output, if it is
-/// a regular file that the user may read.
-fn open_files(order: &RunOrder) -> Result<Option<File>, Failure> {
+/// What the keeper gets of the job's files.
+#[derive(Default)]
+struct Handed {
+    /// The reading side of the output, if it is a regular file that the user may read.
+    output: Option<File>,
+    /// The error file, if it is a regular one: writing to anything else could take for ever.
+    errors: Option<File>,
+}
+
+/// A step daemon has no files: its tasks have.
+fn no_files() -> Result<Handed, Failure> {
+    let null = File::options().read(true).write(true).open("/dev/null");
+    let null = null.map_err(at("stdin", "cannot open /dev/null"))?;
+    dup2_stdin(&null)
+        .and_then(|()| dup2_stdout(&null))
+        .and_then(|()| dup2_stderr(&null))
+        .map_err(io::Error::from)
+        .map_err(at("stdin", "cannot place /dev/null"))?;
+    Ok(Handed::default())
+}
+
+/// Opens input, output and errors as the user and puts them in place.
+fn open_files(order: &RunOrder) -> Result<Handed, Failure> {
     let input = order.stdin.clone().unwrap_or_else(|| "/dev/null".into());
     let file = open(OpenOptions::new().read(true), &input)
         .map_err(at("stdin", format!("cannot read the input file {}", input.display())))?;
@@ -263,7 +323,8 @@ fn open_files(order: &RunOrder) -> Result<Option<File>, Failure> {
     dup2_stderr(&errors)
         .map_err(io::Error::from)
         .map_err(at("stderr", "cannot place the error file"))?;
-    Ok(reader)
+    let errors = errors.metadata().is_ok_and(|meta| meta.is_file()).then_some(errors);
+    Ok(Handed { output: reader, errors })
 }
 
 fn open_output(order: &RunOrder, path: &Path) -> io::Result<File> {
@@ -321,11 +382,12 @@ fn limit(order: &RunOrder) -> io::Result<()> {
     Ok(())
 }
 
-/// Says that all is ready, hands the reading side of the output over, and waits for the word to go.
-fn ask_keeper(link: &OwnedFd, reader: Option<&File>) -> io::Result<()> {
-    let bytes = serde_json::to_vec(&ChildSays::Ready)?;
-    let fds: Vec<_> = reader.iter().map(|file| file.as_fd()).collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+/// Says that all is ready, hands the files over, and waits for the word to go.
+fn ask_keeper(link: &OwnedFd, files: &Handed) -> io::Result<()> {
+    let (output, errors) = (files.output.is_some(), files.errors.is_some());
+    let bytes = serde_json::to_vec(&ChildSays::Ready { output, errors })?;
+    let fds: Vec<_> = files.output.iter().chain(&files.errors).map(|file| file.as_fd()).collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() {
         control.push(SendAncillaryMessage::ScmRights(&fds));

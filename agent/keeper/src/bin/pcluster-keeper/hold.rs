@@ -4,7 +4,7 @@
 
 use std::{
     fs::{self, DirBuilder, File},
-    io,
+    io::{self, Write as _},
     mem::MaybeUninit,
     os::{
         fd::{AsRawFd as _, OwnedFd},
@@ -15,6 +15,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{self, ExitCode, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -35,7 +36,7 @@ use rustix::{
     },
 };
 
-use crate::{child::ChildSays, claim, finish, note, plain, sys};
+use crate::{child::ChildSays, claim, finish, note, plain, steps, sys};
 
 /// Longest pause between two looks for ended grandchildren, while none have been seen.
 const REAP_EVERY: Duration = Duration::from_secs(1);
@@ -70,6 +71,14 @@ struct Hold {
     control: OwnedFd,
     line: Vec<u8>,
     output: Option<File>,
+    /// The job's error file, for the notices.
+    errors: Option<File>,
+    /// The step daemon beside the main process.
+    daemon: Option<i32>,
+    /// A step daemon was asked for at least once.
+    has_steps: bool,
+    /// What main process and waited-for children had used when it ended.
+    batch: (u64, u64, u64),
     clock: Clock,
     ending: Option<Ending>,
     reap_after: Duration,
@@ -117,6 +126,10 @@ fn hold(dir: RunDir, order: RunOrder, start: StartRecord) -> io::Result<()> {
         control,
         line: Vec::new(),
         output: None,
+        errors: None,
+        daemon: None,
+        has_steps: false,
+        batch: (0, 0, 0),
         clock,
         ending: None,
         reap_after: REAP_BUSY,
@@ -137,6 +150,16 @@ fn hold(dir: RunDir, order: RunOrder, start: StartRecord) -> io::Result<()> {
 
 fn cannot(step: &str, why: &str) -> Outcome {
     Outcome::CannotRun { step: step.into(), why: why.into() }
+}
+
+/// The reason of an `end` as the notice has it; the agent's own word for "the head said so" tells nobody anything.
+fn due_to(reason: &str) -> &str {
+    match reason {
+        "requeue" => "JOB REQUEUE",
+        "preempted" => "PREEMPTION",
+        "node failed" => "NODE FAILURE",
+        _ => "",
+    }
 }
 
 /// The outcome that an exit status alone tells.
@@ -238,7 +261,7 @@ impl Hold {
     fn hear(&mut self, main: &mut Main) {
         let Some(link) = &main.link else { return };
         let mut bytes = [0_u8; 16_384];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
         let length =
@@ -248,12 +271,17 @@ impl Hold {
                 Err(_) => 0,
             };
         match serde_json::from_slice(&bytes[..length]) {
-            Ok(ChildSays::Ready) => {
-                let handed = control.drain().find_map(|message| match message {
-                    RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-                    _ => None,
-                });
-                self.output = handed.map(File::from);
+            Ok(ChildSays::Ready { output, errors }) => {
+                let mut handed = control
+                    .drain()
+                    .filter_map(|message| match message {
+                        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+                        _ => None,
+                    })
+                    .flatten()
+                    .map(File::from);
+                self.output = output.then(|| handed.next()).flatten();
+                self.errors = errors.then(|| handed.next()).flatten();
                 self.start.output_fd = self.output.as_ref().map(|file| file.as_raw_fd());
                 self.start.child_pid = Some(main.pid);
                 self.start.child_start_ticks = proc::stat(main.pid).map(|stat| stat.start_ticks);
@@ -262,6 +290,9 @@ impl Hold {
                 }
                 main.ready = true;
                 let _ = send(link, b"g", SendFlags::NOSIGNAL);
+                if self.has_steps {
+                    self.start_steps(main);
+                }
             }
             Ok(ChildSays::Failed { step, message }) => {
                 main.failed = Some(Outcome::CannotRun { step, why: message })
@@ -307,14 +338,44 @@ impl Hold {
                 self.signal(main, Target::All, Signal::CONT.as_raw());
             }
             Command::Extend { limit_ms } => self.clock.set_limit(Instant::now(), limit_ms),
-            Command::Steps | Command::Done => {}
+            Command::Steps => {
+                self.has_steps = true;
+                self.start_steps(main);
+            }
+            Command::Done => {}
         }
+    }
+
+    /// Starts the step daemon if there is to be one, there is none, and it can: before the main process is ready the
+    /// private directory is not.
+    fn start_steps(&mut self, main: &Main) {
+        if self.order.only_steps || self.daemon.is_some() || !main.ready || self.ending.is_some() {
+            return;
+        }
+        match steps::spawn(self.dir.path()) {
+            Ok(pid) => self.daemon = Some(pid),
+            Err(error) => note(&format!("cannot start a step daemon: {}", plain(&error))),
+        }
+    }
+
+    fn roles(&self, main: &Main) -> tree::Roles {
+        let daemon = if self.order.only_steps { Some(main.pid) } else { self.daemon };
+        tree::Roles { main: main.pid, daemon }
     }
 
     fn signal(&self, main: &Main, target: Target, number: i32) {
         if let Some(signal) = Signal::from_named_raw(number) {
-            tree::signal(self.cgroup(), main.pid, target, signal);
+            tree::signal(self.cgroup(), self.roles(main), target, signal);
         }
+    }
+
+    /// Writes a line to the job's error file, aside: a file system that does not answer must not hold the keeper up.
+    fn notice(&self, line: String) {
+        let Some(file) = self.errors.as_ref().and_then(|file| file.try_clone().ok()) else {
+            return;
+        };
+        let mut file = file;
+        drop(thread::Builder::new().spawn(move || drop(file.write_all(line.as_bytes()))));
     }
 
     /// TERM now, KILL after the grace. A later call can only shorten the grace: the first cause is the outcome.
@@ -325,10 +386,16 @@ impl Hold {
             ending.kill_at = ending.kill_at.min(kill_at);
             return;
         }
+        if let Some(notices) = &self.order.notices {
+            let why = match &outcome {
+                Outcome::TimedOut => "TIME LIMIT",
+                Outcome::Cancelled { reason } => due_to(reason),
+                _ => "",
+            };
+            self.notice(notices.cancelled(finish::wall_ms(), why));
+        }
         self.ending = Some(Ending { outcome, kill_at });
-        self.signal(main, Target::All, Signal::TERM.as_raw());
-        // What is stopped could not answer.
-        self.signal(main, Target::All, Signal::CONT.as_raw());
+        tree::terminate(self.cgroup(), self.roles(main));
     }
 
     fn next_wake(&self) -> Instant {
@@ -351,7 +418,15 @@ impl Hold {
             return;
         }
         match (self.clock.due(now), self.order.warn_signal) {
-            (Due::Warning, Some(warn)) => self.signal(main, warn.target, warn.signal),
+            (Due::Warning, Some(warn)) => {
+                // A job without steps that asks for a warning means what its script runs.
+                let alone = !self.has_steps && !self.order.only_steps;
+                let target = match warn.target {
+                    Target::Steps if alone => Target::Children,
+                    target => target,
+                };
+                self.signal(main, target, warn.signal);
+            }
             (Due::Warning | Due::Nothing, _) => {}
             (Due::Limit, _) => {
                 note("the time limit is over");
@@ -363,20 +438,40 @@ impl Hold {
     /// Collects every process that has ended, orphans of the job included.
     fn reap(&mut self, main: &mut Main) {
         self.reap_after = REAP_EVERY;
+        let mut before = sys::children_usage();
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             self.reap_after = REAP_BUSY;
-            if pid.as_raw_nonzero().get() == main.pid {
+            let pid = pid.as_raw_nonzero().get();
+            let after = sys::children_usage();
+            if pid == main.pid {
                 main.status = Some(status);
+                let less = |now: u64, then: u64| now.saturating_sub(then);
+                self.batch = (less(after.0, before.0), less(after.1, before.1), after.2);
             }
+            if self.daemon == Some(pid) {
+                note("the step daemon has ended");
+                self.daemon = None;
+            }
+            before = after;
         }
     }
 
     /// Ends what is left, clears up, and writes the exit record.
     fn finish(mut self, ended: Outcome, status: Option<WaitStatus>) -> io::Result<()> {
         let (elapsed, ended_at_ms) = (self.clock.elapsed(Instant::now()), finish::wall_ms());
+        if let Some(daemon) = self.daemon {
+            steps::let_end(daemon, || while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {});
+        }
         let survivors = tree::end_all(self.cgroup());
         let (user_cpu_ms, system_cpu_ms, max_rss_bytes) = sys::children_usage();
+        // A step daemon that is the main process is no batch.
+        let batch = if self.order.only_steps { (0, 0, 0) } else { self.batch };
         let (memory_peak_bytes, oom_kills) = tree::memory_facts(self.cgroup());
+        if let (Some(notices), Some(mut errors)) = (&self.order.notices, self.errors.take())
+            && oom_kills > 0
+        {
+            drop(errors.write_all(notices.out_of_memory(oom_kills).as_bytes()));
+        }
         let output_bytes =
             self.output.take().map_or(0, |output| finish::save_tail(&self.dir, &output));
         if let Some(private) = &self.start.private_dir {
@@ -400,6 +495,9 @@ impl Hold {
                 user_cpu_ms,
                 system_cpu_ms,
                 max_rss_bytes,
+                batch_user_cpu_ms: batch.0,
+                batch_system_cpu_ms: batch.1,
+                batch_max_rss_bytes: batch.2,
                 memory_peak_bytes,
                 output_bytes,
                 oom_kills,

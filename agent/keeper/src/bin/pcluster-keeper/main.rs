@@ -1,4 +1,5 @@
-//! `pcluster-keeper run DIR` holds one run; `pcluster-keeper child DIR` is the short life between fork and the job.
+//! `pcluster-keeper run DIR` holds one run; `pcluster-keeper child DIR` is the short life between fork and the job,
+//! `steps DIR` that between fork and a step daemon beside it.
 //!
 //! Invariant: user ids change only in `child.rs`, in a process that becomes the job or ends; the keeper itself never
 //! opens a path that a user controls. One thread, no runtime, no configuration.
@@ -9,6 +10,7 @@ mod child;
 mod claim;
 mod finish;
 mod hold;
+mod steps;
 mod sys;
 
 use std::{
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
     match (arguments.first().and_then(|word| word.to_str()), arguments.get(1), arguments.len()) {
         (Some("run"), Some(dir), 2) => hold::run(&PathBuf::from(dir)),
         (Some("child"), Some(dir), 2) => child::run(&PathBuf::from(dir)),
+        (Some("steps"), Some(dir), 2) => child::run_steps(&PathBuf::from(dir)),
         (Some("--version"), None, 1) => {
             drop(writeln!(io::stdout(), "pcluster-keeper {}", env!("CARGO_PKG_VERSION")));
             ExitCode::SUCCESS
