@@ -4,14 +4,18 @@
 //! clock; a command asks the head once. Deliberately absent: changes of accounts (there are none to
 //! change: an account is a label of a job).
 pub mod sacct;
+pub mod seff;
+pub mod sstat;
 pub mod table;
+pub mod views;
 
 use crate::options;
 use crate::queue::{Ended, read, tell, variable};
 use crate::refusal::Refusal;
 use crate::words::Clock;
-use crate::words::jobid::JobId;
+use crate::words::jobid::{self, JobId};
 use crate::{Context, ask};
+use pcluster_api::{JobRecord, RecordsQuery};
 use pcluster_client::failure::Failure;
 
 /// `sacct`.
@@ -48,26 +52,81 @@ async fn scripts(ids: &[JobId], context: &Context) -> Result<String, Refusal> {
     Ok(out)
 }
 
+/// Everything that the head knows of jobs: the accounts in use are read from it.
+fn all_of_them() -> RecordsQuery {
+    RecordsQuery { ended_since_ms: Some(0), ..RecordsQuery::default() }
+}
+
 /// `sacctmgr`.
-pub async fn sacctmgr(_args: Vec<String>, _context: Context) -> u8 {
-    eprintln!("sacctmgr: error: not built yet");
-    1
+pub async fn sacctmgr(args: Vec<String>, context: Context) -> u8 {
+    let page = async {
+        let words = read(&views::SACCTMGR, &args)?;
+        let list = ask::records(&context, "sacctmgr", &all_of_them()).await?;
+        let uid = rustix::process::geteuid().as_raw();
+        Ok(views::sacctmgr(&list, &words, uid, &Clock::here())?)
+    };
+    tell(page.await)
 }
 
 /// `sshare`.
-pub async fn sshare(_args: Vec<String>, _context: Context) -> u8 {
-    eprintln!("sshare: error: not built yet");
-    1
+pub async fn sshare(args: Vec<String>, context: Context) -> u8 {
+    let page = async {
+        let words = read(&views::SSHARE, &args)?;
+        if words.has("helpformat") {
+            return Ok(table::help_format(views::SHARES));
+        }
+        let list = ask::records(&context, "sshare", &all_of_them()).await?;
+        let uid = rustix::process::geteuid().as_raw();
+        Ok(views::sshare(&list, &words, uid, &Clock::here())?)
+    };
+    tell(page.await)
+}
+
+/// The ids of a command that must be given some.
+fn ids(command: &str, text: &str, none: &str) -> Result<Vec<JobId>, Refusal> {
+    let ids = jobid::list(text)
+        .map_err(|word| Refusal::fatal(command, format!("Bad job/step specified: {word}")))?;
+    if ids.is_empty() { Err(Refusal::error(command, none, 1)) } else { Ok(ids) }
+}
+
+fn of_ids(ids: &[JobId]) -> RecordsQuery {
+    let asked: Vec<String> = ids.iter().map(JobId::asked).collect();
+    RecordsQuery { ids: Some(asked.join(",")), ended: true, steps: true, ..RecordsQuery::default() }
 }
 
 /// `sstat`.
-pub async fn sstat(_args: Vec<String>, _context: Context) -> u8 {
-    eprintln!("sstat: error: not built yet");
-    1
+pub async fn sstat(args: Vec<String>, context: Context) -> u8 {
+    let page = async {
+        let words = read(&sstat::SSTAT, &args)?;
+        if words.has("helpformat") {
+            return Ok(table::help_format(sstat::FIELDS));
+        }
+        let chosen = sstat::columns(&words)?;
+        let text = words.value("jobs").or(words.rest.first().map(String::as_str)).unwrap_or("");
+        let ids = ids("sstat", text, "You didn't give me any jobs to stat.")?;
+        let list = ask::records(&context, "sstat", &of_ids(&ids)).await?;
+        let (all, header) = (words.has("allsteps"), !words.has("noheader"));
+        let look = views::look(&words);
+        Ok(sstat::page(&list, &ids, all, &chosen, &look, header, &Clock::here()))
+    };
+    tell(page.await)
 }
 
 /// `seff`.
-pub async fn seff(_args: Vec<String>, _context: Context) -> u8 {
-    eprintln!("seff: error: not built yet");
-    1
+pub async fn seff(args: Vec<String>, context: Context) -> u8 {
+    let page = async {
+        let words = read(&seff::SEFF, &args)?;
+        let text = words.rest.first().map_or("", String::as_str);
+        let ids = ids("seff", text, "which job? seff JOB")?;
+        let list = ask::records(&context, "seff", &of_ids(&ids)).await?;
+        let clock = Clock::here();
+        let meant = |record: &&JobRecord| ids.iter().any(|id| id.means(record));
+        let pages: Vec<String> =
+            list.records.iter().filter(meant).map(|r| seff::page(&list, r, &clock)).collect();
+        if pages.is_empty() {
+            return Err(Refusal::plain("Job not found.", 2).into());
+        }
+        Ok(pages.join("\n"))
+    };
+    tell(page.await)
 }

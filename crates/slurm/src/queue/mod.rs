@@ -4,12 +4,14 @@
 //! clock; a command asks the head once or twice. Deliberately absent: changes (`control`).
 pub mod show;
 pub mod sinfo;
+pub mod sprio;
 pub mod squeue;
 
 use crate::options::{self, Order, Table, Words};
 use crate::refusal::Refusal;
 use crate::words::Clock;
 use crate::{Context, ask};
+use pcluster_api::RecordsQuery;
 use pcluster_client::failure::Failure;
 use pcluster_client::say;
 use std::time::Duration;
@@ -129,7 +131,12 @@ pub async fn show(words: Words, context: &Context) -> u8 {
 }
 
 /// `sprio`.
-pub async fn sprio(_args: Vec<String>, _context: Context) -> u8 {
-    eprintln!("sprio: error: not built yet");
-    1
+pub async fn sprio(args: Vec<String>, context: Context) -> u8 {
+    let page = async {
+        let words = read(&sprio::SPRIO, &args)?;
+        let ids = sprio::ids(&words)?;
+        let list = ask::records(&context, "sprio", &RecordsQuery::default()).await?;
+        Ok(sprio::page(&list, &words, &ids, &Clock::here())?)
+    };
+    tell(page.await)
 }

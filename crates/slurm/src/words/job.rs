@@ -3,8 +3,8 @@
 //! Invariant: every number is derived in one place, from the record and the moment of the answer.
 //! Deliberately absent: states and reasons (`state`).
 use super::clock::Clock;
-use super::{State, hosts, size};
-use pcluster_api::{DependencyRecord, JobRecord};
+use super::{hosts, size};
+use pcluster_api::{DependencyRecord, JobRecord, JobState};
 use pcluster_model::job::MemoryAsk;
 
 /// Where Slurm's own priorities start: every job has a little less than the one before it.
@@ -36,7 +36,7 @@ pub fn tasks(record: &JobRecord) -> Option<String> {
 /// True while it has no nodes and has not ended.
 #[must_use]
 pub fn waits(record: &JobRecord) -> bool {
-    State::of(record) == State::Pending
+    record.state != JobState::Finished && record.node_names.is_empty()
 }
 
 /// Number of nodes: those it has, or those it asked for.

@@ -96,8 +96,8 @@ impl State {
             _ if record.suspended => Self::Suspended,
             JobState::Running => Self::Running,
             JobState::Ending => Self::Completing,
-            // Planned on a node that boots, but without a place yet.
-            JobState::Starting if record.node_names.is_empty() => Self::Pending,
+            // A node boots for it; of an array's waiting rest that is true of some only.
+            JobState::Starting if record.tasks.is_some() => Self::Pending,
             JobState::Starting => Self::Configuring,
             JobState::Queued | JobState::Held => Self::Pending,
         }
@@ -110,6 +110,7 @@ impl State {
             return Self::Requeued;
         }
         match Self::of(record) {
+            Self::Configuring if record.node_names.is_empty() => Self::Pending,
             Self::Configuring | Self::Completing => Self::Running,
             other => other,
         }
@@ -260,7 +261,12 @@ mod tests {
         job.state = JobState::Starting;
         assert_eq!(State::of(&job), State::Configuring);
         assert_eq!(State::in_accounting(&job), State::Running);
+        // Without a place yet: in accounting it has not begun.
         job.node_names.clear();
+        assert_eq!(State::of(&job), State::Configuring);
+        assert_eq!((State::in_accounting(&job), reason(&job)), (State::Pending, "None"));
+        // Of the rest of an array some task may have a node on its way, not all.
+        job.tasks = Some("2-9".into());
         assert_eq!(State::of(&job), State::Pending);
     }
 

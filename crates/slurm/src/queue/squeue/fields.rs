@@ -65,6 +65,8 @@ fn reason_or_nodes(r: &JobRecord, _: &View) -> Cell {
         State::Pending | State::Timeout | State::OutOfMemory | State::Deadline | State::Failed => {
             cell(format!("({})", state::reason(r)))
         }
+        // Its node boots.
+        State::Configuring if r.node_names.is_empty() => cell(format!("({})", state::reason(r))),
         _ => nodes(&r.node_names),
     }
 }
