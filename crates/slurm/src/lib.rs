@@ -15,6 +15,7 @@ pub mod steps;
 pub mod submit;
 
 pub mod ask;
+pub mod json;
 pub mod words;
 
 mod context;

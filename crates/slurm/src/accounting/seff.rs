@@ -62,7 +62,7 @@ impl Use {
 
 /// Hundredths of a percent as text.
 fn percent(part: u128, whole: u128) -> String {
-    let hundredths = if whole == 0 { 0 } else { (part * 10_000 + whole / 2) / whole };
+    let hundredths = (part * 10_000 + whole / 2).checked_div(whole).unwrap_or(0);
     format!("{}.{:02}%", hundredths / 100, hundredths % 100)
 }
 

@@ -87,7 +87,7 @@ fn none(_: &Entry) -> String {
 
 fn share(entry: &Entry) -> String {
     let (used, all) = entry.used;
-    let millionths = if all == 0 { 0 } else { u128::from(used) * 1_000_000 / u128::from(all) };
+    let millionths = (u128::from(used) * 1_000_000).checked_div(u128::from(all)).unwrap_or(0);
     format!("{}.{:06}", millionths / 1_000_000, millionths % 1_000_000)
 }
 

@@ -77,6 +77,12 @@ pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// The words of a command with its name, as `--json` tells them.
+#[must_use]
+pub fn command_line(name: &str, args: &[String]) -> Vec<String> {
+    std::iter::once(name.to_owned()).chain(args.iter().cloned()).collect()
+}
+
 /// Runs `page` once, or again and again.
 async fn repeated(seconds: Option<u64>, page: impl AsyncFn() -> Result<String, Ended>) -> u8 {
     loop {
@@ -103,6 +109,10 @@ pub async fn squeue(args: Vec<String>, context: Context) -> u8 {
     let page = async || {
         let clock = Clock::here();
         let list = ask::records(&context, "squeue", &wanted.query(clock.now_ms)).await?;
+        if wanted.json {
+            let command = command_line("squeue", &args);
+            return Ok(squeue::data(&list, &wanted, &clock, &command)?);
+        }
         Ok(squeue::page(&list, &wanted, &clock)?)
     };
     repeated(wanted.iterate_seconds, page).await
@@ -120,6 +130,10 @@ pub async fn sinfo(args: Vec<String>, context: Context) -> u8 {
     };
     let page = async || {
         let list = ask::pools(&context, "sinfo").await?;
+        if wanted.json {
+            let command = command_line("sinfo", &args);
+            return Ok(sinfo::data(&list, &wanted, &Clock::here(), &command));
+        }
         Ok(sinfo::page(&list, &wanted, &Clock::here()))
     };
     repeated(wanted.iterate_seconds, page).await

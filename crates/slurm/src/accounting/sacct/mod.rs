@@ -9,6 +9,7 @@ mod wanted;
 pub use wanted::{Wanted, Window};
 
 use crate::accounting::table;
+use crate::json;
 use crate::queue::squeue::View;
 use crate::words::jobid::{self, JobId, StepId};
 use crate::words::{Clock, State, job, state};
@@ -20,6 +21,18 @@ use std::sync::Arc;
 #[must_use]
 pub fn page(list: &RecordList, wanted: &Wanted, clock: &Clock) -> String {
     table::page(&wanted.columns, &rows(list, wanted, clock), &wanted.look, wanted.header)
+}
+
+/// The answer as JSON.
+#[must_use]
+pub fn data(list: &RecordList, wanted: &Wanted, clock: &Clock, command: &[String]) -> String {
+    let view = View::of(list, clock);
+    let setting = Arc::new(Setting { view, unit: None, truncate: None });
+    let jobs = chosen(list, wanted)
+        .into_iter()
+        .map(|record| json::accounted_job(&rows::of(record, wanted.steps, &setting)))
+        .collect();
+    json::answer(&list.cluster, command, vec![("jobs", jobs)])
 }
 
 /// The records that were asked for.

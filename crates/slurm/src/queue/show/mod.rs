@@ -6,8 +6,10 @@ mod job;
 mod lines;
 mod places;
 
+use super::sinfo::nodes_once;
 use super::squeue::{MIN_JOB_AGE_MS, View};
 use super::{Ended, INVALID_JOB};
+use crate::json;
 use crate::options::Words;
 use crate::refusal::Refusal;
 use crate::words::jobid::{self, JobId};
@@ -105,6 +107,11 @@ fn without_head(entity: &str, name: Option<&str>) -> Result<String, Refusal> {
     }
 }
 
+fn answer(cluster: &str, key: &'static str, data: serde_json::Value) -> String {
+    let command = ["scontrol", "show", key, "--json"].map(str::to_owned);
+    json::answer(cluster, &command, vec![(key, data)])
+}
+
 fn ids_of(name: Option<&str>) -> Result<Vec<JobId>, Refusal> {
     let text = name.filter(|name| !name.eq_ignore_ascii_case("all")).unwrap_or("");
     jobid::list(text).map_err(|_| Refusal::plain(INVALID_JOB, 1))
@@ -146,10 +153,14 @@ pub fn jobs(
     if records.is_empty() && !ids.is_empty() {
         return Err(Refusal::plain(INVALID_JOB, 1));
     }
+    let view = View::of(list, clock);
+    if look.json {
+        let data = records.iter().map(|r| json::job(r, &view)).collect();
+        return Ok(answer(&list.cluster, "jobs", data));
+    }
     if records.is_empty() {
         return Ok("No jobs in the system\n".into());
     }
-    let view = View::of(list, clock);
     Ok(records.iter().map(|r| job::job(r, &view, look.one_line, look.detail)).collect())
 }
 
@@ -157,7 +168,7 @@ pub fn jobs(
 #[must_use]
 pub fn steps(list: &RecordList, ids: &[JobId], clock: &Clock, look: Look) -> String {
     let view = View::of(list, clock);
-    let mut out = String::new();
+    let (mut out, mut data) = (String::new(), Vec::new());
     for record in meant(list, ids).iter().filter(|record| record.state != JobState::Finished) {
         let number = |step: u32| {
             let wanted = |id: &JobId| id.step.is_none_or(|s| s == jobid::StepId::Number(step));
@@ -167,7 +178,11 @@ pub fn steps(list: &RecordList, ids: &[JobId], clock: &Clock, look: Look) -> Str
             record.steps.iter().filter(|step| step.ended_at_ms.is_none() && number(step.step))
         {
             out.push_str(&job::step(record, step, &view, look.one_line));
+            data.push(json::step(record, step, &view));
         }
+    }
+    if look.json {
+        return answer(&list.cluster, "steps", data.into());
     }
     if out.is_empty() { "No job steps in the system\n".into() } else { out }
 }
@@ -183,33 +198,32 @@ pub fn nodes(
     look: Look,
 ) -> Result<String, Refusal> {
     let clock = clock.clone().at(list.now_ms);
-    let mut known: Vec<(&PoolNode, Vec<&str>)> = Vec::new();
-    for pool in &list.pools {
-        for node in &pool.nodes {
-            match known.iter_mut().find(|(other, _)| other.name == node.name) {
-                Some((_, partitions)) => partitions.push(&pool.name),
-                None => known.push((node, vec![&pool.name])),
-            }
-        }
-    }
+    let known = nodes_once(list);
     let asked = match name {
         Some(text) => hosts::expand(text)
             .ok_or_else(|| Refusal::plain(format!("Invalid hostlist: {text}"), 1))?,
         None => known.iter().map(|(node, _)| node.name.clone()).collect(),
     };
-    let mut out = String::new();
+    let mut found = Vec::new();
     for name in &asked {
         match known.iter().find(|(node, _)| node.name == *name) {
-            Some((node, partitions)) => {
-                out.push_str(&places::node(node, partitions, &clock, look.one_line));
-            }
+            Some(node) => found.push(node),
             None => return Err(Refusal::plain(format!("Node {name} not found"), 1)),
         }
     }
-    if out.is_empty() {
-        out.push_str("No nodes in the system\n");
+    if look.json {
+        let data = found
+            .iter()
+            .map(|(node, partitions)| json::node(node, partitions, &list.cluster, &clock));
+        return Ok(answer(&list.cluster, "nodes", data.collect()));
     }
-    Ok(out)
+    if found.is_empty() {
+        return Ok("No nodes in the system\n".into());
+    }
+    let text = |(node, partitions): &&(&PoolNode, Vec<&str>)| {
+        places::node(node, partitions, &clock, look.one_line)
+    };
+    Ok(found.iter().map(text).collect())
 }
 
 /// Partitions by name.
@@ -219,6 +233,10 @@ pub fn nodes(
 pub fn partitions(list: &PoolList, name: Option<&str>, look: Look) -> Result<String, Refusal> {
     let pools: Vec<_> =
         list.pools.iter().filter(|pool| name.is_none_or(|name| name == pool.name)).collect();
+    if look.json && (!pools.is_empty() || name.is_none()) {
+        let data = pools.iter().map(|pool| json::partition(pool, &list.cluster)).collect();
+        return Ok(answer(&list.cluster, "partitions", data));
+    }
     match (pools.is_empty(), name) {
         (true, Some(name)) => Err(Refusal::plain(format!("Partition {name} not found"), 1)),
         (true, None) => Ok("No partitions in the system\n".into()),

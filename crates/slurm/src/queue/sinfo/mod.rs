@@ -7,11 +7,13 @@ mod wanted;
 
 pub use wanted::Wanted;
 
+use crate::json;
 use crate::words::columns::{Cell, Format};
 use crate::words::{Clock, NodeState, hosts};
 use fields::{Field, Parts};
 use pcluster_api::{PoolList, PoolNode, PoolRecord};
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 /// Nodes of one pool that share a line.
 #[derive(Debug)]
@@ -52,6 +54,41 @@ pub fn page(list: &PoolList, wanted: &Wanted, clock: &Clock) -> String {
         out.push_str(&format.line(|field| Cell::from((field.value)(&group))));
     }
     out
+}
+
+/// The answer as JSON: lines by partition, state and size, and beside them (as before 23.11) nodes.
+#[must_use]
+pub fn data(list: &PoolList, wanted: &Wanted, clock: &Clock, command: &[String]) -> String {
+    let (format, _) = Format::letters("%P %t %c %m %G %f %E", fields::by_letter);
+    let wanted = Wanted { exact: true, ..wanted.clone() };
+    let groups = groups(list, &wanted, &format);
+    let lines = groups.iter().map(json::group).collect();
+    let clock = clock.clone().at(list.now_ms);
+    let nodes = nodes_once(list)
+        .into_iter()
+        .filter(|(node, _)| is_wanted(&wanted, node))
+        .map(|(node, partitions)| json::node(node, &partitions, &list.cluster, &clock))
+        .collect();
+    json::answer(&list.cluster, command, vec![("sinfo", lines), ("nodes", nodes)])
+}
+
+/// Every node once, with the names of the partitions that it is in.
+#[must_use]
+pub fn nodes_once(list: &PoolList) -> Vec<(&PoolNode, Vec<&str>)> {
+    let mut known: Vec<(&PoolNode, Vec<&str>)> = Vec::new();
+    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+    for pool in &list.pools {
+        for node in &pool.nodes {
+            match places.get(node.name.as_str()) {
+                Some(at) => known[*at].1.push(&pool.name),
+                None => {
+                    places.insert(&node.name, known.len());
+                    known.push((node, vec![&pool.name]));
+                }
+            }
+        }
+    }
+    known
 }
 
 /// The columns, where `#` of a built-in format is the width that the longest name needs.

@@ -10,6 +10,7 @@ mod wanted;
 
 pub use wanted::{Format, Wanted};
 
+use crate::json;
 use crate::refusal::Refusal;
 use crate::words::columns::{self, Cell};
 use crate::words::{Clock, State, hosts, job, jobid, state};
@@ -181,6 +182,30 @@ pub fn page(list: &RecordList, wanted: &Wanted, clock: &Clock) -> Result<String,
         out.push_str(&format.line(|field| (field.value)(record, &view)));
     }
     Ok(out)
+}
+
+/// The answer as JSON: jobs, or with `-s` the steps that run.
+///
+/// # Errors
+/// As [`page`].
+pub fn data(
+    list: &RecordList,
+    wanted: &Wanted,
+    clock: &Clock,
+    command: &[String],
+) -> Result<String, Refusal> {
+    let view = View::of(list, clock);
+    let records = chosen(list, wanted)?;
+    let parts = if wanted.steps.is_some() {
+        let of_job = |r: &JobRecord| -> Vec<_> {
+            let running = r.steps.iter().filter(|step| step.ended_at_ms.is_none());
+            running.map(|step| json::step(r, step, &view)).collect()
+        };
+        vec![("steps", records.iter().flat_map(of_job).collect())]
+    } else {
+        vec![("jobs", records.iter().map(|r| json::job(r, &view)).collect())]
+    };
+    Ok(json::answer(&list.cluster, command, parts))
 }
 
 /// The columns of a format, and what to say about those that are none.
