@@ -133,6 +133,7 @@ impl Hub {
                 self.lock().push(link, Out::Frame(HeadFrame::Forget { runs }));
             }
             Reply::None
+            | Reply::StepGranted { .. }
             | Reply::Submitted { .. }
             | Reply::Done { .. }
             | Reply::Signals { .. }
@@ -153,6 +154,7 @@ impl Hub {
             Order::Limit { run, time_limit_ms } => {
                 Out::Frame(HeadFrame::Limit { run, time_limit_ms })
             }
+            Order::Suspend { run, suspended } => Out::Frame(HeadFrame::Suspend { run, suspended }),
             Order::Leave { why } => Out::Frame(HeadFrame::Leave { why }),
         };
         self.send(node, out);

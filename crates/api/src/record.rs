@@ -70,6 +70,9 @@ pub struct JobRecord {
     pub kind: JobKind,
     pub state: JobState,
     pub suspended: bool,
+    /// How long it stood still in all; its time limit did, too.
+    #[serde(default)]
+    pub suspended_ms: u64,
     pub outcome: Option<OutcomeView>,
     /// Why it waits.
     pub reason: Option<ReasonView>,
@@ -134,6 +137,14 @@ pub struct JobRecord {
     pub user_cpu_ms: u64,
     pub system_cpu_ms: u64,
     pub max_rss_bytes: u64,
+    /// The part of the script: what its node counted less what the steps there did.
+    #[serde(default)]
+    pub batch_user_cpu_ms: u64,
+    #[serde(default)]
+    pub batch_system_cpu_ms: u64,
+    /// The most that the first node held at once, with the steps there.
+    #[serde(default)]
+    pub batch_max_rss_bytes: u64,
     /// The run behind this record; what steps are asked of.
     pub run: Option<u64>,
     pub steps: Vec<StepRecord>,
@@ -159,7 +170,11 @@ pub struct StepRecord {
     pub step: u32,
     pub name: String,
     pub ntasks: u32,
+    /// CPUs on all its nodes.
     pub cpus: u32,
+    /// Its tasks on each of `node_names`.
+    #[serde(default)]
+    pub tasks_per_node: Vec<u32>,
     pub node_names: Vec<String>,
     pub started_at_ms: i64,
     pub ended_at_ms: Option<i64>,

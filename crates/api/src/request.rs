@@ -50,6 +50,14 @@ pub struct CancelRequest {
     pub scope: SignalScope,
 }
 
+/// `POST /v1/jobs/{id}/requeue`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct RequeueRequest {
+    /// It is held there.
+    pub hold: bool,
+}
+
 /// `POST /v1/jobs/{id}/update`; what is absent stays.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]

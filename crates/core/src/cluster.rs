@@ -4,6 +4,7 @@ use crate::job::{Job, Run};
 use crate::ledger::Ledger;
 use crate::node::{Node, NodeState, OfferingHealth};
 use crate::rows::{RowKey, Touched};
+use crate::step::{Step, held};
 use crate::volatile::Volatile;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -56,6 +57,8 @@ pub struct Cluster {
     pub jobs: BTreeMap<JobId, Job>,
     pub runs: BTreeMap<RunId, Run>,
     pub nodes: BTreeMap<NodeId, Node>,
+    /// By run, in the order of their numbers; those of runs that are over too.
+    pub steps: BTreeMap<RunId, Vec<Step>>,
     pub ledger: Ledger,
     pub volatile: Volatile,
     pub(crate) log_length: u64,
@@ -75,6 +78,7 @@ impl Cluster {
             jobs: BTreeMap::new(),
             runs: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            steps: BTreeMap::new(),
             ledger: Ledger::default(),
             volatile: Volatile::default(),
             log_length: 0,
@@ -169,7 +173,15 @@ impl Cluster {
     /// When a live run started, as its node told it.
     #[must_use]
     pub fn started_at(&self, run: RunId) -> Option<Timestamp> {
-        self.volatile.run_starts.get(&run).copied()
+        let first = self.runs.get(&run)?.parts.first()?.part.node;
+        self.volatile.run_starts.get(&(run, first)).copied()
+    }
+
+    /// Every node of a run has said that it runs there.
+    #[must_use]
+    pub fn all_started(&self, run: &Run) -> bool {
+        let on = |node: NodeId| self.volatile.run_starts.contains_key(&(run.id, node));
+        run.parts.iter().all(|part| on(part.part.node))
     }
 
     /// Jobs in the order in which they are tried.
@@ -227,6 +239,7 @@ impl Cluster {
                 broken.push(alloc::format!("run {} is not its task's live run", run.id));
             }
         }
+        self.check_steps(&mut broken);
         for job in self.jobs.values() {
             for (task, run) in &job.live {
                 if !self.runs.contains_key(run) {
@@ -238,6 +251,28 @@ impl Cluster {
             }
         }
         broken
+    }
+
+    fn check_steps(&self, broken: &mut Vec<String>) {
+        for (id, steps) in &self.steps {
+            let numbered = (0u32..).zip(steps).all(|(number, step)| step.step == number);
+            if !numbered {
+                broken.push(alloc::format!("the steps of run {id} have gaps"));
+            }
+            match self.runs.get(id) {
+                Some(run) => {
+                    for (rank, part) in run.parts.iter().enumerate() {
+                        if held(steps, rank) > part.part.resources.cpus {
+                            broken.push(alloc::format!("the steps of run {id} share CPUs"));
+                        }
+                    }
+                }
+                None if steps.iter().any(|step| step.ended_at.is_none()) => {
+                    broken.push(alloc::format!("run {id} is over and has open steps"));
+                }
+                None => {}
+            }
+        }
     }
 
     fn check_node(&self, node: &Node, broken: &mut Vec<String>) {

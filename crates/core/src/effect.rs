@@ -26,6 +26,8 @@ pub enum Told {
     End(RunId),
     /// A time limit, with the number of times it was changed.
     Limit(RunId, u32),
+    /// Suspended or going on, with the number of times it was changed.
+    Suspend(RunId, u32),
     Leave,
 }
 
@@ -72,6 +74,7 @@ pub enum Order {
     Start(Box<StartPlan>),
     End { run: RunId, grace_ms: DurationMs },
     Limit { run: RunId, time_limit_ms: Option<DurationMs> },
+    Suspend { run: RunId, suspended: bool },
     Leave { why: String },
 }
 

@@ -4,12 +4,13 @@
 //! and time have marked. Law 9: they agree.
 use crate::Cluster;
 use crate::effect::{Effect, EffectKey, LaunchPlan, Order, StartPlan, Told};
-use crate::job::Run;
+use crate::job::{Run, RunPart};
 use crate::node::{Node, NodeState};
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::string::ToString;
 use alloc::vec::Vec;
+use pcluster_model::job::JobKind;
 use pcluster_model::{InstanceRef, LaunchId, NodeId, Timestamp};
 
 impl Cluster {
@@ -129,10 +130,6 @@ impl Cluster {
             return;
         };
         for run in node.runs.iter().filter_map(|run| self.runs.get(run)) {
-            // The batch runs on the first node; the others are held for its steps.
-            if run.parts.first().is_none_or(|part| part.part.node != node.id) {
-                continue;
-            }
             for (told, order) in self.run_orders(node, run) {
                 if !link.told.contains(&told) {
                     effects.push(Effect::Tell { node: node.id, told, order });
@@ -145,12 +142,16 @@ impl Cluster {
     fn run_orders(&self, node: &Node, run: &Run) -> Vec<(Told, Order)> {
         let mut orders = Vec::new();
         let grace_ms = self.config().map(|config| config.term_grace_ms).unwrap_or_default();
-        if run.then.is_some() {
+        if run.is_ending() {
             let order = Order::End { run: run.id, grace_ms };
             orders.push((Told::End(run.id), order));
             return orders;
         }
         let Some(job) = self.jobs.get(&run.job) else { return orders };
+        let Some(rank) = run.rank_of(node.id) else { return orders };
+        if rank == 0 && job.spec.kind == JobKind::Batch && !self.may_start_first(run) {
+            return orders;
+        }
         let nodes = run.parts.iter().map(|part| {
             self.nodes
                 .get(&part.part.node)
@@ -170,7 +171,7 @@ impl Cluster {
             resources: run.part(node.id).map(|part| part.part.resources).unwrap_or_default(),
             nodes: nodes.collect(),
             node_cpus: run.parts.iter().map(|part| part.part.resources.cpus).collect(),
-            rank: 0,
+            rank: u32::try_from(rank).unwrap_or(u32::MAX),
             time_limit_ms: run.time_limit_ms,
             term_grace_ms: grace_ms,
         };
@@ -179,7 +180,18 @@ impl Cluster {
             let order = Order::Limit { run: run.id, time_limit_ms: run.time_limit_ms };
             orders.push((Told::Limit(run.id, run.limit_changes), order));
         }
+        if run.suspensions > 0 {
+            let order = Order::Suspend { run: run.id, suspended: run.suspended_since.is_some() };
+            orders.push((Told::Suspend(run.id, run.suspensions), order));
+        }
         orders
+    }
+
+    /// The script of a gang starts when all other nodes can take steps: then a node that fails
+    /// before that is no failure of the job.
+    fn may_start_first(&self, run: &Run) -> bool {
+        let on = |part: &RunPart| self.volatile.run_starts.contains_key(&(run.id, part.part.node));
+        run.parts.iter().skip(1).all(on) || run.parts.first().is_some_and(on)
     }
 
     fn unknown_effect(&self, instance: &InstanceRef, now: Timestamp) -> Option<Effect> {

@@ -5,6 +5,7 @@
 //! scripts and environments (blobs by hash), heartbeats, progress and job output (volatile).
 use crate::job::{Outcome, Owner};
 use crate::ledger::Span;
+use crate::step::{Step, StepPartEnd};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -218,6 +219,31 @@ pub enum Event {
         tasks: Option<IndexRanges>,
         why: String,
     },
+    /// They end like this: given back, no lease, past the deadline. Waiting ones at once.
+    EndWanted {
+        job: JobId,
+        tasks: Option<IndexRanges>,
+        outcome: Outcome,
+        why: String,
+    },
+    /// Live runs stand still with their time limits, or go on; they keep their room.
+    JobSuspended {
+        job: JobId,
+        tasks: Option<IndexRanges>,
+        suspended: bool,
+        by: UserName,
+    },
+    StepStarted {
+        step: Box<Step>,
+    },
+    /// The tasks of a step have ended on one part of its run.
+    StepEnded {
+        job: JobId,
+        run: RunId,
+        step: u32,
+        rank: u32,
+        end: StepPartEnd,
+    },
     RunEnded {
         job: JobId,
         ended: TaskEnded,
@@ -325,6 +351,10 @@ impl Event {
             Self::TasksPlaced { .. } => "tasks_placed",
             Self::CancelWanted { .. } => "cancel_wanted",
             Self::RequeueWanted { .. } => "requeue_wanted",
+            Self::EndWanted { .. } => "end_wanted",
+            Self::JobSuspended { .. } => "job_suspended",
+            Self::StepStarted { .. } => "step_started",
+            Self::StepEnded { .. } => "step_ended",
             Self::RunEnded { .. } => "run_ended",
             Self::TasksEnded { .. } => "tasks_ended",
             Self::LaunchWanted { .. } => "launch_wanted",
@@ -364,9 +394,13 @@ impl Event {
             | Self::TasksPlaced { job, .. }
             | Self::CancelWanted { job, .. }
             | Self::RequeueWanted { job, .. }
+            | Self::EndWanted { job, .. }
+            | Self::JobSuspended { job, .. }
+            | Self::StepEnded { job, .. }
             | Self::RunEnded { job, .. }
             | Self::TasksEnded { job, .. }
             | Self::LimitChanged { job, .. } => format!("job:{job}"),
+            Self::StepStarted { step } => format!("job:{}", step.job),
             Self::LaunchWanted { intent } => format!("launch:{}", intent.launch),
             Self::OfferingRested { offering, .. } => {
                 format!("offering:{}/{}", offering.pool, offering.shape)

@@ -1,5 +1,6 @@
 //! Everything that can reach the cluster from outside, already authenticated.
 use crate::event::LaunchErrorClass;
+use crate::step::{StepAsk, StepPartEnd};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -45,6 +46,29 @@ pub enum Request {
     Hold(JobTarget),
     Release(JobTarget),
     Requeue(JobTarget),
+    /// As `Requeue`, and held there.
+    RequeueHeld(JobTarget),
+    Suspend(JobTarget),
+    /// What is suspended goes on.
+    Continue(JobTarget),
+    /// The owner gives an allocation back.
+    Finish {
+        target: JobTarget,
+        exit_code: i32,
+        signal: i32,
+    },
+    /// The client of an allocation is still there. Volatile.
+    Renew(JobTarget),
+    MakeStep {
+        run: RunId,
+        ask: StepAsk,
+    },
+    EndStep {
+        run: RunId,
+        step: u32,
+        rank: u32,
+        end: StepPartEnd,
+    },
     /// A new job of the tasks that failed.
     RerunFailed {
         job: JobId,

@@ -9,6 +9,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use pcluster_model::job::JobKind;
 use pcluster_model::{
     DurationMs, IndexRanges, JobId, JobSpec, NodeId, PoolName, Resources, RunId, Timestamp,
     UserName,
@@ -132,6 +133,12 @@ pub struct PastRun {
     /// Summed over its nodes (memory: the largest).
     #[serde(default)]
     pub usage: Usage,
+    /// The part of `usage` on its first node, where the script ran.
+    #[serde(default)]
+    pub first_usage: Usage,
+    /// It stood still for this long.
+    #[serde(default)]
+    pub suspended_ms: DurationMs,
     /// Why it was not the last one.
     #[serde(default)]
     pub requeued: Option<String>,
@@ -158,6 +165,15 @@ pub struct Run {
     /// Set once the run is to end; decides what follows when every part has ended.
     #[serde(default)]
     pub then: Option<Then>,
+    /// It stands still since then.
+    #[serde(default)]
+    pub suspended_since: Option<Timestamp>,
+    /// It stood still for this long before that.
+    #[serde(default)]
+    pub suspended_ms: DurationMs,
+    /// How often it was suspended or went on.
+    #[serde(default)]
+    pub suspensions: u32,
 }
 
 /// A run on one node.
@@ -174,16 +190,40 @@ impl Run {
         self.parts.iter().find(|part| part.part.node == node)
     }
 
+    /// The place of a node in the allocation; the script runs on the first.
+    #[must_use]
+    pub fn rank_of(&self, node: NodeId) -> Option<usize> {
+        self.parts.iter().position(|part| part.part.node == node)
+    }
+
+    /// True once every part must come to its end: it was asked for, or one of them has ended. A
+    /// follower whose time is over is not waited for: the limit of all is the same, and the first
+    /// node says in the output what happened.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        let ended = |(rank, part): (usize, &RunPart)| match &part.end {
+            Some(PartEnd::Ended { exit: Exit::TimedOut, .. }) => rank == 0,
+            Some(_) => true,
+            None => false,
+        };
+        self.then.is_some() || self.parts.iter().enumerate().any(ended)
+    }
+
     /// True when every node of the allocation has answered for its part.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.parts.iter().all(|part| part.end.is_some())
     }
 
-    /// True when nothing of the user ever ran: such a run is not an attempt.
+    /// True when nothing of the user ever ran: such a run is not an attempt. A script runs on the
+    /// first node and is told to start last; an allocation without one has steps, or nothing ran.
     #[must_use]
-    pub fn never_started(&self) -> bool {
-        self.parts.iter().all(|part| matches!(part.end, Some(PartEnd::NotStarted { .. })))
+    pub fn never_started(&self, kind: JobKind, has_steps: bool) -> bool {
+        let unstarted = |part: &RunPart| matches!(part.end, Some(PartEnd::NotStarted { .. }));
+        match kind {
+            JobKind::Batch => self.parts.first().is_some_and(unstarted),
+            JobKind::Allocation => !has_steps && self.parts.iter().any(unstarted),
+        }
     }
 }
 

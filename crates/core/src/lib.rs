@@ -26,6 +26,7 @@ mod pump;
 pub mod reason;
 pub mod reply;
 pub mod rows;
+pub mod step;
 mod timers;
 mod volatile;
 

@@ -26,6 +26,8 @@ pub const LAUNCH_MOST: u32 = 500;
 pub const ARRAY_MOST: usize = 1_000_000;
 /// The largest array index.
 pub const INDEX_MOST: u32 = 4_000_000;
+/// Steps of one run (Slurm: `MaxStepCount`).
+pub const STEPS_MOST: usize = 40_000;
 /// Jobs that wait or live, of everybody.
 pub const QUEUE_MOST: usize = 1_000_000;
 /// A node's clock may be wrong by this much.

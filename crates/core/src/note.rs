@@ -2,13 +2,14 @@
 use crate::Cluster;
 use crate::effect::{Effect, EffectKey, Told};
 use crate::event::LaunchErrorClass;
-use crate::input::{AgentSaid, Input, LaunchError, ListedInstance, ProviderSaid};
+use crate::input::{AgentSaid, Input, LaunchError, ListedInstance, ProviderSaid, Request};
+use crate::job::Job;
 use crate::limits::CALL_AGAIN;
 use crate::node::NodeState;
 use crate::volatile::{Link, ListState, UnknownInstance, Volatile};
 use alloc::string::{String, ToString};
 use pcluster_model::config::ProviderKind;
-use pcluster_model::{DurationMs, LaunchId, NodeId, Timestamp};
+use pcluster_model::{DurationMs, LaunchId, NodeId, RunId, Timestamp};
 use pcluster_wire::RunReport;
 
 impl Cluster {
@@ -25,6 +26,13 @@ impl Cluster {
                     link.last_word = link.last_word.max(now);
                     link.phase_since = link.phase_since.max(now);
                 }
+                self.volatile.leases_from = self.volatile.leases_from.max(now);
+            }
+            Input::Request { principal, request: Request::Renew(target) } => {
+                let owned = |job: &Job| principal.admin || principal.uid == job.owner.uid;
+                if self.jobs.get(&target.job).is_some_and(owned) {
+                    self.volatile.renewed.insert(target.job, now);
+                }
             }
             Input::Request { .. }
             | Input::ConfigChanged { .. }
@@ -36,7 +44,12 @@ impl Cluster {
     fn note_started(&mut self, now: Timestamp, settle: DurationMs) {
         let loaded = !self.runs.is_empty() || self.nodes.values().any(|n| n.state.is_alive());
         let settle_until = if loaded { now + settle } else { now };
-        self.volatile = Volatile { started_at: now, settle_until, ..Volatile::default() };
+        self.volatile = Volatile {
+            started_at: now,
+            settle_until,
+            leases_from: settle_until,
+            ..Volatile::default()
+        };
         self.volatile.marked_nodes.extend(self.nodes.keys().copied());
         self.volatile.marked_launches.extend(self.nodes.keys().map(|id| id.launch));
     }
@@ -56,7 +69,7 @@ impl Cluster {
                 link.phase_since = now;
             }
             AgentSaid::RunStarted { run, started_at } => {
-                self.volatile.run_starts.insert(*run, *started_at);
+                self.note_run_start(*run, id, *started_at);
             }
             AgentSaid::Disconnected => {
                 link.connected = false;
@@ -100,9 +113,16 @@ impl Cluster {
         self.volatile.issued.retain(|key| !matches!(key, EffectKey::Tell(node, _) if *node == id));
         for report in runs {
             if let RunReport::Running { run, started_at } = report {
-                self.volatile.run_starts.insert(*run, *started_at);
+                self.note_run_start(*run, id, *started_at);
             }
         }
+    }
+
+    fn note_run_start(&mut self, run: RunId, node: NodeId, started_at: Timestamp) {
+        let Some(known) = self.runs.get(&run) else { return };
+        self.volatile.run_starts.insert((run, node), started_at);
+        // The first node of a gang is told to start once the others have.
+        self.volatile.marked_nodes.extend(known.parts.first().map(|part| part.part.node));
     }
 
     fn note_provider(&mut self, now: Timestamp, said: &ProviderSaid) {

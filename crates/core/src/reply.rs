@@ -10,6 +10,8 @@ pub enum RejectionKind {
     NotFound,
     NotAllowed,
     BadRequest,
+    /// Not now; the same may be granted later.
+    Busy,
 }
 
 /// A no that users see: what, on what, why; facts below it; hints.
@@ -59,6 +61,11 @@ pub enum Reply {
         runs: Vec<(NodeId, RunId)>,
         signal: i32,
         scope: SignalScope,
+    },
+    /// The step may start.
+    StepGranted {
+        run: RunId,
+        step: u32,
     },
     Rejected(Rejection),
     /// To the agent that said `Hello`.

@@ -5,6 +5,7 @@
 use crate::job::{Job, Run, TaskEnd};
 use crate::ledger::Span;
 use crate::node::Node;
+use crate::step::Step;
 use crate::{Cluster, Meta};
 use alloc::collections::BTreeSet;
 use alloc::string::{String, ToString};
@@ -15,7 +16,7 @@ use serde::Serialize;
 /// A row that changed: complete, or gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowChange {
-    /// `meta job task run node span`.
+    /// `meta job task run step node span`.
     pub table: &'static str,
     pub key: String,
     /// Indexed columns beside the body: `state`, `user`, `name`, `at`.
@@ -49,6 +50,7 @@ pub(crate) enum RowKey {
     /// A task that is over, or was.
     Task(JobId, u32),
     Run(RunId),
+    Step(RunId, u32),
     Node(NodeId),
     Span(NodeId),
 }
@@ -90,6 +92,10 @@ fn run_row(id: RunId, run: Option<&Run>) -> RowChange {
     row("run", id.to_string(), Vec::new(), run)
 }
 
+fn step_row(id: RunId, step: u32, body: Option<&Step>) -> RowChange {
+    row("step", alloc::format!("{id}.{step}"), Vec::new(), body)
+}
+
 fn node_row(id: NodeId, node: Option<&Node>) -> RowChange {
     let columns = node.map_or_else(Vec::new, |node| {
         alloc::vec![("state", node.state.word().into()), ("name", node.name.clone())]
@@ -120,6 +126,10 @@ impl Cluster {
                 task_row(*id, *task, end)
             }
             RowKey::Run(id) => run_row(*id, self.runs.get(id)),
+            RowKey::Step(id, step) => {
+                let body = self.steps.get(id).and_then(|steps| steps.get(*step as usize));
+                step_row(*id, *step, body)
+            }
             RowKey::Node(id) => node_row(*id, self.nodes.get(id)),
             RowKey::Span(id) => span_row(*id, self.ledger.spans.get(id)),
         }
@@ -134,6 +144,9 @@ impl Cluster {
             keys.extend(job.finished.keys().map(|task| RowKey::Task(job.id, *task)));
         }
         keys.extend(self.runs.keys().map(|id| RowKey::Run(*id)));
+        for steps in self.steps.values() {
+            keys.extend(steps.iter().map(|step| RowKey::Step(step.run, step.step)));
+        }
         keys.extend(self.nodes.keys().map(|id| RowKey::Node(*id)));
         keys.extend(self.ledger.spans.keys().map(|id| RowKey::Span(*id)));
         keys.iter().map(|key| self.row_of(key)).collect()
@@ -153,6 +166,9 @@ impl Cluster {
         for row in rows {
             if row.table == "task" {
                 ends.push(row);
+            } else if row.table == "step" {
+                let step: Step = read(&row)?;
+                cluster.steps.entry(step.run).or_default().push(step);
             } else {
                 cluster.load_row(&row)?;
             }
@@ -160,6 +176,8 @@ impl Cluster {
         for row in ends {
             cluster.load_task(&row)?;
         }
+        // Rows come in the order of their keys, which are text.
+        cluster.steps.values_mut().for_each(|steps| steps.sort_by_key(|step| step.step));
         cluster.log_length = log_length;
         cluster.last_at = last_at;
         cluster.rebuild_indexes();

@@ -4,4 +4,5 @@ extern crate std;
 mod fixtures;
 mod flow;
 mod matrix;
+mod steps;
 mod support;

@@ -40,7 +40,9 @@ struct Deadline {
 impl Cluster {
     /// What time has brought about by `now`, but for stops of idle nodes.
     pub(crate) fn timers(&self, now: Timestamp) -> Vec<Event> {
-        self.due(now, false)
+        let mut events = self.due(now, false);
+        events.extend(self.job_timers(now));
+        events
     }
 
     /// Idle nodes whose time is over. Asked after the placement: with `idle_timeout = "0"` a node
@@ -76,7 +78,7 @@ impl Cluster {
             .iter()
             .filter_map(|(_, health)| health.rest_until)
             .filter(|at| *at > now);
-        nodes.chain(retries).chain(begins).chain(rests).min()
+        nodes.chain(retries).chain(begins).chain(rests).chain(self.next_job_due(now)).min()
     }
 
     /// When a stopping node is due to go: used by views.

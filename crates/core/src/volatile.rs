@@ -4,7 +4,7 @@ use crate::effect::{EffectKey, Told};
 use crate::plan::PlanReport;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
-use pcluster_model::{InstanceRef, LaunchId, NodeId, RunId, Timestamp};
+use pcluster_model::{InstanceRef, JobId, LaunchId, NodeId, RunId, Timestamp};
 use pcluster_wire::Facts;
 
 /// The newest connection of a node's agent.
@@ -50,8 +50,12 @@ pub struct Volatile {
     /// No deadline set before the start fires before this.
     pub settle_until: Timestamp,
     pub links: BTreeMap<NodeId, Link>,
-    /// Starts as the nodes told them (their wall clock).
-    pub run_starts: BTreeMap<RunId, Timestamp>,
+    /// Starts as the nodes told them (their wall clock), by run and node.
+    pub run_starts: BTreeMap<(RunId, NodeId), Timestamp>,
+    /// When allocations were last renewed.
+    pub renewed: BTreeMap<JobId, Timestamp>,
+    /// No lease counts from before this: nobody could renew.
+    pub leases_from: Timestamp,
     /// By the provider's word.
     pub lists: BTreeMap<String, ListState>,
     /// The end of these nodes was accepted by the provider, then.

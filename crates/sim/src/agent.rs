@@ -174,9 +174,8 @@ impl World {
                 self.keeper_limit(id, run, time_limit_ms);
             }
             AgentAction::EmptyRun { run } => self.keeper_plan(id, run, 200, Ends::Emptied),
-            AgentAction::SignalRun { .. }
-            | AgentAction::SuspendRun { .. }
-            | AgentAction::Attach { .. } => {}
+            AgentAction::SuspendRun { run, suspended } => self.keeper_suspend(id, run, suspended),
+            AgentAction::SignalRun { .. } | AgentAction::Attach { .. } => {}
             AgentAction::ForgetRun { run } => {
                 if let Some(agent) = self.agents.get_mut(&id) {
                     agent.dirs.remove(&run);

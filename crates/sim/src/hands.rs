@@ -76,6 +76,7 @@ impl World {
             Order::Start(plan) => HeadFrame::Start(Box::new(start_order(*plan))),
             Order::End { run, grace_ms } => HeadFrame::End { run, grace_ms },
             Order::Limit { run, time_limit_ms } => HeadFrame::Limit { run, time_limit_ms },
+            Order::Suspend { run, suspended } => HeadFrame::Suspend { run, suspended },
             Order::Leave { why } => HeadFrame::Leave { why },
         };
         self.send_to_agent(conn, frame);

@@ -8,6 +8,7 @@ use crate::procs::{Proc, ProcId};
 use crate::scenario::Behaviour;
 use crate::world::{What, World};
 use pcluster_core::agent::{AgentInput, KeeperSaid};
+use pcluster_model::job::JobKind;
 use pcluster_model::{DurationMs, RunId, Timestamp};
 use pcluster_wire::{Exit, RunEnd, StartOrder, Usage};
 
@@ -64,6 +65,9 @@ pub struct Keeper {
     behaviour: Behaviour,
     limit: Option<DurationMs>,
     grace: DurationMs,
+    /// It stood still for this long, and does so since then.
+    paused: DurationMs,
+    paused_at: Option<Timestamp>,
     proc: Proc,
     live: Vec<ProcId>,
     pub lost: bool,
@@ -85,7 +89,9 @@ impl World {
         agent.last_keeper += 1;
         let keeper = Keeper {
             life: agent.last_keeper,
-            behaviour: Behaviour::of(&order.spec),
+            behaviour: behaviour_of(order),
+            paused: DurationMs::ZERO,
+            paused_at: None,
             limit: order.time_limit_ms,
             grace: order.term_grace_ms,
             proc: Proc {
@@ -117,6 +123,7 @@ impl World {
         if keeper.lost || keeper.ending {
             return;
         }
+        keeper.paused_at = keeper.paused_at.map(|_| now);
         let proc = keeper.proc.clone();
         let cannot = keeper.behaviour.ends == 4;
         if let Some(dir) = self.agents.get_mut(&id).and_then(|agent| agent.dirs.get_mut(&run)) {
@@ -143,6 +150,10 @@ impl World {
     fn keeper_times(&mut self, id: MachineId, run: RunId, started_at: Timestamp) {
         let Some(agent) = self.agents.get(&id) else { return };
         let Some(keeper) = agent.keepers.get(&run) else { return };
+        if keeper.paused_at.is_some() {
+            return;
+        }
+        let started_at = started_at + keeper.paused;
         let over = started_at + keeper.behaviour.lasts;
         let grace = if keeper.behaviour.ignores_term { keeper.grace } else { DurationMs(100) };
         let (at, how) = match keeper.limit.map(|limit| started_at + limit) {
@@ -151,6 +162,31 @@ impl World {
         };
         let life = keeper.life;
         self.at(at, What::KeeperEnds { machine: id, run, life, how });
+    }
+
+    /// Everything of the run stands still, or goes on.
+    pub fn keeper_suspend(&mut self, id: MachineId, run: RunId, suspended: bool) {
+        let now = self.now;
+        let Some(agent) = self.agents.get_mut(&id) else { return };
+        let started = agent.dirs.get(&run).and_then(|dir| dir.started_at);
+        agent.last_keeper += 1;
+        let life = agent.last_keeper;
+        let Some(keeper) = agent.keepers.get_mut(&run) else { return };
+        if keeper.lost || keeper.ending || keeper.paused_at.is_some() == suspended {
+            return;
+        }
+        let Some(started) = started else {
+            // It will begin like that.
+            keeper.paused_at = suspended.then_some(now);
+            return;
+        };
+        match keeper.paused_at.take() {
+            Some(since) => keeper.paused = keeper.paused + now.since(since),
+            None => keeper.paused_at = Some(now),
+        }
+        // What was planned under the old clock is void.
+        keeper.life = life;
+        self.keeper_times(id, run, started);
     }
 
     /// A new time limit, counted from the start.
@@ -251,6 +287,15 @@ impl World {
         self.trace.line(self.now, format_args!("keeper of run {run} is killed"));
         self.agent_step(id, AgentInput::Keeper(KeeperSaid::Lost { run, started_at }));
     }
+}
+
+/// A script runs on the first node and does as its name says; everywhere else a step daemon holds
+/// the node until it is told to end.
+fn behaviour_of(order: &StartOrder) -> Behaviour {
+    if order.rank == 0 && order.spec.kind == JobKind::Batch {
+        return Behaviour::of(&order.spec);
+    }
+    Behaviour { lasts: DurationMs::from_hours(100_000), ends: 0, ignores_term: false }
 }
 
 fn exit_of(how: Ends, behaviour: Behaviour) -> Exit {

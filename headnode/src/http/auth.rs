@@ -7,9 +7,10 @@ use super::problem::Failure;
 use super::target;
 use crate::app::AppState;
 use pcluster_api::{Problem, ProblemKind};
+use pcluster_core::Cluster;
 use pcluster_core::input::Principal;
 use pcluster_core::job::Owner;
-use pcluster_model::JobId;
+use pcluster_model::{JobId, RunId};
 
 /// What a route does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +79,26 @@ pub(super) fn authorize(
     })
 }
 
+/// What the address of a request names.
+pub(super) enum Named {
+    Nothing,
+    /// A job, by any of its ids.
+    Job(String),
+    /// A run, by its number.
+    Run(String),
+}
+
+/// The job of a run that lives or has left steps.
+///
+/// # Errors
+/// `NotFound`.
+pub(super) fn job_of_run(cluster: &Cluster, run: RunId) -> Result<JobId, Problem> {
+    let live = cluster.runs.get(&run).map(|run| run.job);
+    let over = || cluster.steps.get(&run)?.first().map(|step| step.job);
+    let none = || Problem::new(ProblemKind::NotFound, format!("there is no run {run}"));
+    live.or_else(over).ok_or_else(none)
+}
+
 /// As `authorize`, with the job looked up whose id the address names.
 ///
 /// # Errors
@@ -86,15 +107,23 @@ pub(super) async fn check(
     app: &AppState,
     principal: &Principal,
     action: Action,
-    id: Option<&str>,
+    named: &Named,
 ) -> Result<(), Failure> {
-    let Some(id) = id else { return Ok(authorize(principal, action, Object::Cluster)?) };
-    let target = target::locate(&app.mirror.read(), id)?;
-    let owner = match owner_in_memory(app, target.job) {
-        Some(owner) => owner,
-        None => find_job(app, target.job).await?.owner,
+    let id = match named {
+        Named::Nothing => return Ok(authorize(principal, action, Object::Cluster)?),
+        Named::Job(id) => target::locate(&app.mirror.read(), id)?.job,
+        Named::Run(run) => {
+            let number = run.parse().map_err(|_| {
+                Problem::new(ProblemKind::BadRequest, "a run is named by its number")
+            })?;
+            job_of_run(&app.mirror.read(), RunId(number))?
+        }
     };
-    Ok(authorize(principal, action, Object::Job { id: target.job, owner: &owner })?)
+    let owner = match owner_in_memory(app, id) {
+        Some(owner) => owner,
+        None => find_job(app, id).await?.owner,
+    };
+    Ok(authorize(principal, action, Object::Job { id, owner: &owner })?)
 }
 
 fn owner_in_memory(app: &AppState, id: JobId) -> Option<Owner> {

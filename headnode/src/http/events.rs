@@ -119,9 +119,13 @@ fn job_of(event: &Event) -> Option<JobId> {
         | Event::TasksPlaced { job, .. }
         | Event::CancelWanted { job, .. }
         | Event::RequeueWanted { job, .. }
+        | Event::EndWanted { job, .. }
+        | Event::JobSuspended { job, .. }
+        | Event::StepEnded { job, .. }
         | Event::RunEnded { job, .. }
         | Event::TasksEnded { job, .. }
         | Event::LimitChanged { job, .. } => Some(*job),
+        Event::StepStarted { step } => Some(step.job),
         _ => None,
     }
 }

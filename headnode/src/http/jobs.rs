@@ -9,7 +9,7 @@ use axum::Json;
 use axum::extract::{Extension, Path, State};
 use pcluster_api::{
     ActionResponse, CancelRequest, JobDetail, JobList, JobsQuery, Problem, ProblemKind,
-    UpdateRequest, WaitQuery, WaitResponse, WhyView,
+    RequeueRequest, UpdateRequest, WaitQuery, WaitResponse, WhyView,
 };
 use pcluster_core::Job;
 use pcluster_core::input::{Input, JobTarget, Principal, Request};
@@ -173,7 +173,7 @@ pub(super) async fn wait(
 }
 
 /// Sends a request of an owner to the loop and words its answer.
-async fn act(
+pub(super) async fn act(
     app: &AppState,
     principal: Principal,
     job: JobId,
@@ -244,17 +244,19 @@ pub(super) async fn release(
     act(&app, who, target.job, Request::Release(target)).await
 }
 
-#[utoipa::path(post, path = "/v1/jobs/{id}/requeue", tag = "jobs", request_body = Object,
+#[utoipa::path(post, path = "/v1/jobs/{id}/requeue", tag = "jobs", request_body = RequeueRequest,
     params(("id" = String, Path, description = "`41`, `41_3` or `job:41`")),
     responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
 pub(super) async fn requeue(
     State(app): State<AppState>,
     Extension(who): Extension<Principal>,
     Path(id): Path<String>,
-    Body(_): Body<serde_json::Value>,
+    Body(asked): Body<RequeueRequest>,
 ) -> Result<Json<ActionResponse>, Failure> {
     let target = target::locate(&app.mirror.read(), &id)?;
-    act(&app, who, target.job, Request::Requeue(target)).await
+    let job = target.job;
+    let request = if asked.hold { Request::RequeueHeld(target) } else { Request::Requeue(target) };
+    act(&app, who, job, request).await
 }
 
 #[utoipa::path(post, path = "/v1/jobs/{id}/rerun", tag = "jobs", request_body = Object,

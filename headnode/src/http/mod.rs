@@ -14,6 +14,7 @@ mod openapi;
 mod output;
 mod problem;
 mod records;
+mod steps;
 mod submit;
 mod target;
 
@@ -67,10 +68,16 @@ fn routes() -> Vec<Route> {
         write("/v1/jobs/{id}/hold", A::ChangeJob, post(jobs::hold)),
         write("/v1/jobs/{id}/release", A::ChangeJob, post(jobs::release)),
         write("/v1/jobs/{id}/requeue", A::ChangeJob, post(jobs::requeue)),
+        write("/v1/jobs/{id}/suspend", A::ChangeJob, post(steps::suspend)),
+        write("/v1/jobs/{id}/resume", A::ChangeJob, post(steps::resume)),
+        write("/v1/jobs/{id}/finish", A::ChangeJob, post(steps::finish)),
+        write("/v1/jobs/{id}/renew", A::ChangeJob, post(steps::renew)),
+        write("/v1/runs/{run}/steps", A::ChangeJob, post(steps::make)),
+        write("/v1/runs/{run}/steps/{step}/end", A::ChangeJob, post(steps::end)),
         write("/v1/jobs/{id}/update", A::ChangeJob, post(jobs::update)),
         write("/v1/jobs/{id}/rerun", A::ChangeJob, post(jobs::rerun)),
         // Whose run it is, the handler looks at itself.
-        read("/v1/runs/{run}/parts/{rank}/attach", A::SeeCluster, get(attach::attach)),
+        read("/v1/runs/{run}/parts/{rank}/attach", A::ChangeJob, get(attach::attach)),
         read("/v1/nodes", A::SeeCluster, get(nodes::list)),
         read("/v1/nodes/{name}", A::SeeCluster, get(nodes::show)),
         read("/v1/nodes/{name}/why", A::SeeCluster, get(nodes::why)),
@@ -111,11 +118,15 @@ async fn guard(
 ) -> Response {
     let (mut parts, body) = request.into_parts();
     let params = RawPathParams::from_request_parts(&mut parts, &()).await;
-    let id = params.ok().and_then(|params| {
-        params.iter().find(|(name, _)| *name == "id").map(|(_, value)| value.to_owned())
+    let named = params.ok().map_or(auth::Named::Nothing, |params| {
+        let value = |wanted: &str| {
+            params.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.to_owned())
+        };
+        let job = value("id").map(auth::Named::Job);
+        job.or_else(|| value("run").map(auth::Named::Run)).unwrap_or(auth::Named::Nothing)
     });
     let allowed = match parts.extensions.get::<Principal>() {
-        Some(principal) => auth::check(&app, principal, action, id.as_deref()).await,
+        Some(principal) => auth::check(&app, principal, action, &named).await,
         None => Err(Problem::new(ProblemKind::NotAllowed, "nobody has proved who asks").into()),
     };
     let mut response = match allowed {

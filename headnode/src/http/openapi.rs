@@ -1,6 +1,6 @@
 //! The OpenAPI document, generated from the handlers. `headnode/openapi.json` is a copy that a test
 //! compares; `UPDATE=1` writes it anew.
-use super::{attach, cluster, events, jobs, nodes, output, records, submit};
+use super::{attach, cluster, events, jobs, nodes, output, records, steps, submit};
 use axum::Json;
 use pcluster_api::Problem;
 use utoipa::OpenApi;
@@ -21,6 +21,12 @@ use utoipa::OpenApi;
         records::allocation,
         records::records,
         records::pools,
+        steps::finish,
+        steps::renew,
+        steps::suspend,
+        steps::resume,
+        steps::make,
+        steps::end,
         output::output,
         jobs::cancel,
         jobs::hold,

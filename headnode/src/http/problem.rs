@@ -40,6 +40,7 @@ impl From<Rejection> for Failure {
             RejectionKind::NotFound => ProblemKind::NotFound,
             RejectionKind::NotAllowed => ProblemKind::NotAllowed,
             RejectionKind::BadRequest => ProblemKind::BadRequest,
+            RejectionKind::Busy => ProblemKind::Busy,
         };
         Self(Problem {
             kind,

@@ -15,6 +15,7 @@ use pcluster_core::input::{Input, Principal, Request};
 use pcluster_core::reply::Reply;
 use pcluster_model::JobSpec;
 use pcluster_model::config::Pool;
+use pcluster_model::job::JobKind;
 
 /// Names of jobs and idempotency keys at most, in bytes.
 const NAME_BYTES: usize = 256;
@@ -42,8 +43,11 @@ pub(super) async fn submit(
 ) -> Result<Json<SubmitResponse>, Failure> {
     let script = decoded(&asked.script_base64, "the script", MAX_SCRIPT_BYTES)?;
     let environment = decoded(&asked.environment_base64, "the environment", MAX_ENVIRONMENT_BYTES)?;
-    check_script(&script)?;
     let mut spec = asked.spec;
+    match spec.kind {
+        JobKind::Batch => check_script(&script)?,
+        JobKind::Allocation => {}
+    }
     if spec.output.is_empty() {
         spec.output = default_output(&asked.face, spec.array.is_some());
     }

@@ -435,9 +435,11 @@ async fn a_task_is_also_named_by_its_own_number() {
 async fn every_route_by_every_role() {
     let bench = bench().await;
     let (owner, other, root) = (user("ana", 1000), user("bo", 1001), admin());
-    bench.submit(&owner, json!({ "hold": true })).await.unwrap();
+    bench.submit(&owner, json!({})).await.unwrap();
+    bench.boot().await;
     for route in routes() {
         let path = route.path.replace("{id}", "1").replace("{name}", "compute-9");
+        let path = path.replace("{run}", "1").replace("{step}", "0").replace("{rank}", "0");
         for (who, allowed) in [
             (
                 Some(&owner),
@@ -507,6 +509,65 @@ async fn records_are_found_by_any_id_and_say_which_ids_mean_nothing() {
     assert_eq!(problem.kind, ProblemKind::NotAllowed);
     let pools: PoolList = bench.get(&bo, "/v1/pools").await;
     assert_eq!((pools.pools[0].name.as_str(), pools.pools[0].nodes.len()), ("compute", 2));
+}
+
+#[tokio::test]
+async fn an_allocation_has_steps_and_is_given_back() {
+    let (bench, ana, bo) = (bench().await, user("ana", 1000), user("bo", 1001));
+    let asked = json!({ "kind": "allocation", "script_base64": "", "lease_ms": 600_000 });
+    bench.submit(&ana, asked).await.unwrap();
+    let (node, run) = bench.boot().await[0];
+    let started_at = bench.app.clock.now();
+    bench.give(Input::AgentSaid { node, said: AgentSaid::RunStarted { run, started_at } }).await;
+    let allocation: AllocationView = bench.get(&ana, "/v1/jobs/1/allocation").await;
+    assert_eq!((allocation.started, allocation.run, allocation.parts[0].cpus), (true, run.0, 2));
+    let path = format!("/v1/runs/{run}/steps");
+    let step = |key: &str, tasks: u32| json!({ "key": key, "name": "hello", "tasks_by_rank": [tasks], "cpus_per_task": 1 });
+    let first: StepGrant = bench.post(&ana, &path, step("a", 2)).await.unwrap();
+    let again: StepGrant = bench.post(&ana, &path, step("a", 2)).await.unwrap();
+    assert_eq!((first.step, again.step), (0, 0));
+    let refused = [
+        (&ana, path.as_str(), ProblemKind::Busy),
+        (&bo, path.as_str(), ProblemKind::NotAllowed),
+        (&ana, "/v1/runs/99/steps", ProblemKind::NotFound),
+        (&ana, "/v1/runs/x/steps", ProblemKind::BadRequest),
+    ];
+    for (who, path, kind) in refused {
+        let no = bench.post::<StepGrant>(who, path, step("b", 1)).await.unwrap_err();
+        assert_eq!(no.kind, kind, "{path}: {no}");
+    }
+    let end = json!({ "rank": 0, "exit_code": 3, "user_cpu_ms": 70, "max_rss_bytes": 4096 });
+    let path = format!("/v1/runs/{run}/steps/0/end");
+    bench.post::<ActionResponse>(&ana, &path, end).await.unwrap();
+    let renewed: ActionResponse = bench.post(&ana, "/v1/jobs/1/renew", json!({})).await.unwrap();
+    assert_eq!(renewed.job, 1);
+    let finish = json!({ "exit_code": 5 });
+    bench.post::<ActionResponse>(&ana, "/v1/jobs/1/finish", finish).await.unwrap();
+    bench.end((node, run), 0, 0).await;
+    let list: RecordList = bench.get(&ana, "/v1/records?ids=1&ended=true&steps=true").await;
+    let record = &list.records[0];
+    assert_eq!(record.outcome.as_ref().unwrap().exit_code, Some(5));
+    let left = &record.steps[0];
+    assert_eq!((left.ntasks, left.exit_code, left.cancelled), (2, Some(3), false));
+    assert_eq!((left.user_cpu_ms, left.max_rss_bytes), (70, 4096));
+}
+
+#[tokio::test]
+async fn a_job_stands_still_and_goes_on() {
+    let (bench, ana) = (bench().await, user("ana", 1000));
+    bench.submit(&ana, json!({})).await.unwrap();
+    let refused = bench.post::<ActionResponse>(&ana, "/v1/jobs/1/suspend", json!({})).await;
+    assert_eq!(refused.unwrap_err().kind, ProblemKind::Refused);
+    bench.boot().await;
+    let suspended = async || -> bool {
+        let list: RecordList = bench.get(&ana, "/v1/records").await;
+        list.records[0].suspended
+    };
+    for (verb, stands) in [("suspend", true), ("resume", false)] {
+        let path = format!("/v1/jobs/1/{verb}");
+        bench.post::<ActionResponse>(&ana, &path, json!({})).await.unwrap();
+        assert_eq!(suspended().await, stands);
+    }
 }
 
 #[tokio::test]

@@ -57,7 +57,7 @@ fn view(cx: &Cx<'_>, job: &Job, task: u32, run: &Run) -> AllocationView {
         gid: job.owner.gid,
         pool: job.pool.to_string(),
         cluster: cx.cluster.config().map(|config| config.name.clone()).unwrap_or_default(),
-        started: cx.cluster.started_at(run.id).is_some(),
+        started: cx.cluster.all_started(run) && !run.is_ending(),
         parts: parts.collect(),
         ntasks: spec.tasks,
         ntasks_given: spec.tasks_given,

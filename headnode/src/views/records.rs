@@ -5,12 +5,13 @@
 //! the machine for them).
 use super::money::{JobCosts, TaskShares};
 use super::{Cx, detail, outcome, reason, rows, start};
-use pcluster_api::{DependencyRecord, JobRecord, JobState};
+use pcluster_api::{DependencyRecord, JobRecord, JobState, StepRecord};
 use pcluster_core::agent::env::PatternNames;
 use pcluster_core::job::{PastRun, TaskEnd};
 use pcluster_core::reason::{Met, Reason};
+use pcluster_core::step::Step;
 use pcluster_core::{Job, Run};
-use pcluster_model::{ArraySpec, IndexRanges, JobId, Resources, Timestamp, UserName};
+use pcluster_model::{ArraySpec, IndexRanges, JobId, Resources, RunId, Timestamp, UserName};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Which records are wanted.
@@ -211,6 +212,10 @@ impl Maker<'_> {
         record.time_limit_ms = run.time_limit_ms.map(|limit| limit.0);
         record.attempt = run.attempt;
         record.run = Some(run.id.0);
+        record.suspended = run.suspended_since.is_some();
+        let still = run.suspended_since.map_or(0, |since| self.cx.now.since(since).0);
+        record.suspended_ms = run.suspended_ms.0 + still;
+        self.put_steps(&mut record, run.id);
         record.cost_micro_usd = self.cost(self.shares.of_task(task));
         self.put_files(&mut record);
         record
@@ -250,8 +255,56 @@ impl Maker<'_> {
         record.system_cpu_ms = past.usage.system_cpu_ms;
         record.max_rss_bytes = past.usage.max_rss_bytes;
         record.run = Some(past.run.0);
+        record.suspended_ms = past.suspended_ms.0;
+        self.put_batch_usage(&mut record, past);
+        self.put_steps(&mut record, past.run);
         self.put_files(&mut record);
         record
+    }
+
+    /// What the script used: what the first node counted less what the steps there did.
+    fn put_batch_usage(&self, record: &mut JobRecord, past: &PastRun) {
+        let steps = self.cx.cluster.steps.get(&past.run).map_or(&[][..], Vec::as_slice);
+        let there: Vec<_> =
+            steps.iter().filter_map(|step| step.parts.first()?.end.as_ref()).collect();
+        let user: u64 = there.iter().map(|end| end.user_cpu_ms).sum();
+        let system: u64 = there.iter().map(|end| end.system_cpu_ms).sum();
+        record.batch_user_cpu_ms = past.first_usage.user_cpu_ms.saturating_sub(user);
+        record.batch_system_cpu_ms = past.first_usage.system_cpu_ms.saturating_sub(system);
+        record.batch_max_rss_bytes = past.first_usage.max_rss_bytes;
+    }
+
+    fn put_steps(&self, record: &mut JobRecord, run: RunId) {
+        if !self.filter.steps {
+            return;
+        }
+        let steps = self.cx.cluster.steps.get(&run).map_or(&[][..], Vec::as_slice);
+        record.steps = steps.iter().map(|step| self.step(step, &record.node_names)).collect();
+    }
+
+    fn step(&self, step: &Step, nodes: &[String]) -> StepRecord {
+        let parts = step.parts.iter().zip(nodes).filter(|(part, _)| part.tasks > 0);
+        let (tasks_per_node, node_names): (Vec<u32>, Vec<String>) =
+            parts.map(|(part, node)| (part.tasks, node.clone())).unzip();
+        let over = step.ended_at.is_some();
+        let told = over.then(|| step.ends().map(|end| end.exit_code).max()).flatten();
+        let signal = step.ends().map(|end| end.signal).find(|signal| *signal != 0);
+        StepRecord {
+            step: step.step,
+            name: step.name.clone(),
+            ntasks: step.ntasks(),
+            cpus: step.ntasks().saturating_mul(step.cpus_per_task),
+            tasks_per_node,
+            node_names,
+            started_at_ms: self.cx.wall(step.started_at),
+            ended_at_ms: step.ended_at.map(|at| self.cx.wall(at)),
+            exit_code: told,
+            signal: signal.filter(|_| over),
+            cancelled: step.cancelled,
+            user_cpu_ms: step.ends().map(|end| end.user_cpu_ms).sum(),
+            system_cpu_ms: step.ends().map(|end| end.system_cpu_ms).sum(),
+            max_rss_bytes: step.ends().map(|end| end.max_rss_bytes).max().unwrap_or(0),
+        }
     }
 
     /// Output, error and input of this task, as far as its reader may see them.
@@ -310,6 +363,7 @@ impl Maker<'_> {
             kind: spec.kind,
             state: JobState::Queued,
             suspended: false,
+            suspended_ms: 0,
             outcome: None,
             reason: None,
             held_by: job.held_by.as_ref().map(ToString::to_string),
@@ -355,6 +409,9 @@ impl Maker<'_> {
             user_cpu_ms: 0,
             system_cpu_ms: 0,
             max_rss_bytes: 0,
+            batch_user_cpu_ms: 0,
+            batch_system_cpu_ms: 0,
+            batch_max_rss_bytes: 0,
             run: None,
             steps: Vec::new(),
             cost_micro_usd: None,

@@ -167,7 +167,7 @@ pub(super) fn size_of(cx: &Cx<'_>, job: &Job) -> Resources {
 /// Users see `starting` until the node has said that the run runs.
 pub(super) fn live_state(cx: &Cx<'_>, run: &Run) -> JobState {
     let silent = run.parts.iter().any(|part| !cx.cluster.is_connected(part.part.node));
-    if run.then.is_some() || run.parts.iter().any(|part| part.end.is_some()) {
+    if run.is_ending() || run.parts.iter().any(|part| part.end.is_some()) {
         JobState::Ending
     } else if cx.cluster.started_at(run.id).is_some()
         // After a restart of the head, what was placed before it runs until its node says more.

@@ -2,7 +2,7 @@
 use super::{CONNECT_WITHIN, Client, ClientError, encoded, problem_of, query_of};
 use crate::{
     ActionResponse, AllocationView, FinishRequest, PoolList, RecordList, RecordsQuery,
-    STREAM_PROTOCOL, StepGrant, StepPartEnd, StepRequest,
+    RequeueRequest, STREAM_PROTOCOL, StepGrant, StepPartEnd, StepRequest,
 };
 use std::io;
 use std::time::Duration;
@@ -49,6 +49,32 @@ impl Client {
         request: &FinishRequest,
     ) -> Result<ActionResponse, ClientError> {
         self.post(&format!("/v1/jobs/{}/finish", encoded(id)), request).await
+    }
+
+    /// `POST /v1/jobs/{id}/renew`: the client of an allocation is still there.
+    ///
+    /// # Errors
+    /// [`ClientError`]; `Problem` of kind `Refused` once the job has ended.
+    pub async fn renew(&self, id: &str) -> Result<ActionResponse, ClientError> {
+        self.post(&format!("/v1/jobs/{}/renew", encoded(id)), &serde_json::json!({})).await
+    }
+
+    /// `POST /v1/jobs/{id}/suspend` or `/resume`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn suspend(&self, id: &str, suspend: bool) -> Result<ActionResponse, ClientError> {
+        let verb = if suspend { "suspend" } else { "resume" };
+        self.post(&format!("/v1/jobs/{}/{verb}", encoded(id)), &serde_json::json!({})).await
+    }
+
+    /// `POST /v1/jobs/{id}/requeue`, held there.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn requeue_held(&self, id: &str) -> Result<ActionResponse, ClientError> {
+        let request = RequeueRequest { hold: true };
+        self.post(&format!("/v1/jobs/{}/requeue", encoded(id)), &request).await
     }
 
     /// `POST /v1/runs/{run}/steps`.

@@ -7,7 +7,8 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use pcluster_model::{IndexRanges, JobId, NodeId, RunId, Timestamp};
+use pcluster_model::job::JobKind;
+use pcluster_model::{DurationMs, IndexRanges, JobId, NodeId, RunId, Timestamp};
 use pcluster_wire::{Exit, Usage};
 
 impl Cluster {
@@ -37,6 +38,14 @@ impl Cluster {
             }
             Event::RequeueWanted { job, tasks, why } => {
                 self.apply_requeue(*job, tasks.as_ref(), why);
+            }
+            Event::EndWanted { job, tasks, outcome, .. } => {
+                self.apply_cancel(at, *job, tasks.as_ref(), outcome);
+            }
+            Event::JobSuspended { job, tasks, suspended, .. } => {
+                for (_, run) in self.live_runs(*job, tasks.as_ref()) {
+                    self.with_run(run, |run| suspend(run, at, *suspended));
+                }
             }
             Event::RunEnded { ended, .. } => self.apply_part_end(at, ended),
             Event::TasksEnded { ended, .. } => {
@@ -138,6 +147,9 @@ impl Cluster {
             time_limit_ms: job.spec.time_limit_ms,
             limit_changes: 0,
             then: None,
+            suspended_since: None,
+            suspended_ms: DurationMs::ZERO,
+            suspensions: 0,
         };
         self.runs.insert(placement.run, run);
         self.touched.insert(RowKey::Run(placement.run));
@@ -216,37 +228,8 @@ impl Cluster {
             self.node_changed(at, ended.node);
         }
         self.mark_run(ended.run);
-        self.settle_followers(at, ended);
         if self.runs.get(&ended.run).is_some_and(Run::is_over) {
             self.finish_run(at, ended.run);
-        }
-    }
-
-    /// The batch runs on the first node of an allocation. When it has ended, nothing runs on the
-    /// others; when one of the others is gone, the batch cannot go on.
-    fn settle_followers(&mut self, at: Timestamp, ended: &TaskEnded) {
-        let Some(run) = self.runs.get(&ended.run) else { return };
-        let first = run.parts.first().is_some_and(|part| part.part.node == ended.node);
-        if first {
-            let others: Vec<NodeId> = run
-                .parts
-                .iter()
-                .filter(|part| part.end.is_none())
-                .map(|part| part.part.node)
-                .collect();
-            for node in others {
-                let end = PartEnd::NotStarted { why: "the batch has ended".into() };
-                self.apply_part_end(at, &TaskEnded { run: ended.run, node, end });
-            }
-            return;
-        }
-        let PartEnd::NodeGone { why } = &ended.end else { return };
-        if run.then.is_none() {
-            let why = why.clone();
-            let may = self.jobs.get(&run.job).is_some_and(|job| job.spec.requeue);
-            let then =
-                if may { Then::Requeue { why } } else { Then::Finish(Outcome::NodeFailed { why }) };
-            self.with_run(ended.run, |run| run.then = Some(then));
         }
     }
 
@@ -260,13 +243,18 @@ impl Cluster {
     fn finish_run(&mut self, at: Timestamp, id: RunId) {
         let Some(run) = self.runs.remove(&id) else { return };
         self.touched.insert(RowKey::Run(id));
-        self.volatile.run_starts.remove(&id);
+        for part in &run.parts {
+            self.volatile.run_starts.remove(&(id, part.part.node));
+        }
+        self.close_steps(at, id);
+        let has_steps = self.steps.contains_key(&id);
         let past = self.past_of(&run, at);
         let requeue_limit = self.config().map_or(0, |config| config.requeue_limit);
         self.with_job(run.job, |job| {
             job.live.remove(&run.task);
             let requeues = job.numbers.get(&run.task).map_or(0, |numbers| numbers.requeues);
-            match resolve(&run, job.spec.requeue && requeues < requeue_limit) {
+            let may_requeue = job.spec.requeue && requeues < requeue_limit;
+            match resolve(&run, job.spec.kind, has_steps, may_requeue) {
                 Resolution::NotAnAttempt => {
                     if let Some(numbers) = job.numbers.get_mut(&run.task) {
                         numbers.attempts = run.attempt.saturating_sub(1);
@@ -319,6 +307,12 @@ impl Cluster {
             ended_at: at,
             exit,
             usage,
+            first_usage: match run.parts.first().and_then(|part| part.end.as_ref()) {
+                Some(PartEnd::Ended { usage, .. }) => *usage,
+                _ => Usage::default(),
+            },
+            suspended_ms: run.suspended_ms
+                + run.suspended_since.map_or(DurationMs::ZERO, |since| at.since(since)),
             requeued: None,
         }
     }
@@ -335,14 +329,14 @@ enum Resolution {
     Done(Outcome),
 }
 
-fn resolve(run: &Run, may_requeue: bool) -> Resolution {
+fn resolve(run: &Run, kind: JobKind, has_steps: bool, may_requeue: bool) -> Resolution {
     if let Some(then) = &run.then {
         return match then {
             Then::Finish(outcome) => Resolution::Done(outcome.clone()),
             Then::Requeue { why } => Resolution::Again { why: why.clone(), counted: false },
         };
     }
-    if run.never_started() {
+    if run.never_started(kind, has_steps) {
         return Resolution::NotAnAttempt;
     }
     let lost = |why: String| {
@@ -359,19 +353,36 @@ fn resolve(run: &Run, may_requeue: bool) -> Resolution {
     if let Some(why) = gone {
         return lost(why);
     }
-    match run.parts.first().and_then(|part| part.end.as_ref()) {
-        Some(PartEnd::Ended { exit, .. }) => match exit {
-            Exit::Code(0) => Resolution::Done(Outcome::Completed),
-            Exit::Code(code) => Resolution::Done(Outcome::Failed { code: *code }),
-            Exit::Signal(signal) => Resolution::Done(Outcome::Signaled { signal: *signal }),
+    // The first part that ended by itself says how; the others were told to end because of it.
+    for (rank, part) in run.parts.iter().enumerate() {
+        let Some(PartEnd::Ended { exit, .. }) = &part.end else { continue };
+        let script = rank == 0 && kind == JobKind::Batch;
+        return match exit {
+            Exit::Code(0) if script => Resolution::Done(Outcome::Completed),
+            Exit::Code(code) if script => Resolution::Done(Outcome::Failed { code: *code }),
+            Exit::Signal(signal) if script => {
+                Resolution::Done(Outcome::Signaled { signal: *signal })
+            }
+            Exit::Code(_) | Exit::Signal(_) => lost("its step daemon ended".into()),
             Exit::TimedOut => Resolution::Done(Outcome::TimedOut),
             Exit::OutOfMemory => Resolution::Done(Outcome::OutOfMemory),
             Exit::DiskFull => Resolution::Done(Outcome::DiskFull),
             Exit::CannotRun { why } => Resolution::Done(Outcome::CannotRun { why: why.clone() }),
-            Exit::Ended { .. } => lost("its node ended it".into()),
             Exit::KeeperLost => lost("its keeper was lost".into()),
-        },
-        Some(PartEnd::NotStarted { why } | PartEnd::NodeGone { why }) => lost(why.clone()),
-        None => lost("its first node never answered".into()),
+            Exit::Ended { .. } => continue,
+        };
+    }
+    lost("its node ended it".into())
+}
+
+/// Time stands still for a run, or goes on.
+fn suspend(run: &mut Run, at: Timestamp, suspended: bool) {
+    if run.suspended_since.is_some() == suspended {
+        return;
+    }
+    run.suspensions += 1;
+    match run.suspended_since.take() {
+        Some(since) => run.suspended_ms = run.suspended_ms + at.since(since),
+        None => run.suspended_since = Some(at),
     }
 }

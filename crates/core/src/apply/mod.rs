@@ -1,6 +1,7 @@
 //! `apply`: the only mutator of truth. Infallible: an event that was committed has happened.
 mod job;
 mod node;
+mod step;
 
 use crate::Cluster;
 use crate::event::{Event, Stamped};
@@ -45,9 +46,15 @@ impl Cluster {
             | Event::TasksPlaced { .. }
             | Event::CancelWanted { .. }
             | Event::RequeueWanted { .. }
+            | Event::EndWanted { .. }
+            | Event::JobSuspended { .. }
             | Event::RunEnded { .. }
             | Event::TasksEnded { .. }
             | Event::LimitChanged { .. } => self.apply_job_event(at, event),
+            Event::StepStarted { step } => self.apply_step_start(at, step),
+            Event::StepEnded { run, step, rank, end, .. } => {
+                self.apply_step_end(at, (*run, *step), *rank, end);
+            }
             Event::LaunchWanted { .. }
             | Event::InstanceSeen { .. }
             | Event::LaunchRefused { .. }

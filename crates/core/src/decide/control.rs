@@ -1,6 +1,6 @@
 //! What users and admins do to jobs, nodes and the cluster.
 use super::Decision;
-use crate::event::{Event, StopCause, Then};
+use crate::event::{Event, StopCause};
 use crate::input::{JobTarget, Principal};
 use crate::job::{Job, Outcome, Owner};
 use crate::node::NodeState;
@@ -11,22 +11,23 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
+use pcluster_model::job::JobKind;
 use pcluster_model::{
     ArraySpec, IndexRanges, JobId, JobSpec, NodeId, RunId, SignalScope, Timestamp,
 };
 
-type Decided = Result<Decision, Rejection>;
+pub(super) type Decided = Result<Decision, Rejection>;
 
-fn refuse(message: impl Into<String>) -> Rejection {
+pub(super) fn refuse(message: impl Into<String>) -> Rejection {
     Rejection::new(RejectionKind::Refused, message)
 }
 
-fn done(said: String, changed: usize, events: Vec<Event>) -> Decided {
+pub(super) fn done(said: String, changed: usize, events: Vec<Event>) -> Decided {
     Ok(Decision { events, reply: Reply::Done { said, changed: changed as u64 } })
 }
 
 /// `job 41`, `41_3` or `3 tasks of job 41`.
-fn target_words(job: &Job, target: &JobTarget) -> String {
+pub(super) fn target_words(job: &Job, target: &JobTarget) -> String {
     match target.tasks.as_ref().map(|set| (set.len(), set.first())) {
         Some((1, Some(task))) if job.is_array() => format!("task {}", job.task_label(task)),
         Some((count, _)) if job.is_array() => format!("{count} tasks of job {}", job.id),
@@ -36,7 +37,11 @@ fn target_words(job: &Job, target: &JobTarget) -> String {
 
 impl Cluster {
     /// The job of a target, if the principal may change it and the tasks exist.
-    fn target<'a>(&'a self, who: &Principal, target: &JobTarget) -> Result<&'a Job, Rejection> {
+    pub(super) fn target<'a>(
+        &'a self,
+        who: &Principal,
+        target: &JobTarget,
+    ) -> Result<&'a Job, Rejection> {
         let job = self.own_job(who, target.job)?;
         let Some(tasks) = &target.tasks else { return Ok(job) };
         let all = Job::all_indices(&job.spec);
@@ -53,7 +58,7 @@ impl Cluster {
         }
     }
 
-    fn finished_words(&self, job: &Job, target: &JobTarget) -> Rejection {
+    pub(super) fn finished_words(&self, job: &Job, target: &JobTarget) -> Rejection {
         let words = target_words(job, target);
         refuse(format!("{words} has already finished")).hint(format!("pcluster show {}", job.id))
     }
@@ -84,12 +89,6 @@ impl Cluster {
             uid: Some(who.uid),
         };
         done(said, pending.len() + live.len(), vec![event])
-    }
-
-    /// The run ends for good, whatever else is asked: a cancel is never taken back.
-    fn is_finishing(&self, run: RunId) -> bool {
-        let then = self.runs.get(&run).and_then(|run| run.then.as_ref());
-        matches!(then, Some(Then::Finish(_)))
     }
 
     fn places_of(&self, live: &[(u32, RunId)]) -> String {
@@ -167,6 +166,9 @@ impl Cluster {
 
     pub(super) fn requeue(&self, who: &Principal, target: &JobTarget) -> Decided {
         let job = self.target(who, target)?;
+        if job.spec.kind == JobKind::Allocation {
+            return Err(refuse(format!("job {} has no script that could run again", job.id)));
+        }
         let mut live = job.live_among(target.tasks.as_ref());
         let found = live.len();
         live.retain(|(_, run)| !self.is_finishing(*run));

@@ -4,6 +4,7 @@
 mod agent;
 mod control;
 mod provider;
+mod step;
 mod submit;
 
 use crate::event::Event;
@@ -94,6 +95,15 @@ impl Cluster {
             Request::Hold(target) => self.hold(who, &target),
             Request::Release(target) => self.release(who, &target),
             Request::Requeue(target) => self.requeue(who, &target),
+            Request::RequeueHeld(target) => self.requeue_held(who, &target),
+            Request::Suspend(target) => self.suspend(who, &target, true),
+            Request::Continue(target) => self.suspend(who, &target, false),
+            Request::Finish { target, exit_code, signal } => {
+                self.finish(who, &target, exit_code, signal)
+            }
+            Request::Renew(target) => self.renew(who, &target),
+            Request::MakeStep { run, ask } => self.make_step(who, run, ask),
+            Request::EndStep { run, step, rank, end } => self.end_step(who, (run, step), rank, end),
             Request::RerunFailed { job } => self.rerun_failed(now, who, job),
             Request::Update { job, spec } => self.update(who, job, spec),
             Request::DrainNode { node } => self.drain_node(who, node),

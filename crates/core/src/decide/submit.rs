@@ -13,6 +13,7 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use pcluster_model::config::Pool;
+use pcluster_model::job::JobKind;
 use pcluster_model::units::format_duration;
 use pcluster_model::{
     ArraySpec, DependencyKind, IndexRanges, JobId, JobSpec, PoolName, Resources, Shape, Timestamp,
@@ -25,7 +26,7 @@ fn refuse(message: impl Into<String>) -> Rejection {
 impl Cluster {
     pub(super) fn submit(
         &self,
-        _now: Timestamp,
+        now: Timestamp,
         who: &Principal,
         mut spec: Box<JobSpec>,
         key: Option<String>,
@@ -47,7 +48,11 @@ impl Cluster {
             None => self.choose_pool(&spec)?.default_time_ms,
             asked => asked.filter(|limit| limit.0 > 0),
         };
+        if spec.kind == JobKind::Allocation {
+            check_allocation(&mut spec)?;
+        }
         let pool = self.check_spec(&spec)?;
+        self.check_moments(&spec, now)?;
         let job = JobId(self.meta.last_job + 1);
         self.check_dependencies(&spec, job)?;
         let owner = Owner { user: who.user.clone(), uid: who.uid, gid: who.gid };
@@ -71,6 +76,17 @@ impl Cluster {
             return Err(refuse(format!("the queue is full: {QUEUE_MOST} jobs wait or run")));
         }
         Ok(())
+    }
+
+    /// A job that could not end before its deadline is refused.
+    fn check_moments(&self, spec: &JobSpec, now: Timestamp) -> Result<(), Rejection> {
+        let Some(deadline) = spec.deadline else { return Ok(()) };
+        let first = spec.begin.map_or(self.wall(now), |begin| begin.max(self.wall(now)));
+        if first + spec.time_limit_ms.unwrap_or_default() <= deadline {
+            return Ok(());
+        }
+        Err(refuse("the job cannot end before its deadline")
+            .hint("a later deadline, or a shorter time limit"))
     }
 
     /// Finds the pool; one of its shapes must hold the job.
@@ -189,6 +205,15 @@ impl Cluster {
         }
         false
     }
+}
+
+/// An allocation has no script: nothing of it could run again, and it is one job.
+fn check_allocation(spec: &mut JobSpec) -> Result<(), Rejection> {
+    if spec.array.is_some() {
+        return Err(refuse("an allocation is no array"));
+    }
+    spec.requeue = false;
+    Ok(())
 }
 
 fn check_array(array: &ArraySpec) -> Result<(), Rejection> {

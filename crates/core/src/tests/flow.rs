@@ -1,6 +1,7 @@
 //! The main job and what can get in its way.
 use super::support::*;
 use crate::NodeState;
+use crate::effect::{Effect, Order};
 use crate::event::Event;
 use crate::input::{Input, JobTarget, Request};
 use crate::job::Outcome;
@@ -365,16 +366,30 @@ fn a_gang_starts_on_all_its_nodes_or_none_and_goes_back_with_any_of_them() {
     small.end(busy, run, Exit::Code(0));
     small.boot();
     assert_eq!(small.cluster.jobs[&gang].live.len(), 1);
-    let started = small.started();
-    assert_eq!(started.len(), 1, "the batch runs on the first node");
-    let run = &small.cluster.runs[&started[0].1];
-    assert_eq!(run.parts.len(), 3);
-    let last = run.parts[2].part.node;
-    small.machines.get_mut(&last).expect("machine").ended_at = Some(small.now);
+    let followers = small.started();
+    assert_eq!(followers.len(), 2, "the script waits for the step daemons of the others");
+    for (node, run) in &followers {
+        small.running(*node, *run);
+    }
+    let (first, run) = small.started()[0];
+    small.running(first, run);
+    let gone = followers[1].0;
+    small.machines.get_mut(&gone).expect("machine").ended_at = Some(small.now);
     small.list();
-    assert!(small.cluster.jobs[&gang].live.contains_key(&0), "the batch is still there");
-    small.end(started[0].0, started[0].1, Exit::Signal(15));
+    assert!(small.cluster.jobs[&gang].live.contains_key(&0), "the others have not answered");
+    let told = |small: &Small, node| {
+        small.waiting.iter().any(|effect| {
+            matches!(
+                effect,
+                Effect::Tell { node: to, order: Order::End { .. }, .. } if *to == node
+            )
+        })
+    };
+    assert!(told(&small, first) && told(&small, followers[0].0), "one lost node ends it on all");
+    small.end(first, run, Exit::Ended { code: 0, signal: 15 });
+    small.end(followers[0].0, run, Exit::Ended { code: 0, signal: 15 });
     assert!(!small.cluster.jobs[&gang].finished.contains_key(&0), "it runs again");
+    assert_eq!(small.cluster.jobs[&gang].numbers[&0].requeues, 1);
     small.check_replay();
 }
 

@@ -283,6 +283,27 @@ impl Small {
         runs
     }
 
+    /// The node says that the run runs there.
+    pub fn running(&mut self, node: NodeId, run: RunId) {
+        let started_at = self.now;
+        self.give(Input::AgentSaid { node, said: AgentSaid::RunStarted { run, started_at } });
+    }
+
+    /// Everything that was told to start says that it runs, the first nodes of gangs last.
+    pub fn run_all(&mut self) -> Vec<(NodeId, RunId)> {
+        let mut all = Vec::new();
+        loop {
+            let started = self.started();
+            if started.is_empty() {
+                return all;
+            }
+            for (node, run) in started {
+                self.running(node, run);
+                all.push((node, run));
+            }
+        }
+    }
+
     pub fn end(&mut self, node: NodeId, run: RunId, exit: Exit) {
         let (started_at, ended_at) = (self.now, self.now);
         let end = RunEnd { run, exit, usage: Usage::default(), started_at, ended_at };

@@ -1,0 +1,146 @@
+//! Steps of runs: which CPUs they hold, and what they left.
+//!
+//! Invariant: the open steps of a run that take CPUs never take more of a part than it has; a step
+//! id is given out once. Steps stay when their run is over, each as a row of its own. Deliberately
+//! absent: tasks, which only the step's client and its step daemons know.
+use crate::job::Run;
+use alloc::string::String;
+use alloc::vec::Vec;
+use pcluster_model::{JobId, RunId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// What is asked for; the client made the layout.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StepAsk {
+    /// Repeats of one request carry the same key; empty is none.
+    pub key: String,
+    pub name: String,
+    /// Task counts by rank; 0 leaves a part out.
+    pub tasks: Vec<u32>,
+    pub cpus_per_task: u32,
+    /// Takes no CPUs from other steps, and waits for none.
+    pub overlap: bool,
+}
+
+/// How the tasks of a step ended on one part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct StepPartEnd {
+    /// Highest exit code of its tasks.
+    pub exit_code: i32,
+    /// Signal that ended a task, 0 for none.
+    pub signal: i32,
+    #[serde(default)]
+    pub user_cpu_ms: u64,
+    #[serde(default)]
+    pub system_cpu_ms: u64,
+    /// Of its largest task.
+    #[serde(default)]
+    pub max_rss_bytes: u64,
+}
+
+/// A step on one part of its run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepPart {
+    /// 0: the step has nothing there.
+    pub tasks: u32,
+    #[serde(default)]
+    pub end: Option<StepPartEnd>,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    pub job: JobId,
+    pub run: RunId,
+    /// From 0 in each run.
+    pub step: u32,
+    #[serde(default)]
+    pub key: String,
+    pub name: String,
+    /// By rank.
+    pub parts: Vec<StepPart>,
+    pub cpus_per_task: u32,
+    #[serde(default)]
+    pub overlap: bool,
+    pub started_at: Timestamp,
+    #[serde(default)]
+    pub ended_at: Option<Timestamp>,
+    /// Its run ended before it, or was told to.
+    #[serde(default)]
+    pub cancelled: bool,
+}
+
+impl Step {
+    /// CPUs that it keeps from other steps on this part.
+    #[must_use]
+    pub fn held_on(&self, rank: usize) -> u32 {
+        match self.parts.get(rank) {
+            Some(part) if part.end.is_none() && self.ended_at.is_none() && !self.overlap => {
+                part.tasks.saturating_mul(self.cpus_per_task)
+            }
+            _ => 0,
+        }
+    }
+
+    #[must_use]
+    pub fn ntasks(&self) -> u32 {
+        self.parts.iter().map(|part| part.tasks).sum()
+    }
+
+    /// True when every part that has tasks has said how they ended.
+    #[must_use]
+    pub fn all_told(&self) -> bool {
+        self.parts.iter().all(|part| part.tasks == 0 || part.end.is_some())
+    }
+
+    /// Ends that were told.
+    pub fn ends(&self) -> impl Iterator<Item = &StepPartEnd> {
+        self.parts.iter().filter_map(|part| part.end.as_ref())
+    }
+}
+
+/// CPUs that the open steps of a run hold on one part.
+#[must_use]
+pub fn held(steps: &[Step], rank: usize) -> u32 {
+    steps.iter().map(|step| step.held_on(rank)).fold(0, u32::saturating_add)
+}
+
+/// Why a step cannot have its room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoRoom {
+    /// Its layout is not one of this run.
+    Layout,
+    /// The part has fewer CPUs in all.
+    Never { rank: usize, asked: u32, has: u32 },
+    /// Other steps hold them now.
+    Now { rank: usize, asked: u32, free: u32 },
+}
+
+/// Whether a step may start beside the open ones. The CPUs of the batch script are not kept from
+/// steps: it waits for them.
+///
+/// # Errors
+/// [`NoRoom`].
+pub fn room_for(run: &Run, steps: &[Step], ask: &StepAsk) -> Result<(), NoRoom> {
+    if ask.tasks.len() != run.parts.len() || ask.tasks.iter().all(|tasks| *tasks == 0) {
+        return Err(NoRoom::Layout);
+    }
+    if ask.overlap {
+        return Ok(());
+    }
+    let asked_on = |rank: usize| ask.tasks[rank].saturating_mul(ask.cpus_per_task.max(1));
+    for (rank, part) in run.parts.iter().enumerate() {
+        let (asked, has) = (asked_on(rank), part.part.resources.cpus);
+        if asked > has {
+            return Err(NoRoom::Never { rank, asked, has });
+        }
+    }
+    for (rank, part) in run.parts.iter().enumerate() {
+        let (asked, has) = (asked_on(rank), part.part.resources.cpus);
+        let free = has.saturating_sub(held(steps, rank));
+        if asked > free {
+            return Err(NoRoom::Now { rank, asked, free });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! Allocations given back, renewed and suspended, and the steps of runs.
+use super::extract::Body;
+use super::jobs::act;
+use super::problem::{Failure, odd};
+use super::target;
+use crate::app::AppState;
+use crate::views;
+use axum::Json;
+use axum::extract::{Extension, Path, State};
+use pcluster_api::{
+    ActionResponse, FinishRequest, Problem, ProblemKind, StepGrant, StepPartEnd, StepRequest,
+};
+use pcluster_core::input::{Input, Principal, Request};
+use pcluster_core::reply::Reply;
+use pcluster_core::step::{self, StepAsk};
+use pcluster_model::RunId;
+
+/// Names and keys of steps at most, in bytes.
+const NAME_BYTES: usize = 256;
+/// Nodes of one allocation at most, for a layout that is not looked at before it is known.
+const RANKS_MOST: usize = 10_000;
+
+#[utoipa::path(post, path = "/v1/jobs/{id}/finish", tag = "steps", request_body = FinishRequest,
+    params(("id" = String, Path, description = "`41` or `job:41`")),
+    responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
+pub(super) async fn finish(
+    State(app): State<AppState>,
+    Extension(who): Extension<Principal>,
+    Path(id): Path<String>,
+    Body(asked): Body<FinishRequest>,
+) -> Result<Json<ActionResponse>, Failure> {
+    let target = target::locate(&app.mirror.read(), &id)?;
+    let job = target.job;
+    let (exit_code, signal) = (asked.exit_code, asked.signal);
+    act(&app, who, job, Request::Finish { target, exit_code, signal }).await
+}
+
+#[utoipa::path(post, path = "/v1/jobs/{id}/renew", tag = "steps", request_body = Object,
+    params(("id" = String, Path, description = "`41` or `job:41`")),
+    responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
+pub(super) async fn renew(
+    State(app): State<AppState>,
+    Extension(who): Extension<Principal>,
+    Path(id): Path<String>,
+    Body(_): Body<serde_json::Value>,
+) -> Result<Json<ActionResponse>, Failure> {
+    let target = target::locate(&app.mirror.read(), &id)?;
+    act(&app, who, target.job, Request::Renew(target)).await
+}
+
+#[utoipa::path(post, path = "/v1/jobs/{id}/suspend", tag = "jobs", request_body = Object,
+    params(("id" = String, Path, description = "`41`, `41_3` or `job:41`")),
+    responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
+pub(super) async fn suspend(
+    State(app): State<AppState>,
+    Extension(who): Extension<Principal>,
+    Path(id): Path<String>,
+    Body(_): Body<serde_json::Value>,
+) -> Result<Json<ActionResponse>, Failure> {
+    let target = target::locate(&app.mirror.read(), &id)?;
+    act(&app, who, target.job, Request::Suspend(target)).await
+}
+
+#[utoipa::path(post, path = "/v1/jobs/{id}/resume", tag = "jobs", request_body = Object,
+    params(("id" = String, Path, description = "`41`, `41_3` or `job:41`")),
+    responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
+pub(super) async fn resume(
+    State(app): State<AppState>,
+    Extension(who): Extension<Principal>,
+    Path(id): Path<String>,
+    Body(_): Body<serde_json::Value>,
+) -> Result<Json<ActionResponse>, Failure> {
+    let target = target::locate(&app.mirror.read(), &id)?;
+    act(&app, who, target.job, Request::Continue(target)).await
+}
+
+#[utoipa::path(post, path = "/v1/runs/{run}/steps", tag = "steps", request_body = StepRequest,
+    params(("run" = u64, Path, description = "`run` of the allocation")),
+    responses((status = 200, body = StepGrant), (status = "4XX", body = Problem)))]
+pub(super) async fn make(
+    State(app): State<AppState>,
+    Extension(principal): Extension<Principal>,
+    Path(run): Path<u64>,
+    Body(asked): Body<StepRequest>,
+) -> Result<Json<StepGrant>, Failure> {
+    if asked.name.len() > NAME_BYTES
+        || asked.key.len() > NAME_BYTES
+        || asked.tasks_by_rank.len() > RANKS_MOST
+    {
+        let text = format!("a step has a name and a key of at most {NAME_BYTES} bytes");
+        return Err(Problem::new(ProblemKind::BadRequest, text).into());
+    }
+    let ask = StepAsk {
+        key: asked.key,
+        name: asked.name,
+        tasks: asked.tasks_by_rank,
+        cpus_per_task: asked.cpus_per_task,
+        overlap: asked.overlap,
+    };
+    let request = Request::MakeStep { run: RunId(run), ask };
+    match app.submit.ask(Input::Request { principal, request }).await? {
+        Reply::StepGranted { run, step } => {
+            Ok(Json(StepGrant { schema: views::schema("step"), run: run.0, step }))
+        }
+        Reply::Rejected(rejection) => Err(rejection.into()),
+        other => Err(odd(&other)),
+    }
+}
+
+#[utoipa::path(post, path = "/v1/runs/{run}/steps/{step}/end", tag = "steps",
+    request_body = StepPartEnd,
+    params(("run" = u64, Path, description = "`run` of the step"),
+        ("step" = u32, Path, description = "its number")),
+    responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
+pub(super) async fn end(
+    State(app): State<AppState>,
+    Extension(who): Extension<Principal>,
+    Path((run, step)): Path<(u64, u32)>,
+    Body(asked): Body<StepPartEnd>,
+) -> Result<Json<ActionResponse>, Failure> {
+    let run = RunId(run);
+    let job = super::auth::job_of_run(&app.mirror.read(), run)?;
+    let end = step::StepPartEnd {
+        exit_code: asked.exit_code,
+        signal: asked.signal,
+        user_cpu_ms: asked.user_cpu_ms,
+        system_cpu_ms: asked.system_cpu_ms,
+        max_rss_bytes: asked.max_rss_bytes,
+    };
+    act(&app, who, job, Request::EndStep { run, step, rank: asked.rank, end }).await
+}
