@@ -1,0 +1,157 @@
+//! One part of a step, seen from `srun`: a session with the step daemon of a node, on streams that
+//! are made again for as long as the job lives.
+//!
+//! Invariant: what a daemon said is delivered before the word that it is gone. Deliberately absent:
+//! what the messages mean.
+use pcluster_api::client::{Client, ClientError};
+use pcluster_steps::message::{FromNode, Message, ToNode};
+use pcluster_steps::session::Session;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// Between two tries to reach a node.
+const AGAIN: Duration = Duration::from_millis(300);
+/// A node that cannot be reached for this long is spoken of.
+const SAY_AFTER: Duration = Duration::from_secs(10);
+/// A head that is there and cannot reach the node for this long has lost it.
+const LOST_AFTER: Duration = Duration::from_secs(120);
+
+/// What comes from a part.
+#[derive(Debug)]
+pub(super) enum News {
+    Message(Message<FromNode>),
+    /// It is out of reach for now.
+    Away,
+    /// There is nobody to speak with any more, and why.
+    Gone(String),
+}
+
+/// A part of a step.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    session: Arc<Session>,
+}
+
+impl Part {
+    /// Starts to speak with the daemon of this rank; news carry `index`.
+    pub(super) fn connect(
+        client: &Client,
+        run: u64,
+        rank: u32,
+        index: usize,
+        news: &mpsc::Sender<(usize, News)>,
+    ) -> Self {
+        let (session, mut messages) = Session::new(key());
+        let (over, ended) = tokio::sync::oneshot::channel();
+        let line = Line { client: client.clone(), run, rank, index, news: news.clone() };
+        let of_line = Arc::clone(&session);
+        tokio::spawn(async move {
+            let why = line.keep(&of_line).await;
+            let _ = over.send(why);
+        });
+        let news = news.clone();
+        tokio::spawn(async move {
+            let mut ended = ended;
+            loop {
+                let message = tokio::select! {
+                    biased;
+                    message = messages.recv() => message,
+                    why = &mut ended => {
+                        // What lies in the queue was said before.
+                        while let Ok(message) = messages.try_recv() {
+                            deliver(&news, index, &message).await;
+                        }
+                        let _ = news.send((index, News::Gone(why.unwrap_or_default()))).await;
+                        return;
+                    }
+                };
+                let Some(message) = message else { return };
+                deliver(&news, index, &message).await;
+            }
+        });
+        Self { session }
+    }
+
+    /// Tells the daemon something, now or when it can be reached again.
+    pub(super) fn tell(&self, message: ToNode) {
+        self.session.send_now(Message::Control(message).encode());
+    }
+
+    pub(super) fn input(&self, message: &Message<ToNode>) {
+        self.session.send_now(message.encode());
+    }
+
+    /// Waits until everything told has arrived.
+    pub(super) async fn settled(&self) {
+        self.session.settled().await;
+    }
+}
+
+async fn deliver(news: &mpsc::Sender<(usize, News)>, index: usize, message: &[u8]) {
+    if let Some(message) = Message::decode(message) {
+        let _ = news.send((index, News::Message(message))).await;
+    }
+}
+
+struct Line {
+    client: Client,
+    run: u64,
+    rank: u32,
+    index: usize,
+    news: mpsc::Sender<(usize, News)>,
+}
+
+impl Line {
+    /// Makes streams until that is of no use; says why.
+    async fn keep(&self, session: &Arc<Session>) -> String {
+        let mut resumed = false;
+        let mut away_since: Option<Instant> = None;
+        let mut said = false;
+        loop {
+            match self.client.attach(self.run, self.rank).await {
+                Ok(stream) => {
+                    (away_since, said) = (None, false);
+                    let ended = session.dial(stream, &mut resumed).await;
+                    if let Err(error) = ended
+                        && error.kind() == std::io::ErrorKind::ConnectionRefused
+                    {
+                        return error.to_string();
+                    }
+                }
+                Err(ClientError::Problem(problem)) if !is_for_now(&problem) => {
+                    return problem.message;
+                }
+                Err(error) => {
+                    let since = *away_since.get_or_insert_with(Instant::now);
+                    let head_is_there = matches!(error, ClientError::Problem(_));
+                    if since.elapsed() > LOST_AFTER && head_is_there {
+                        return error.to_string();
+                    }
+                    if since.elapsed() > SAY_AFTER && !said {
+                        said = true;
+                        let _ = self.news.send((self.index, News::Away)).await;
+                    }
+                }
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+}
+
+/// True when another try makes sense.
+fn is_for_now(problem: &pcluster_api::Problem) -> bool {
+    use pcluster_api::ProblemKind as P;
+    matches!(problem.kind, P::Unavailable | P::Busy | P::Timeout)
+}
+
+/// A name that nobody can guess.
+pub(super) fn key() -> String {
+    let mut bytes = [0_u8; 16];
+    // From the kernel; without it nothing here could be secret, so the time must do.
+    if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).is_err() {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        bytes = now.unwrap_or_default().as_nanos().to_be_bytes();
+    }
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

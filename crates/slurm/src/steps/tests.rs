@@ -1,0 +1,38 @@
+//! What the tests of this room share.
+use pcluster_api::{AllocationView, PartView};
+
+/// Job 169 on `c1`, `c2`, … with so many CPUs each.
+pub(super) fn allocation(cpus: &[u32]) -> AllocationView {
+    let part = |(rank, cpus): (usize, &u32)| PartView {
+        rank: u32::try_from(rank).unwrap_or(0),
+        node: format!("c{}", rank + 1),
+        cpus: *cpus,
+        memory_bytes: 200 << 20,
+        gpus: 0,
+    };
+    AllocationView {
+        schema: String::new(),
+        job: 169,
+        task: None,
+        raw_job: 169,
+        run: 7,
+        name: "env".into(),
+        user: "ana".into(),
+        uid: 1000,
+        gid: 1000,
+        account: "lab".into(),
+        pool: "main".into(),
+        cluster: "refc".into(),
+        started: true,
+        parts: cpus.iter().enumerate().map(part).collect(),
+        ntasks: 4,
+        ntasks_given: true,
+        ntasks_per_node: None,
+        cpus_per_task: 1,
+        cpus_given: false,
+        memory_per_cpu_bytes: None,
+        work_dir: "/home/user/work".into(),
+        time_limit_ms: None,
+        started_at_ms: None,
+    }
+}
