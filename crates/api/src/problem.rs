@@ -63,12 +63,22 @@ pub struct Problem {
     /// What to do; each becomes a `hint:` line.
     #[serde(default)]
     pub hints: Vec<String>,
+    /// A stable word for those who say it in their own words: `no_pool`, `too_large`, … Empty where
+    /// nobody needs one.
+    #[serde(default)]
+    pub word: String,
 }
 
 impl Problem {
     #[must_use]
     pub fn new(kind: ProblemKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), facts: Vec::new(), hints: Vec::new() }
+        Self {
+            kind,
+            message: message.into(),
+            facts: Vec::new(),
+            hints: Vec::new(),
+            word: String::new(),
+        }
     }
 
     #[must_use]

@@ -21,12 +21,21 @@ pub struct Rejection {
     pub message: String,
     pub facts: Vec<(String, String)>,
     pub hints: Vec<String>,
+    /// A stable word for those who say it in their own words; empty where nobody needs one.
+    pub word: &'static str,
 }
 
 impl Rejection {
     #[must_use]
     pub fn new(kind: RejectionKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), facts: Vec::new(), hints: Vec::new() }
+        Self { kind, message: message.into(), facts: Vec::new(), hints: Vec::new(), word: "" }
+    }
+
+    /// Names it for programs.
+    #[must_use]
+    pub const fn word(mut self, word: &'static str) -> Self {
+        self.word = word;
+        self
     }
 
     #[must_use]

@@ -254,6 +254,9 @@ pub struct JobSpec {
     /// Name of the machine it was submitted on.
     #[serde(default)]
     pub submit_host: String,
+    /// Where it was submitted; empty is `work_dir`.
+    #[serde(default)]
+    pub submit_dir: String,
 }
 
 const fn one() -> u32 {
@@ -316,6 +319,7 @@ impl Default for JobSpec {
             cpus_given: false,
             command: String::new(),
             submit_host: String::new(),
+            submit_dir: String::new(),
         }
     }
 }

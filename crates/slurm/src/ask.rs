@@ -1,17 +1,36 @@
-//! Questions to the head that may be asked again: lists, never changes.
+//! Questions to the head that may be asked again.
 //!
 //! Invariant: a head that is away is asked again with growing pauses up to a limit, then the command
-//! fails in Slurm's words. Deliberately absent: requests that change something (who sends those
-//! knows whether they may be repeated).
+//! fails in Slurm's words. Deliberately absent: the decision whether a change may be asked for twice
+//! (who sends it knows).
 use crate::Context;
 use crate::refusal::Refusal;
 use pcluster_api::client::{Client, ClientError};
 use pcluster_api::{PoolList, RecordList, RecordsQuery};
 use pcluster_client::failure::Failure;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Pauses between two questions; after the last one it is over.
-const PAUSES_MS: [u64; 5] = [200, 500, 1000, 2000, 4000];
+/// First pause between two questions; it doubles up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+/// A head that is away for longer is given up, unless `PCLUSTER_HEAD_WAIT` says other seconds.
+const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE_VARIABLE: &str = "PCLUSTER_HEAD_WAIT";
+
+/// How long a head that is away is asked again.
+fn patience() -> Duration {
+    let said = std::env::var(PATIENCE_VARIABLE).ok().and_then(|text| text.parse::<u32>().ok());
+    said.map_or(PATIENCE, |seconds| Duration::from_secs(u64::from(seconds)))
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum Trouble {
+    /// Nobody answered in time.
+    Away(Failure),
+    /// The answer is no.
+    Refused(ClientError),
+}
 
 /// The records of a query.
 ///
@@ -22,7 +41,8 @@ pub async fn records(
     command: &str,
     query: &RecordsQuery,
 ) -> Result<RecordList, Refusal> {
-    again(context, command, async |client| client.records(query).await).await
+    let answer = again(context, async |client| client.records(query).await).await;
+    answer.map_err(|trouble| said(command, trouble))
 }
 
 /// The pools with their nodes.
@@ -30,26 +50,41 @@ pub async fn records(
 /// # Errors
 /// As [`records`].
 pub async fn pools(context: &Context, command: &str) -> Result<PoolList, Refusal> {
-    again(context, command, async |client| client.pools().await).await
+    let answer = again(context, async |client| client.pools().await).await;
+    answer.map_err(|trouble| said(command, trouble))
 }
 
-async fn again<T>(
+fn said(command: &str, trouble: Trouble) -> Refusal {
+    match trouble {
+        Trouble::Away(failure) => away(command, &failure),
+        Trouble::Refused(error) => no(command, error),
+    }
+}
+
+/// Asks, again while the head is away. Only for what may be asked twice.
+///
+/// # Errors
+/// [`Trouble`].
+pub async fn again<T>(
     context: &Context,
-    command: &str,
     ask: impl AsyncFn(&Client) -> Result<T, ClientError>,
-) -> Result<T, Refusal> {
-    let mut pauses = PAUSES_MS.iter();
+) -> Result<T, Trouble> {
+    let (began, patience) = (Instant::now(), patience());
+    let mut pause = FIRST_PAUSE;
     loop {
         let failure = match context.head() {
             Ok(head) => match ask(&head.client).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) if error.is_away() => Failure::from(error),
-                Err(error) => return Err(no(command, error)),
+                Err(error) => return Err(Trouble::Refused(error)),
             },
             Err(failure) => failure,
         };
-        let Some(pause) = pauses.next() else { return Err(away(command, &failure)) };
-        tokio::time::sleep(Duration::from_millis(*pause)).await;
+        if began.elapsed() + pause > patience {
+            return Err(Trouble::Away(failure));
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 

@@ -47,6 +47,7 @@ impl From<Rejection> for Failure {
             message: rejection.message,
             facts: rejection.facts,
             hints: rejection.hints,
+            word: rejection.word.to_owned(),
         })
     }
 }

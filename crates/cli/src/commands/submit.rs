@@ -104,19 +104,11 @@ pub fn prepare(
         spec,
         script_base64: base64.encode(&script.bytes),
         environment_base64: base64.encode(&environment),
-        key: Some(options.job.key.clone().map_or_else(random_key, Ok)?),
+        key: Some(options.job.key.clone().map_or_else(pcluster_client::submit::random_key, Ok)?),
         estimate_only: false,
         face: face.word().to_owned(),
     };
     Ok(Prepared { request, notes, wait: options.wait })
-}
-
-/// A key nobody else has: with it, a request whose answer was lost can be sent again.
-fn random_key() -> Result<String, Failure> {
-    let mut bytes = [0u8; 16];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-        .map_err(|error| Failure::refused(format!("no random number: {error}")))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Sends the request, again if the head went away before it answered.

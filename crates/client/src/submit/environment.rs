@@ -28,8 +28,7 @@ fn is_name(name: &[u8]) -> bool {
 /// A word of `export` that is none of these, and more than 1 MB, with the largest names.
 pub fn records(variables: &[(Vec<u8>, Vec<u8>)], export: Option<&str>) -> Result<Vec<u8>, Failure> {
     let mut chosen: Vec<(&[u8], &[u8])> = Vec::new();
-    let words: Vec<&str> = export.unwrap_or("ALL").split(',').map(str::trim).collect();
-    let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+    let words = list(export.unwrap_or("ALL"));
     let all = words.iter().any(|word| word.eq_ignore_ascii_case("all"));
     if all {
         let kept = variables.iter().filter(|(name, _)| !stays(&String::from_utf8_lossy(name)));
@@ -68,6 +67,25 @@ pub fn records(variables: &[(Vec<u8>, Vec<u8>)], export: Option<&str>) -> Result
         return Err(too_large(&mut chosen, out.len()));
     }
     Ok(out)
+}
+
+/// The words of `--export`: commas inside quotes belong to a value.
+fn list(text: &str) -> Vec<&str> {
+    let (mut words, mut start, mut quote) = (Vec::new(), 0, None);
+    for (at, c) in text.char_indices() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (None, '"' | '\'') => quote = Some(c),
+            (None, ',') => {
+                words.push(text[start..at].trim());
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    words.push(text[start..].trim());
+    words.retain(|word| !word.is_empty());
+    words
 }
 
 /// Values may come quoted, as people write them for a shell.
@@ -126,6 +144,7 @@ mod tests {
     fn named_variables_and_values_are_taken_at_their_word() {
         assert_eq!(sent(Some("ALL,N=2,TMPDIR=/scratch")).matches("N=2").count(), 1);
         assert_eq!(sent(Some("N,X='a b',MISSING")), "N=1|X=a b|");
+        assert_eq!(sent(Some("N,X='a,b',Y=\"c d\"")), "N=1|X=a,b|Y=c d|");
         assert_eq!(sent(Some("NONE")), "");
     }
 

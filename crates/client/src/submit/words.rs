@@ -7,8 +7,10 @@ pub use super::moment::moment;
 
 use super::dependency::job_of;
 use crate::failure::Failure;
+use pcluster_model::units::parse_money;
 use pcluster_model::{
-    ArraySpec, Dependency, DependencyKind, DurationMs, IndexRanges, MailEvent, Signal, WarnSignal,
+    ArraySpec, Dependency, DependencyKind, DurationMs, IndexRanges, MailEvent, MicroUsd, Signal,
+    WarnSignal,
 };
 
 /// Tasks of one array at most; the ranges of more than that are surely a mistake.
@@ -187,6 +189,33 @@ pub fn mail(text: &str) -> Result<Vec<MailEvent>, Failure> {
     }
     events.dedup();
     Ok(events)
+}
+
+/// `$5`, `5`: what a job may cost at most.
+///
+/// # Errors
+/// What is no amount, and nothing at all.
+pub fn money(option: &str, text: &str) -> Result<MicroUsd, Failure> {
+    let text = text.trim();
+    let shown = if text.starts_with('$') { text.to_owned() } else { format!("${text}") };
+    match parse_money(&shown) {
+        Ok(amount) if amount.0 > 0 => Ok(amount),
+        _ => Err(wrong(option, text, "an amount above 0: $5, $0.50")),
+    }
+}
+
+/// Spot machines are the pool's choice: every word for one job is refused with that.
+///
+/// # Errors
+/// Always.
+pub fn spot(text: &str) -> Result<(), Failure> {
+    Err(match text.to_ascii_lowercase().as_str() {
+        "" | "yes" | "no" | "only" => {
+            Failure::refused("--spot cannot be chosen for one job: its pool decides")
+                .hint("spot = true in [pools.NAME] of cluster.toml, and --pool NAME")
+        }
+        _ => wrong("--spot", text, "yes, no"),
+    })
 }
 
 #[cfg(test)]

@@ -90,6 +90,7 @@ fn of_slurm(order: &StartOrder, names: &NodeNames) -> Vec<(&'static str, String)
         .unwrap_or_else(|| spec.tasks.div_ceil(u32::try_from(nodes).unwrap_or(u32::MAX)));
     let times =
         |count: u32| if nodes == 1 { count.to_string() } else { format!("{count}(x{nodes})") };
+    let submit_dir = if spec.submit_dir.is_empty() { &spec.work_dir } else { &spec.submit_dir };
     let id = order.raw_job.to_string();
     let cpus = order.resources.cpus;
     let mut vars = Vec::from([
@@ -106,7 +107,7 @@ fn of_slurm(order: &StartOrder, names: &NodeNames) -> Vec<(&'static str, String)
         ("SLURM_NNODES", nodes.to_string()),
         ("SLURM_JOB_NODELIST", list.clone()),
         ("SLURM_NODELIST", list),
-        ("SLURM_SUBMIT_DIR", spec.work_dir.clone()),
+        ("SLURM_SUBMIT_DIR", submit_dir.clone()),
         ("SLURM_JOB_PARTITION", order.pool.clone()),
         ("SLURM_NODEID", order.rank.to_string()),
         ("SLURM_PROCID", "0".to_string()),

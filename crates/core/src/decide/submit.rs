@@ -41,6 +41,7 @@ impl Cluster {
                 RejectionKind::NotAllowed,
                 "only an admin submits with a raised priority",
             )
+            .word("priority")
             .hint("--priority 0 or below is everybody's"));
         }
         // Not said is the pool's default; 0 says that there is none.
@@ -66,14 +67,17 @@ impl Cluster {
         let root_jobs = self.config().is_some_and(|config| config.root_jobs);
         if who.uid == 0 && !root_jobs {
             return Err(refuse("jobs of root are not taken here")
+                .word("root")
                 .hint("submit as an ordinary user, or set root_jobs = true in [limits]"));
         }
         if let Some(closing) = &self.meta.closing {
             return Err(refuse(format!("the cluster is going down, as {} asked", closing.by))
+                .word("closing")
                 .hint("pcluster up   starts it again; then submit"));
         }
         if self.queue.len() + self.runs.len() >= QUEUE_MOST {
-            return Err(refuse(format!("the queue is full: {QUEUE_MOST} jobs wait or run")));
+            return Err(refuse(format!("the queue is full: {QUEUE_MOST} jobs wait or run"))
+                .word("queue_full"));
         }
         Ok(())
     }
@@ -86,6 +90,7 @@ impl Cluster {
             return Ok(());
         }
         Err(refuse("the job cannot end before its deadline")
+            .word("deadline")
             .hint("a later deadline, or a shorter time limit"))
     }
 
@@ -99,10 +104,12 @@ impl Cluster {
         let budget = self.config().and_then(|config| config.budget.month);
         if budget.is_some() && spec.time_limit_ms.is_none() {
             return Err(refuse("this cluster has a budget, so a job needs a time limit")
+                .word("no_limit")
                 .hint("--time 1h   says how long it may run at most"));
         }
         if spec.nodes > pool.max {
             return Err(refuse(format!("pool {} has at most {} nodes", pool.name, pool.max))
+                .word("too_many_nodes")
                 .fact("asked", format!("{} nodes", spec.nodes)));
         }
         if cheapest_shape(pool, spec).is_none() {
@@ -129,6 +136,7 @@ impl Cluster {
                         RejectionKind::NotFound,
                         format!("there is no pool {name}"),
                     )
+                    .word("no_pool")
                     .fact("pools", names.join(", ")));
                 }
             }
@@ -152,6 +160,7 @@ impl Cluster {
             .flat_map(|pool| pool.shapes.iter().map(move |shape| (*pool, shape)))
             .max_by_key(|(_, shape)| nearness(&asked, &shape.usable()));
         let rejection = refuse("no node of this cluster can hold this job")
+            .word(too_large_word(&asked, nearest.map(|(_, shape)| shape)))
             .fact("asked", format!("{} on one node", words(&asked)));
         let Some((pool, shape)) = nearest else { return rejection };
         let usable = shape.usable();
@@ -164,10 +173,10 @@ impl Cluster {
         let on_jobs = || spec.dependencies.iter().filter(|d| d.kind != DependencyKind::Singleton);
         for dependency in on_jobs() {
             if dependency.job == own {
-                return Err(refuse(format!("job {own} cannot wait for itself")));
+                return Err(refuse(format!("job {own} cannot wait for itself")).word("dependency"));
             }
             if dependency.job.0 == 0 || dependency.job.0 > self.meta.last_job {
-                return Err(self.no_such_job(dependency.job));
+                return Err(self.no_such_job(dependency.job).word("no_dependency"));
             }
             // What is forgotten has ended.
             let Some(other) = self.jobs.get(&dependency.job) else { continue };
@@ -177,6 +186,7 @@ impl Cluster {
                     RejectionKind::NotFound,
                     format!("job {} has no task {task}", dependency.job),
                 )
+                .word("no_dependency")
                 .fact("tasks", format!("{}", Job::all_indices(&other.spec))));
             }
         }
@@ -185,7 +195,8 @@ impl Cluster {
                 return Err(refuse(format!(
                     "job {} already waits for job {own}: neither could ever start",
                     dependency.job
-                )));
+                ))
+                .word("circular"));
             }
         }
         Ok(())
@@ -216,20 +227,35 @@ fn check_allocation(spec: &mut JobSpec) -> Result<(), Rejection> {
     Ok(())
 }
 
+/// What a shape that is nearest to the job lacks.
+fn too_large_word(asked: &Resources, nearest: Option<&Shape>) -> &'static str {
+    let usable = nearest.map(Shape::usable).unwrap_or_default();
+    if asked.memory_bytes > usable.memory_bytes {
+        "too_large_memory"
+    } else if asked.gpus > usable.gpus {
+        "too_large_gpus"
+    } else {
+        "too_large"
+    }
+}
+
 fn check_array(array: &ArraySpec) -> Result<(), Rejection> {
     let indices: &IndexRanges = &array.indices;
     if indices.is_empty() {
-        return Err(refuse("the array has no tasks").hint("--array 1-10   has ten"));
+        return Err(refuse("the array has no tasks").word("array").hint("--array 1-10   has ten"));
     }
     if indices.len() > ARRAY_MOST {
         return Err(refuse(format!("an array has at most {ARRAY_MOST} tasks"))
+            .word("array")
             .fact("asked", format!("{}", indices.len())));
     }
     if indices.ranges().last().is_some_and(|(_, last)| *last > INDEX_MOST) {
-        return Err(refuse(format!("an array index is at most {INDEX_MOST}")));
+        return Err(refuse(format!("an array index is at most {INDEX_MOST}")).word("array"));
     }
     if array.throttle == Some(0) {
-        return Err(refuse("an array with %0 would never start").hint("--array 1-10%2"));
+        return Err(refuse("an array with %0 would never start")
+            .word("array")
+            .hint("--array 1-10%2"));
     }
     Ok(())
 }
@@ -241,12 +267,14 @@ fn check_time(spec: &JobSpec, pool: &Pool) -> Result<(), Rejection> {
     match spec.time_limit_ms {
         Some(asked) if asked <= most => Ok(()),
         Some(asked) => Err(refuse(format!("jobs of pool {} run at most {words}", pool.name))
+            .word("time_limit")
             .fact("asked", format_duration(asked))
             .hint(hint)),
         None => Err(refuse(format!(
             "jobs of pool {} run at most {words}, and this one has no limit",
             pool.name
         ))
+        .word("time_limit")
         .hint(hint)),
     }
 }
@@ -260,6 +288,7 @@ fn check_pool_cpus(spec: &JobSpec, pool: &Pool) -> Result<(), Rejection> {
         return Ok(());
     }
     Err(refuse(format!("the nodes of pool {} have at most {most} CPUs together", pool.name))
+        .word("too_large")
         .fact("asked", format!("{} nodes of at least {one} CPUs: {needs}", spec.nodes))
         .hint(format!("--nodes {} fits", most / one.max(1))))
 }

@@ -3,8 +3,6 @@
 //! Invariant: total and bounded, whatever the text; what Slurm refuses is refused. Arrays,
 //! dependencies, signals and moments are shared with `pcluster submit` and live in
 //! `pcluster_client::submit::words`.
-pub mod hostlist;
 pub mod memory;
 pub mod number;
-pub mod target;
 pub mod time;

@@ -1,5 +1,5 @@
 //! `--help`, `--usage` and `--version`, made of the tables.
-use super::{Effect, Opt, Table, Takes};
+use super::{Effect, Opt, Table, Takes, Words};
 
 /// Columns of the help's option names.
 const NAMES: usize = 34;
@@ -10,6 +10,16 @@ const WIDTH: usize = 78;
 #[must_use]
 pub fn version() -> String {
     format!("{}\n", crate::VERSION)
+}
+
+/// The page that `--help`, `--usage` or `--version` asks for.
+#[must_use]
+pub fn page(table: &Table, words: &Words) -> Option<String> {
+    match words.last_of(&["help", "usage", "version"])?.option.name {
+        "help" => Some(help(table)),
+        "usage" => Some(usage(table)),
+        _ => Some(version()),
+    }
 }
 
 /// What the command is for, its options, examples.

@@ -10,6 +10,7 @@ const BR: Who = B.and(R);
 const BA: Who = B.and(A);
 const RA: Who = R.and(A);
 const BRA: Who = Who::ALL;
+const N: Who = Who::OURS;
 
 const MANY: &str = "one cluster, nothing to choose";
 const NODES_ALIKE: &str = "nodes are chosen by CPUs, memory, GPUs and features";
@@ -46,7 +47,15 @@ const OPTIONS: &[Opt] = &[
     o(BRA, "time", 't', Value("TIME"), Used, "limit: minutes, H:M:S, D-H:M:S, UNLIMITED"),
     o(BRA, "account", 'A', Value("NAME"), Used, "account that the cost is counted under"),
     o(BRA, "qos", 'q', Value("NAME"), Used, "a label; it changes nothing"),
+    alias(N, "pool", "partition", Value("NAME,…")),
+    o(N, "image", '-', Value("NAME"), Used, "image of its nodes"),
     // When it starts
+    o(N, "after", '-', Value("ID,…"), Used, "start after these have ended"),
+    o(N, "after-ok", '-', Value("ID,…"), Used, "start after these have ended well"),
+    o(N, "after-notok", '-', Value("ID,…"), Used, "start after these have failed"),
+    o(N, "after-start", '-', Value("ID,…"), Used, "start after these have started"),
+    o(N, "max-cost", '-', Value("$"), Used, "never cost more than this"),
+    o(N, "spot", '-', Maybe("yes|no"), Used, "spot machines"),
     o(B, "array", 'a', Value("RANGES"), Used, "many tasks of one script: 0-15, 1,3,7, 1-96%8"),
     o(BRA, "dependency", 'd', Value("WORDS"), Used, "afterok:41:42, afterany:41_3, singleton"),
     o(BR, "begin", 'b', Value("TIME"), Used, "not before: 16:00, now+1hour, 2026-11-24T08:00"),
@@ -263,6 +272,9 @@ The command line wins over SBATCH_* variables, which win over #SBATCH lines.
     options: OPTIONS,
     who: B,
 };
+
+/// `#PCLUSTER` lines of a script that `sbatch` reads: what Slurm can say and what it cannot.
+pub const DIRECTIVES: Table = Table { who: B.and(N), ..SBATCH };
 
 /// `srun`.
 pub const SRUN: Table = Table {

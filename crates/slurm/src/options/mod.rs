@@ -12,8 +12,8 @@ mod views;
 mod words;
 
 pub use accounts::SACCT;
-pub use help::{help, usage, version};
-pub use job::{SALLOC, SBATCH, SRUN};
+pub use help::{help, page, usage, version};
+pub use job::{DIRECTIVES, SALLOC, SBATCH, SRUN};
 pub use parse::{Order, parse, parse_some};
 pub use views::{SCANCEL, SCONTROL, SINFO, SQUEUE};
 pub use words::{Origin, Said, Words, from_environment};
@@ -48,6 +48,8 @@ impl Who {
     pub const SBATCH: Self = Self(1);
     pub const SRUN: Self = Self(2);
     pub const SALLOC: Self = Self(4);
+    /// `#PCLUSTER` lines: what only they can say.
+    const OURS: Self = Self(8);
     /// Tables of one command only.
     pub const ALL: Self = Self(7);
 

@@ -1,0 +1,107 @@
+//! Which variables go along with a job: `--export`, `--export-file`, `--get-user-env`.
+//!
+//! Invariant: as in Slurm, `ALL` takes this environment; `NONE` and a list take the one of a fresh
+//! login below what is named. Deliberately absent: what a node adds.
+use super::spec::invalid;
+use crate::options::Words;
+use crate::refusal::Refusal;
+use pcluster_client::submit::environment::records;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::RawFd;
+use std::os::unix::ffi::OsStringExt;
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::process::Command;
+
+/// A login shell that takes longer is not waited for.
+const LOGIN_WITHIN: Duration = Duration::from_secs(8);
+/// Variables of a file at most.
+const FILE_BYTES: u64 = 1 << 20;
+
+type Variables = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// The records to send, and warnings.
+///
+/// # Errors
+/// A word of `--export` that is none, a file that cannot be read, more than fits.
+pub async fn of_job(words: &Words, command: &str) -> Result<(Vec<u8>, Vec<String>), Refusal> {
+    let here: Variables = match words.value("export-file") {
+        Some(file) => of_file(file)?,
+        None => {
+            std::env::vars_os().map(|(name, value)| (name.into_vec(), value.into_vec())).collect()
+        }
+    };
+    let export = words.value("export").filter(|export| !export.is_empty());
+    let all = export
+        .is_none_or(|export| export.split(',').any(|word| word.trim().eq_ignore_ascii_case("all")));
+    let refused = |failure| invalid(command, "export").because(&failure);
+    let chosen = records(&here, export).map_err(refused)?;
+    if all && !words.has("get-user-env") {
+        return Ok((chosen, Vec::new()));
+    }
+    let (mut below, warnings) = match of_login().await {
+        Some(login) => (login, Vec::new()),
+        None => (
+            Vec::new(),
+            vec![format!(
+                "{command}: warning: no environment of a login; the job gets only what is named"
+            )],
+        ),
+    };
+    let name_of = |record: &[u8]| record.split(|byte| *byte == b'=').next().map(<[u8]>::to_vec);
+    let named: Vec<_> = chosen.split(|byte| *byte == 0).filter_map(name_of).collect();
+    below.retain(|(name, _)| !named.contains(name));
+    let mut all = records(&below, None).map_err(refused)?;
+    all.extend(chosen);
+    Ok((all, warnings))
+}
+
+fn pairs(bytes: &[u8]) -> Variables {
+    let records = bytes.split(|byte| *byte == 0).filter(|record| !record.is_empty());
+    let split = records.filter_map(|record| {
+        let at = record.iter().position(|byte| *byte == b'=')?;
+        Some((record[..at].to_vec(), record[at + 1..].to_vec()))
+    });
+    split.collect()
+}
+
+/// `NAME=VALUE` records ended by NUL bytes, from a file or an open file descriptor.
+fn of_file(file: &str) -> Result<Variables, Refusal> {
+    let path = match file.parse::<RawFd>() {
+        Ok(number) => format!("/dev/fd/{number}"),
+        Err(_) => file.to_owned(),
+    };
+    let mut bytes = Vec::new();
+    let read = File::open(&path).and_then(|file| file.take(FILE_BYTES).read_to_end(&mut bytes));
+    match read {
+        Ok(_) => Ok(pairs(&bytes)),
+        Err(error) => Err(invalid("sbatch", "export-file").hint(format!("{path}: {error}"))),
+    }
+}
+
+/// What a fresh login of this user would have.
+async fn of_login() -> Option<Variables> {
+    let kept = ["HOME", "USER", "LOGNAME", "SHELL", "LANG"];
+    let kept = kept.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
+    let shell = std::env::var("SHELL").unwrap_or_default();
+    let known = ["bash", "sh", "dash", "ksh", "zsh"];
+    let is_known = known.iter().any(|name| shell.ends_with(&format!("/{name}")));
+    let shell = if is_known { shell } else { "/bin/sh".to_owned() };
+    let running = Command::new(shell)
+        .args(["-l", "-c", "env -0"])
+        .env_clear()
+        .envs(kept)
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(LOGIN_WITHIN, running).await.ok()?.ok()?;
+    // The last record of a shell that failed may be cut.
+    if !output.status.success() {
+        return None;
+    }
+    let unwanted = |name: &[u8]| [&b"_"[..], b"SHLVL", b"PWD", b"OLDPWD"].contains(&name);
+    Some(pairs(&output.stdout).into_iter().filter(|(name, _)| !unwanted(name)).collect())
+}
