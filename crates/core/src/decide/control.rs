@@ -60,7 +60,9 @@ impl Cluster {
 
     pub(super) fn finished_words(&self, job: &Job, target: &JobTarget) -> Rejection {
         let words = target_words(job, target);
-        refuse(format!("{words} has already finished")).hint(format!("pcluster show {}", job.id))
+        refuse(format!("{words} has already finished"))
+            .word("finished")
+            .hint(format!("pcluster show {}", job.id))
     }
 
     pub(super) fn cancel(&self, who: &Principal, target: &JobTarget) -> Decided {
@@ -127,7 +129,10 @@ impl Cluster {
         }
         if runs.is_empty() {
             let words = target_words(job, target);
-            return Err(refuse(format!("{words} is not running, so nothing can get the signal")));
+            let word = if job.is_finished() { "finished" } else { "not_running" };
+            return Err(
+                refuse(format!("{words} is not running, so nothing can get the signal")).word(word)
+            );
         }
         Ok(Decision::reply(Reply::Signals { runs, signal, scope }))
     }
@@ -139,7 +144,9 @@ impl Cluster {
                 .hint(format!("pcluster hold {}", job.id)));
         }
         if job.pending.is_empty() {
+            let word = if job.is_finished() { "finished" } else { "not_pending" };
             return Err(refuse(format!("nothing of job {} waits any more", job.id))
+                .word(word)
                 .hint(format!("pcluster show {}", job.id)));
         }
         if let Some(by) = &job.held_by {
@@ -181,7 +188,7 @@ impl Cluster {
         let ended = job.finished.keys().filter(|task| in_set(task)).count();
         let words = target_words(job, target);
         if live.is_empty() && ended == 0 {
-            return Err(refuse(format!("{words} already waits in the queue")));
+            return Err(refuse(format!("{words} already waits in the queue")).word("pending"));
         }
         let event = Event::RequeueWanted {
             job: job.id,
@@ -225,7 +232,7 @@ impl Cluster {
     pub(super) fn update(&self, who: &Principal, id: JobId, spec: Box<JobSpec>) -> Decided {
         let job = self.own_job(who, id)?;
         if job.is_finished() {
-            return Err(refuse(format!("job {id} has already finished")));
+            return Err(refuse(format!("job {id} has already finished")).word("finished"));
         }
         if spec.priority > job.spec.priority && !who.admin {
             return Err(Rejection::new(

@@ -166,7 +166,7 @@ impl Cluster {
         let runs = runs.iter().filter_map(|(task, run)| Some((*task, self.runs.get(run)?)));
         let live: Vec<(u32, &Run)> = runs.filter(|(_, run)| !run.is_ending()).collect();
         if live.is_empty() {
-            return Err(refuse(format!("{words} is not running")));
+            return Err(refuse(format!("{words} is not running")).word("not_running"));
         }
         if suspended && self.config().is_some_and(|config| config.budget.month.is_some()) {
             return Err(refuse("a suspended job keeps its nodes, and this cluster has a budget")

@@ -184,3 +184,34 @@ fn sbatch_takes_every_silent_option_and_v_lists_it() {
     }
     assert!(silent > 35, "{silent}");
 }
+
+/// `tests/fixtures/slurm/heads.txt`: heads as users write them, each with what is read from it.
+#[test]
+fn heads_as_users_write_them() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/slurm/heads.txt");
+    let kept = std::fs::read_to_string(path).unwrap();
+    let mut blocks = kept.split("\n%% ");
+    let mut now = blocks.next().unwrap().to_owned();
+    let (mut read, mut refused) = (0, 0);
+    for block in blocks {
+        let (title, rest) = block.split_once('\n').unwrap();
+        let (head, _) = rest.split_once("\n%%%").unwrap();
+        let reading = told(&format!("#!/bin/bash\n{head}\nsrun program\n"), "");
+        let reading = reading.trim_end();
+        if reading.contains("\nexit ") {
+            refused += 1
+        } else {
+            read += 1
+        }
+        let gap = if reading.is_empty() { "" } else { "\n" };
+        now.push_str(&format!("\n%% {title}\n{head}\n%%%{gap}{reading}\n"));
+    }
+    assert!(read >= 200 && refused >= 40, "{read} {refused}");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(path, &now).unwrap();
+        return;
+    }
+    let differs =
+        now.split("\n%% ").zip(kept.split("\n%% ")).find(|(now, kept)| now.trim() != kept.trim());
+    assert_eq!(differs, None, "UPDATE=1 writes the readings");
+}
