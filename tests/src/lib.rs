@@ -8,6 +8,7 @@
 pub mod bins;
 pub mod clients;
 pub mod cluster;
+pub mod golden;
 pub mod people;
 pub mod procs;
 pub mod said;
