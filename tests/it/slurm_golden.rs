@@ -10,8 +10,10 @@ use pcluster_tests::{Setup, repository};
 use std::fs;
 
 /// The reference's two partitions; nodes stay, so that what is shown of them is the same all along.
-const MAIN: &str = "name = \"main\", cpus = 4, memory = \"6 GB\", max = 3, idle_timeout = \"10 min\"";
-const SHORT: &str = "[pools.short]\ncpus = 4\nmemory = \"6 GB\"\nmax = 1\nmax_time = \"30 min\"\n";
+const MAIN: &str =
+    "name = \"main\", cpus = 4, memory = \"6000 MB\", max = 3, idle_timeout = \"10 min\"";
+const SHORT: &str =
+    "[pools.short]\ncpus = 4\nmemory = \"6000 MB\"\nmax = 1\nmax_time = \"30 min\"\n";
 
 /// What the notes may use.
 const PRELUDE: &str = "
@@ -33,13 +35,17 @@ fn answers_are_those_of_slurm_field_by_field() {
     assert!(golden.len() > 80, "{} commands", golden.len());
     let notes = fs::read_to_string(repository().join("tests/fixtures/slurm/golden.txt")).unwrap();
     let notes = Notes::of(&notes);
-    let face = Face::with("golden", Setup { more: SHORT.to_owned(), ..Setup::compute(MAIN) });
+    let (more, head) = (SHORT.to_owned(), "term_grace = \"5 s\"\n".to_owned());
+    let face = Face::with("golden", Setup { more, head, ..Setup::compute(MAIN) });
     let words = Words::new(&face.cluster().work());
     let mut found = Vec::new();
     for reference in &golden {
         if let Some(first) = notes.before(&reference.command) {
             let said = face.shell(&format!("{PRELUDE}{}", words.ours(first)));
-            assert_eq!(said.code, 0, "before {:?}: {said:#?}", reference.command);
+            if said.code != 0 {
+                found
+                    .push(format!("$ {}\n    what comes first fails: {said:?}", reference.command));
+            }
             words.learn(&said.out);
         }
         let said = face.shell(&words.ours(&notes.instead_of(&reference.command)));

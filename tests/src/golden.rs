@@ -103,10 +103,11 @@ impl Words {
         let (Ok(a), Ok(b)) = (theirs.parse::<u64>(), ours.parse::<u64>()) else {
             return theirs == ours;
         };
-        if !REFERENCE_IDS.contains(&a) && a != OLDER_ID {
+        let mut ids = self.ids.borrow_mut();
+        // Sizes may look like ids: an equal number that is no id yet is a number.
+        if !REFERENCE_IDS.contains(&a) && a != OLDER_ID || a == b && !ids.contains_key(&a) {
             return a == b;
         }
-        let mut ids = self.ids.borrow_mut();
         let taken = ids.iter().any(|(other, id)| *other != a && *id == b);
         *ids.entry(a).or_insert(if taken { u64::MAX } else { b }) == b
     }
@@ -294,8 +295,14 @@ type Keys = BTreeMap<String, Vec<String>>;
 fn differing_keys(theirs: &Keys, ours: &Keys, words: &Words, found: &mut Vec<String>) {
     let none = Vec::new();
     let names: BTreeSet<&String> = theirs.keys().chain(ours.keys()).collect();
+    let records = |keys: &Keys| keys.values().map(Vec::len).max().unwrap_or(0);
+    let (here, there) = (records(ours), records(theirs));
+    if here != there {
+        found.push(format!("records: {there} | {here}"));
+    }
     for key in names {
         let (theirs, ours) = (theirs.get(key).unwrap_or(&none), ours.get(key).unwrap_or(&none));
+        let ours = &ours[..ours.len().min(there)];
         let same = theirs.len() == ours.len()
             && theirs.iter().zip(ours).all(|(theirs, ours)| words.same(theirs, ours));
         if !same {
