@@ -106,7 +106,11 @@ fn squeue_fields() -> String {
     let records = records();
     let rows = squeue::fields::FIELDS.iter().map(|field| {
         let said = records.iter().enumerate().map(|(number, record)| {
-            let view = squeue::View { clock: made_up::clock(), cluster: number.to_string() };
+            let view = squeue::View {
+                clock: made_up::clock(),
+                cluster: number.to_string(),
+                mebibytes: false,
+            };
             (field.value)(record, &view).text
         });
         let letter =
@@ -118,7 +122,8 @@ fn squeue_fields() -> String {
 
 fn sacct_fields() -> String {
     let setting = |number: usize| {
-        let view = squeue::View { clock: made_up::clock(), cluster: number.to_string() };
+        let view =
+            squeue::View { clock: made_up::clock(), cluster: number.to_string(), mebibytes: false };
         Arc::new(sacct::rows::Setting { view, unit: None, truncate: None })
     };
     let rows = records().into_iter().enumerate();

@@ -10,7 +10,7 @@ pub mod table;
 pub mod views;
 
 use crate::options;
-use crate::queue::{Ended, command_line, read, tell, variable};
+use crate::queue::{Ended, cluster_line, command_line, read, tell, variable};
 use crate::refusal::Refusal;
 use crate::words::Clock;
 use crate::words::jobid::{self, JobId};
@@ -35,6 +35,7 @@ async fn sacct_page(args: &[String], context: &Context) -> Result<String, Ended>
         return Ok(scripts(&wanted.jobs, context).await?);
     }
     let list = ask::records(context, "sacct", &wanted.query()).await?;
+    cluster_line("sacct", &words, &list.cluster)?;
     if wanted.json {
         let command = command_line("sacct", args);
         return Ok(sacct::data(&list, &wanted, &clock, &command));

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a name may be shortened to any beginning, the first field in order is meant, as in
 //! Slurm. Deliberately absent: the fields themselves.
-use crate::words::columns::{Column, Look, Wide, table};
+use crate::words::columns::{Column, Look, Wide, in_fours, table};
 
 /// One field of rows of the kind `R`.
 #[derive(Debug)]
@@ -76,11 +76,6 @@ pub fn page<R>(chosen: &[Chosen<R>], rows: &[R], look: &Look, header: bool) -> S
 /// The names of all fields, four in a line.
 #[must_use]
 pub fn help_format<R>(fields: &[Field<R>]) -> String {
-    let mut out = String::new();
-    for line in fields.chunks(4) {
-        let names: Vec<String> = line.iter().map(|field| format!("{:<19}", field.name)).collect();
-        out.push_str(&names.join(" "));
-        out.push('\n');
-    }
-    out
+    let names: Vec<&str> = fields.iter().map(|field| field.name).collect();
+    in_fours(&names)
 }

@@ -7,7 +7,7 @@ pub mod sinfo;
 pub mod sprio;
 pub mod squeue;
 
-use crate::options::{self, Order, Table, Words};
+use crate::options::{self, Effect, Order, Table, Words};
 use crate::refusal::Refusal;
 use crate::words::Clock;
 use crate::{Context, ask};
@@ -34,7 +34,48 @@ pub fn read(table: &Table, args: &[String]) -> Result<Words, Ended> {
             return Err(Ended::Page(page(table)));
         }
     }
+    heed(table, &words)?;
     Ok(words)
+}
+
+/// Options that would change the result and cannot be done are refused; with `-v` those without
+/// effect are listed.
+fn heed(table: &Table, words: &Words) -> Result<(), Refusal> {
+    for said in &words.said {
+        let name = said.option.long;
+        match table.long(said.option.name).map(|option| option.effect) {
+            Some(Effect::Refused(why)) => {
+                let text = format!("--{name} is not supported here");
+                return Err(Refusal::error(table.command, text, 1).hint(why));
+            }
+            Some(Effect::Silent(why)) if words.has("verbose") => {
+                say::line(format!("{}: --{name} has no effect here: {why}", table.command));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The line above a table where `-M` was said; `None` where it was not.
+///
+/// # Errors
+/// A cluster is named that is not this one.
+pub fn cluster_line(command: &str, words: &Words, own: &str) -> Result<Option<String>, Refusal> {
+    let Some(names) = words.value("clusters") else { return Ok(None) };
+    let other = names
+        .split(',')
+        .map(str::trim)
+        .find(|name| !name.is_empty() && *name != "all" && *name != own);
+    match other {
+        Some(name) => {
+            let text = format!(
+                "'{name}' can't be reached now, or it is an invalid entry for --cluster.  Use 'sacctmgr list clusters' to see available clusters."
+            );
+            Err(Refusal::error(command, text, 1).hint(format!("this cluster is {own}")))
+        }
+        None => Ok(Some(format!("CLUSTER: {own}\n"))),
+    }
 }
 
 /// A command that has ended before its work.
@@ -101,6 +142,9 @@ pub async fn squeue(args: Vec<String>, context: Context) -> u8 {
         Ok(words) => words,
         Err(ended) => return tell(Err(ended)),
     };
+    if words.has("helpFormat") {
+        return written(&squeue::help_format());
+    }
     let uid = rustix::process::geteuid().as_raw();
     let wanted = match squeue::Wanted::of(&words, uid, variable) {
         Ok(wanted) => wanted,
@@ -113,7 +157,10 @@ pub async fn squeue(args: Vec<String>, context: Context) -> u8 {
             let command = command_line("squeue", &args);
             return Ok(squeue::data(&list, &wanted, &clock, &command)?);
         }
-        Ok(squeue::page(&list, &wanted, &clock)?)
+        let line = cluster_line("squeue", &words, &list.cluster)?;
+        let page = squeue::page(&list, &wanted, &clock)?;
+        say::talk(&squeue::complaints(&wanted));
+        Ok(format!("{}{page}", line.filter(|_| wanted.header).unwrap_or_default()))
     };
     repeated(wanted.iterate_seconds, page).await
 }
@@ -124,6 +171,9 @@ pub async fn sinfo(args: Vec<String>, context: Context) -> u8 {
         Ok(words) => words,
         Err(ended) => return tell(Err(ended)),
     };
+    if words.has("helpFormat") {
+        return written(&sinfo::help_format());
+    }
     let wanted = match sinfo::Wanted::of(&words, variable) {
         Ok(wanted) => wanted,
         Err(refusal) => return refusal.tell(),
@@ -134,7 +184,10 @@ pub async fn sinfo(args: Vec<String>, context: Context) -> u8 {
             let command = command_line("sinfo", &args);
             return Ok(sinfo::data(&list, &wanted, &Clock::here(), &command));
         }
-        Ok(sinfo::page(&list, &wanted, &Clock::here()))
+        let line = cluster_line("sinfo", &words, &list.cluster)?;
+        let page = sinfo::page(&list, &wanted, &Clock::here());
+        say::talk(&sinfo::complaints(&list, &wanted));
+        Ok(format!("{}{page}", line.filter(|_| wanted.header).unwrap_or_default()))
     };
     repeated(wanted.iterate_seconds, page).await
 }
@@ -154,3 +207,6 @@ pub async fn sprio(args: Vec<String>, context: Context) -> u8 {
     };
     tell(page.await)
 }
+
+#[cfg(test)]
+mod tests;

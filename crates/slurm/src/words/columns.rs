@@ -129,6 +129,18 @@ fn placed(cell: &Cell, width: usize, right: bool) -> String {
     if right { format!("{shown:>width$}") } else { format!("{shown:<width$}") }
 }
 
+/// Names of fields, four in a line.
+#[must_use]
+pub fn in_fours(names: &[&str]) -> String {
+    let mut out = String::new();
+    for line in names.chunks(4) {
+        let names: Vec<String> = line.iter().map(|name| format!("{name:<19}")).collect();
+        out.push_str(&names.join(" "));
+        out.push('\n');
+    }
+    out
+}
+
 /// What happens to a value of an accounting table that is wider than its column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wide {

@@ -8,7 +8,7 @@ mod wanted;
 pub use wanted::Wanted;
 
 use crate::json;
-use crate::words::columns::{Cell, Format};
+use crate::words::columns::{Cell, Format, in_fours};
 use crate::words::{Clock, NodeState, hosts};
 use fields::{Field, Parts};
 use pcluster_api::{PoolList, PoolNode, PoolRecord};
@@ -37,12 +37,7 @@ pub fn page(list: &PoolList, wanted: &Wanted, clock: &Clock) -> String {
     if wanted.reservations {
         return "No reservations in the system\n".to_owned();
     }
-    let (format, unknown) = columns(list, wanted);
-    for word in unknown {
-        pcluster_client::say::line(format!(
-            "sinfo: error: Invalid node format specification: {word}"
-        ));
-    }
+    let (format, _) = columns(list, wanted);
     let mut out = String::new();
     if wanted.header && wanted.long {
         out.push_str(&format!("{}\n", clock.clone().at(list.now_ms).headline()));
@@ -54,6 +49,20 @@ pub fn page(list: &PoolList, wanted: &Wanted, clock: &Clock) -> String {
         out.push_str(&format.line(|field| Cell::from((field.value)(&group))));
     }
     out
+}
+
+/// What to say about fields that are none, which is no reason to fail.
+#[must_use]
+pub fn complaints(list: &PoolList, wanted: &Wanted) -> String {
+    let said = |word: String| format!("sinfo: error: Invalid node format specification: {word}\n");
+    columns(list, wanted).1.into_iter().map(said).collect()
+}
+
+/// The names of all fields, four in a line.
+#[must_use]
+pub fn help_format() -> String {
+    let names: Vec<&str> = fields::FIELDS.iter().map(|field| field.name).collect();
+    in_fours(&names)
 }
 
 /// The answer as JSON: lines by partition, state and size, and beside them (as before 23.11) nodes.

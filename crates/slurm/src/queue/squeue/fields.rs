@@ -4,7 +4,7 @@
 //! that does not use it. Deliberately absent: fields of steps (`steps`).
 use super::View;
 use crate::words::columns::Cell;
-use crate::words::{State, clock, hosts, job, size, state};
+use crate::words::{State, clock, hosts, job, state};
 use pcluster_api::JobRecord;
 
 /// One field.
@@ -178,9 +178,9 @@ pub const FIELDS: &[Field] = &[
     f("mcslabel", ' ', "MCSLABEL", null),
     f("mem-per-tres", ' ', "MEM_PER_TRES", na),
     f("mincpus", 'c', "MIN_CPUS", |r, _| cell(job::least_cpus(r).to_string())),
-    f("minmemory", 'm', "MIN_MEMORY", |r, _| cell(size::memory(job::least_memory(r).0))),
+    f("minmemory", 'm', "MIN_MEMORY", |r, v| cell(v.memory(job::least_memory(r).0))),
     f("mintime", ' ', "TIME_MIN", |_, _| cell("0:00")),
-    f("mintmpdisk", 'd', "MIN_TMP_DISK", |r, _| cell(size::memory(r.tmp_bytes))),
+    f("mintmpdisk", 'd', "MIN_TMP_DISK", |r, v| cell(v.memory(r.tmp_bytes))),
     f("name", 'j', "NAME", |r, _| cell(r.name.clone())),
     f("network", ' ', "NETWORK", null),
     f("nice", 'y', "NICE", |r, _| cell(job::nice(r).to_string())),

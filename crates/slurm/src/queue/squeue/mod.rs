@@ -13,7 +13,7 @@ pub use wanted::{Format, Wanted};
 use crate::json;
 use crate::refusal::Refusal;
 use crate::words::columns::{self, Cell};
-use crate::words::{Clock, State, hosts, job, jobid, state};
+use crate::words::{Clock, State, hosts, job, jobid, size, state};
 use pcluster_api::{JobRecord, JobState, RecordList};
 use pcluster_model::job::JobKind;
 
@@ -25,13 +25,26 @@ pub const MIN_JOB_AGE_MS: i64 = 300_000;
 pub struct View {
     pub clock: Clock,
     pub cluster: String,
+    /// `--noconvert`: sizes in mebibytes, never in a larger unit.
+    pub mebibytes: bool,
 }
 
 impl View {
     /// That of an answer.
     #[must_use]
     pub fn of(list: &RecordList, clock: &Clock) -> Self {
-        Self { clock: clock.clone().at(list.now_ms), cluster: list.cluster.clone() }
+        let clock = clock.clone().at(list.now_ms);
+        Self { clock, cluster: list.cluster.clone(), mebibytes: false }
+    }
+
+    /// A size of memory or disk.
+    #[must_use]
+    pub fn memory(&self, bytes: u64) -> String {
+        match size::mebibytes(bytes) {
+            0 => "0".to_owned(),
+            mebibytes if self.mebibytes => format!("{mebibytes}M"),
+            _ => size::memory(bytes),
+        }
     }
 
     /// The file that its output goes to.
@@ -161,7 +174,7 @@ fn wants(wanted: &Wanted, record: &JobRecord) -> bool {
 /// # Errors
 /// One id was asked for, and it is not known.
 pub fn page(list: &RecordList, wanted: &Wanted, clock: &Clock) -> Result<String, Refusal> {
-    let view = View::of(list, clock);
+    let view = View { mebibytes: wanted.mebibytes, ..View::of(list, clock) };
     let records = chosen(list, wanted)?;
     let mut out = String::new();
     if wanted.long && wanted.header {
@@ -171,10 +184,7 @@ pub fn page(list: &RecordList, wanted: &Wanted, clock: &Clock) -> Result<String,
         out.push_str(&steps::page(&records, ids, wanted, &view));
         return Ok(out);
     }
-    let (format, unknown) = columns_of(&wanted.format);
-    if !unknown.is_empty() {
-        pcluster_client::say::talk(&unknown);
-    }
+    let (format, _) = columns_of(&wanted.format);
     if wanted.header {
         out.push_str(&format.line(|field| Cell::from(field.heading)));
     }
@@ -206,6 +216,22 @@ pub fn data(
         vec![("jobs", records.iter().map(|r| json::job(r, &view)).collect())]
     };
     Ok(json::answer(&list.cluster, command, parts))
+}
+
+/// What to say about fields that are none, which is no reason to fail.
+#[must_use]
+pub fn complaints(wanted: &Wanted) -> String {
+    if wanted.steps.is_some() {
+        return steps::complaints(wanted);
+    }
+    columns_of(&wanted.format).1
+}
+
+/// The names of all fields, four in a line.
+#[must_use]
+pub fn help_format() -> String {
+    let names: Vec<&str> = fields::names().collect();
+    columns::in_fours(&names)
 }
 
 /// The columns of a format, and what to say about those that are none.

@@ -116,22 +116,7 @@ impl Row<'_> {
 
 /// The page of the steps that are meant.
 pub fn page(records: &[JobRecord], ids: &[JobId], wanted: &Wanted, view: &View) -> String {
-    let by_letter = |letter| FIELDS.iter().find(|field| field.letter == letter && letter != ' ');
-    let (format, unknown) = match &wanted.format {
-        Format::Letters(text) if wanted.format_given => {
-            let (format, unknown) = columns::Format::letters(text, by_letter);
-            (format, unknown.into_iter().map(String::from).collect())
-        }
-        Format::Names(text) => {
-            columns::Format::names(text, |name| FIELDS.iter().find(|field| field.name == name))
-        }
-        Format::Letters(_) => (columns::Format::letters(DEFAULT, by_letter).0, Vec::new()),
-    };
-    for word in unknown {
-        pcluster_client::say::line(format!(
-            "squeue: error: Invalid job step format specification: {word}"
-        ));
-    }
+    let (format, _) = columns_of(wanted);
     let mut out = String::new();
     if wanted.header {
         out.push_str(&format.line(|field| Cell::from(field.heading)));
@@ -148,4 +133,25 @@ pub fn page(records: &[JobRecord], ids: &[JobId], wanted: &Wanted, view: &View) 
         }
     }
     out
+}
+
+/// What to say about fields that are none.
+pub fn complaints(wanted: &Wanted) -> String {
+    let said =
+        |word: String| format!("squeue: error: Invalid job step format specification: {word}\n");
+    columns_of(wanted).1.into_iter().map(said).collect()
+}
+
+fn columns_of(wanted: &Wanted) -> (columns::Format<&'static Field>, Vec<String>) {
+    let by_letter = |letter| FIELDS.iter().find(|field| field.letter == letter && letter != ' ');
+    match &wanted.format {
+        Format::Letters(text) if wanted.format_given => {
+            let (format, unknown) = columns::Format::letters(text, by_letter);
+            (format, unknown.into_iter().map(String::from).collect())
+        }
+        Format::Names(text) => {
+            columns::Format::names(text, |name| FIELDS.iter().find(|field| field.name == name))
+        }
+        Format::Letters(_) => (columns::Format::letters(DEFAULT, by_letter).0, Vec::new()),
+    }
 }

@@ -186,7 +186,7 @@ fn wrong_words_are_refused() {
 
 #[test]
 fn files_of_arrays_have_their_numbers_filled_in() {
-    let view = View { clock: made_up::clock(), cluster: "refc".into() };
+    let view = View { clock: made_up::clock(), cluster: "refc".into(), mebibytes: false };
     let job = made_up::array_task(148, 1, 150);
     assert_eq!(view.file("log/%A_%4a-%j-%x.%%", &job), "/home/user/work/log/148_0001-150-wrap.%");
     assert_eq!(view.file("/tmp/%q", &job), "/tmp/%q");
@@ -194,7 +194,7 @@ fn files_of_arrays_have_their_numbers_filled_in() {
 
 #[test]
 fn every_field_has_a_value_and_no_letter_two() {
-    let view = View { clock: made_up::clock(), cluster: "refc".into() };
+    let view = View { clock: made_up::clock(), cluster: "refc".into(), mebibytes: false };
     let mut letters = std::collections::BTreeSet::new();
     for field in fields::FIELDS {
         for record in queue() {
@@ -204,4 +204,26 @@ fn every_field_has_a_value_and_no_letter_two() {
     }
     let real = "aAbBcCdDeEfFgGhHiIjJkKlLmMnNoOpPqQrRsStTuUvVwWxXyYzZ";
     assert_eq!(letters, real.chars().collect());
+}
+
+#[test]
+fn fields_that_are_none_are_told_and_do_not_fail() {
+    assert_eq!(
+        complaints(&wanted("-o %i%-6N")),
+        "squeue: error: Invalid job format specification: -\n"
+    );
+    assert_eq!(
+        complaints(&wanted("-s -O nonsense,StepID")),
+        "squeue: error: Invalid job step format specification: nonsense\n"
+    );
+    assert_eq!(complaints(&wanted("-O JobID")), "");
+    assert!(help_format().starts_with("account             accruetime "), "{}", help_format());
+}
+
+#[test]
+fn sizes_stay_in_their_unit_where_that_is_wanted() {
+    let mut job = made_up::running(146);
+    job.memory_ask = pcluster_model::job::MemoryAsk::PerNode(2 << 30);
+    assert_eq!(squeue("-h -o %m", vec![job.clone()]), "2G\n");
+    assert_eq!(squeue("-h --noconvert -o %m", vec![job]), "2048M\n");
 }

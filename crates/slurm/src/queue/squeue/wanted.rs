@@ -45,6 +45,8 @@ pub struct Wanted {
     /// `-s`: steps instead of jobs, all of them or these.
     pub steps: Option<Vec<JobId>>,
     pub json: bool,
+    /// `--noconvert`.
+    pub mebibytes: bool,
     pub iterate_seconds: Option<u64>,
 }
 
@@ -68,6 +70,7 @@ impl Default for Wanted {
             sort: None,
             steps: None,
             json: false,
+            mebibytes: false,
             iterate_seconds: None,
         }
     }
@@ -130,6 +133,7 @@ impl Wanted {
             long: words.has("long"),
             sort: words.value("sort").map(str::to_owned).or_else(|| variable("SQUEUE_SORT")),
             json: words.has("json"),
+            mebibytes: words.has("noconvert"),
             ..Self::default()
         };
         if words.has("me") {
