@@ -75,6 +75,7 @@ pub fn for_keeper(
         target: if warn.batch_only { Target::Batch } else { Target::Steps },
     });
     run.tmp_parent = Some(node.scratch.clone());
+    run.pid_names = vec![env::TASK_PID.to_owned()];
     if let Some(socket) = &node.client_socket {
         run.env.push(("PCLUSTER_SOCKET".to_owned(), socket.display().to_string()));
     }

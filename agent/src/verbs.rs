@@ -3,6 +3,7 @@ use crate::node_dir::NodeDir;
 use crate::{agent, machine, sweep};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -20,6 +21,11 @@ enum Verb {
     Run { dir: PathBuf },
     /// Be a node: run the agent, start it again when it dies, end everything at the end.
     Machine { dir: PathBuf },
+    /// Run the tasks of a job's steps, as the job's user; the keeper starts it.
+    Stepd {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
+    },
     /// End every process of a node and remove its scratch; idempotent.
     Sweep { dir: PathBuf },
 }
@@ -29,6 +35,7 @@ impl Arguments {
         match self.verb {
             Verb::Run { dir } => NodeDir::open(&dir).and_then(agent::run),
             Verb::Machine { dir } => NodeDir::open(&dir).and_then(machine::run),
+            Verb::Stepd { words } => Ok(pcluster_steps::daemon::main(words)),
             Verb::Sweep { dir } => NodeDir::open(&dir).and_then(|dir| sweep::run(&dir)),
         }
     }

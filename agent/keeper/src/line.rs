@@ -85,9 +85,13 @@ pub fn environment(order: &RunOrder, private: Option<&Path>) -> Vec<(String, Str
     }
     if !order.path_prepend.is_empty() {
         let given = order.env.iter().rev().find(|(name, _)| name == "PATH");
-        let back = given.map_or(DEFAULT_PATH, |(_, value)| value).to_owned();
-        let front = order.path_prepend.iter().map(|dir| dir.display().to_string());
-        all.push(("PATH".into(), front.chain([back]).collect::<Vec<_>>().join(":")));
+        let back = given.map_or(DEFAULT_PATH, |(_, value)| value);
+        let front: Vec<String> =
+            order.path_prepend.iter().map(|dir| dir.display().to_string()).collect();
+        // A job that was submitted by a job has them already.
+        let back = back.split(':').filter(|dir| !front.iter().any(|known| known == dir));
+        let whole = front.iter().map(String::as_str).chain(back);
+        all.push(("PATH".into(), whole.collect::<Vec<_>>().join(":")));
     }
     all
 }

@@ -32,6 +32,9 @@ pub struct RunOrder {
     /// The complete environment; the keeper adds `TMPDIR` and puts `path_prepend` before `PATH`, nothing else.
     #[serde(default)]
     pub env: Vec<(String, String)>,
+    /// Variables that hold the number of the main process.
+    #[serde(default)]
+    pub pid_names: Vec<String>,
     /// The directory the job starts in; relative paths below start here.
     pub work_dir: PathBuf,
     /// The output file, opened as the user.
@@ -115,6 +118,7 @@ impl RunOrder {
             argv,
             script_path: None,
             env: Vec::new(),
+            pid_names: Vec::new(),
             work_dir: work_dir.into(),
             stdout: stdout.into(),
             stderr: None,

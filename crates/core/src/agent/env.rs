@@ -20,9 +20,34 @@ pub struct NodeNames {
     pub node: String,
 }
 
+/// The variable with the number of the script's process, which the keeper knows.
+pub const TASK_PID: &str = "SLURM_TASK_PID";
+
 /// Names that never travel from submit to a job: they mean something of the other machine.
-const LEFT_BEHIND: [&str; 6] =
-    ["TMPDIR", "HOSTNAME", "XDG_RUNTIME_DIR", "SSH_AUTH_SOCK", "DISPLAY", "XAUTHORITY"];
+const LEFT_BEHIND: [&str; 11] = [
+    "TMPDIR",
+    "HOSTNAME",
+    "XDG_RUNTIME_DIR",
+    "SSH_AUTH_SOCK",
+    "DISPLAY",
+    "XAUTHORITY",
+    "PCLUSTER_SOCKET",
+    "PCLUSTER_CONFIG",
+    "PCLUSTER_NODE",
+    "PCLUSTER_ATTEMPT",
+    "CUDA_VISIBLE_DEVICES",
+];
+
+/// Of the names of Slurm those that say how a user wants commands to behave, and nothing of a job.
+const WISHES: [&str; 7] = [
+    "SLURM_CONF",
+    "SLURM_EXIT_ERROR",
+    "SLURM_EXIT_IMMEDIATE",
+    "SLURM_EXPORT_ENV",
+    "SLURM_MPI_TYPE",
+    "SLURM_TIME_FORMAT",
+    "SLURM_UNBUFFEREDIO",
+];
 
 /// The records `NAME=VALUE`, each ended by a NUL byte, of the submit environment. Names that
 /// describe another job or another machine are left out; so is what is no text, because an
@@ -38,8 +63,10 @@ pub fn submitted(blob: &[u8]) -> Vec<(String, String)> {
 }
 
 fn travels(name: &str) -> bool {
-    let foreign = ["SLURM_", "SLURMD_", "PCLUSTER_JOB", "PCLUSTER_TASK", "PCLUSTER_RUN", "DBUS_"];
-    !LEFT_BEHIND.contains(&name) && !foreign.iter().any(|start| name.starts_with(start))
+    let foreign =
+        ["SLURM_", "SLURMD_", "PCLUSTER_JOB", "PCLUSTER_TASK", "PCLUSTER_RUN", "PMI_", "DBUS_"];
+    WISHES.contains(&name)
+        || !LEFT_BEHIND.contains(&name) && !foreign.iter().any(|start| name.starts_with(start))
 }
 
 /// The whole environment of a run, sorted by name.
@@ -83,62 +110,109 @@ fn of_pcluster(
 /// The variables of `sbatch`, as far as they have a meaning here.
 fn of_slurm(order: &StartOrder, names: &NodeNames) -> Vec<(&'static str, String)> {
     let spec = &order.spec;
-    let nodes = order.nodes.len().max(1);
-    let list = host_list(&order.nodes);
-    let per_node = spec
-        .tasks_per_node
-        .unwrap_or_else(|| spec.tasks.div_ceil(u32::try_from(nodes).unwrap_or(u32::MAX)));
-    let times =
-        |count: u32| if nodes == 1 { count.to_string() } else { format!("{count}(x{nodes})") };
-    let submit_dir = if spec.submit_dir.is_empty() { &spec.work_dir } else { &spec.submit_dir };
+    let count = order.nodes.len().max(1);
+    let (nodes, list) = (count.to_string(), host_list(&order.nodes));
     let id = order.raw_job.to_string();
     let cpus = order.resources.cpus;
+    let cpus_of = |rank: usize| order.node_cpus.get(rank).copied().unwrap_or(cpus);
+    let or = |given: &String, other: &str| {
+        if given.is_empty() { other.to_string() } else { given.clone() }
+    };
     let mut vars = Vec::from([
         ("SLURM_JOB_ID", id.clone()),
         ("SLURM_JOBID", id),
         ("SLURM_JOB_NAME", spec.name.clone()),
-        ("SLURM_CPUS_PER_TASK", spec.cpus_per_task.to_string()),
         ("SLURM_CPUS_ON_NODE", cpus.to_string()),
-        ("SLURM_JOB_CPUS_PER_NODE", times(cpus)),
-        ("SLURM_TASKS_PER_NODE", times(per_node.max(1))),
-        ("SLURM_NTASKS", spec.tasks.to_string()),
-        ("SLURM_NPROCS", spec.tasks.to_string()),
-        ("SLURM_JOB_NUM_NODES", nodes.to_string()),
-        ("SLURM_NNODES", nodes.to_string()),
+        ("SLURM_JOB_CPUS_PER_NODE", counted((0..count).map(cpus_of))),
+        ("SLURM_TASKS_PER_NODE", counted(tasks_of(order, count))),
+        ("SLURM_JOB_NUM_NODES", nodes.clone()),
+        ("SLURM_NNODES", nodes),
         ("SLURM_JOB_NODELIST", list.clone()),
         ("SLURM_NODELIST", list),
-        ("SLURM_SUBMIT_DIR", submit_dir.clone()),
+        ("SLURM_NODE_ALIASES", "(null)".to_string()),
+        ("SLURM_SUBMIT_DIR", or(&spec.submit_dir, &spec.work_dir)),
         ("SLURM_JOB_PARTITION", order.pool.clone()),
+        ("SLURM_JOB_ACCOUNT", or(&spec.account, &order.user.name)),
+        ("SLURM_JOB_QOS", or(&spec.qos, "normal")),
         ("SLURM_NODEID", order.rank.to_string()),
         ("SLURM_PROCID", "0".to_string()),
         ("SLURM_LOCALID", "0".to_string()),
+        ("SLURM_GTIDS", "0".to_string()),
+        ("SLURM_PRIO_PROCESS", "0".to_string()),
         ("SLURMD_NODENAME", names.node.clone()),
+        ("SLURM_TOPOLOGY_ADDR", names.node.clone()),
+        ("SLURM_TOPOLOGY_ADDR_PATTERN", "node".to_string()),
         ("SLURM_CLUSTER_NAME", names.cluster.clone()),
         ("SLURM_JOB_USER", order.user.name.clone()),
         ("SLURM_JOB_UID", order.user.uid.to_string()),
         ("SLURM_JOB_GID", order.user.gid.to_string()),
-        ("SLURM_RESTART_COUNT", order.attempt.saturating_sub(1).to_string()),
     ]);
-    // A name is more telling absent than empty or wrong.
-    vars.retain(|(name, value)| *name != "SLURM_RESTART_COUNT" || value != "0");
-    if !spec.account.is_empty() {
-        vars.push(("SLURM_JOB_ACCOUNT", spec.account.clone()));
+    of_asked(order, count, &mut vars);
+    of_array(order, &mut vars);
+    vars
+}
+
+/// Variables that are there only when something was asked for: a name is more telling absent than
+/// empty or wrong.
+fn of_asked(order: &StartOrder, nodes: usize, vars: &mut Vec<(&'static str, String)>) {
+    let spec = &order.spec;
+    if !spec.submit_host.is_empty() {
+        vars.push(("SLURM_SUBMIT_HOST", spec.submit_host.clone()));
     }
-    let mib = |bytes: u64| (bytes >> 20).to_string();
-    match spec.memory {
-        MemoryAsk::PerCpu(bytes) => vars.push(("SLURM_MEM_PER_CPU", mib(bytes))),
-        MemoryAsk::PerNode(_) | MemoryAsk::Proportional => {
-            vars.push(("SLURM_MEM_PER_NODE", mib(order.resources.memory_bytes)));
-        }
+    if order.attempt > 1 {
+        vars.push(("SLURM_RESTART_COUNT", (order.attempt - 1).to_string()));
+    }
+    if spec.tasks_given {
+        vars.push(("SLURM_NTASKS", spec.tasks.to_string()));
+        vars.push(("SLURM_NPROCS", spec.tasks.to_string()));
     }
     if let Some(count) = spec.tasks_per_node {
         vars.push(("SLURM_NTASKS_PER_NODE", count.to_string()));
     }
-    if order.resources.gpus > 0 {
-        vars.push(("SLURM_GPUS_ON_NODE", order.resources.gpus.to_string()));
+    if spec.cpus_given {
+        vars.push(("SLURM_CPUS_PER_TASK", spec.cpus_per_task.to_string()));
     }
-    of_array(order, &mut vars);
-    vars
+    let mib = |bytes: u64| (bytes >> 20).to_string();
+    vars.push(match spec.memory {
+        MemoryAsk::PerCpu(bytes) => ("SLURM_MEM_PER_CPU", mib(bytes)),
+        MemoryAsk::PerNode(_) | MemoryAsk::Proportional => {
+            ("SLURM_MEM_PER_NODE", mib(order.resources.memory_bytes))
+        }
+    });
+    let gpus = order.resources.gpus;
+    if gpus > 0 {
+        let all = u64::from(gpus) * u64::try_from(nodes).unwrap_or(1);
+        vars.push(("SLURM_GPUS_ON_NODE", gpus.to_string()));
+        vars.push(("SLURM_GPUS_PER_NODE", gpus.to_string()));
+        vars.push(("SLURM_GPUS", all.to_string()));
+    }
+}
+
+/// Tasks on each node: as many as asked for on each, or spread evenly with the fuller ones first.
+fn tasks_of(order: &StartOrder, nodes: usize) -> impl Iterator<Item = u32> + use<> {
+    let spec = &order.spec;
+    let count = u32::try_from(nodes).unwrap_or(u32::MAX);
+    let (each, more) = match spec.tasks_per_node {
+        Some(each) => (each, 0),
+        None => (spec.tasks / count, spec.tasks % count),
+    };
+    (0..count).map(move |rank| (each + u32::from(rank < more)).max(1))
+}
+
+/// Numbers as Slurm writes them for the nodes of a job: `2(x3),1`.
+fn counted(numbers: impl Iterator<Item = u32>) -> String {
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for number in numbers {
+        match runs.last_mut() {
+            Some((known, times)) if *known == number => *times += 1,
+            _ => runs.push((number, 1)),
+        }
+    }
+    let shown = runs.iter().map(|(number, times)| match times {
+        1 => number.to_string(),
+        times => format!("{number}(x{times})"),
+    });
+    shown.collect::<Vec<_>>().join(",")
 }
 
 fn of_array(order: &StartOrder, vars: &mut Vec<(&'static str, String)>) {

@@ -358,6 +358,70 @@ fn what_describes_this_run_wins_over_what_came_from_submit() {
     }
 }
 
+/// `sbatch -N2 --ntasks-per-node=2 -c1 --mem=200`, as Slurm 22.05 answers it; what it says of its own
+/// ports is left out, the number of the process and `TMPDIR` are the keeper's.
+const GOLDEN: &str = "SLURMD_NODENAME=c1 SLURM_CLUSTER_NAME=lab SLURM_CPUS_ON_NODE=2 SLURM_CPUS_PER_TASK=1 \
+    SLURM_GTIDS=0 SLURM_JOBID=169 SLURM_JOB_ACCOUNT=ana SLURM_JOB_CPUS_PER_NODE=2(x2) SLURM_JOB_GID=1000 \
+    SLURM_JOB_ID=169 SLURM_JOB_NAME=env SLURM_JOB_NODELIST=c[1-2] SLURM_JOB_NUM_NODES=2 \
+    SLURM_JOB_PARTITION=compute SLURM_JOB_QOS=normal SLURM_JOB_UID=1000 SLURM_JOB_USER=ana SLURM_LOCALID=0 \
+    SLURM_MEM_PER_NODE=200 SLURM_NNODES=2 SLURM_NODEID=0 SLURM_NODELIST=c[1-2] SLURM_NODE_ALIASES=(null) \
+    SLURM_NPROCS=4 SLURM_NTASKS=4 SLURM_NTASKS_PER_NODE=2 SLURM_PRIO_PROCESS=0 SLURM_PROCID=0 \
+    SLURM_SUBMIT_DIR=/home/user/work SLURM_SUBMIT_HOST=vm SLURM_TASKS_PER_NODE=2(x2) SLURM_TOPOLOGY_ADDR=c1 \
+    SLURM_TOPOLOGY_ADDR_PATTERN=node";
+
+#[test]
+fn the_environment_is_that_of_a_real_slurm() {
+    let mut order = order(5, 1);
+    (order.raw_job, order.job) = (pcluster_model::JobId(169), pcluster_model::JobId(169));
+    order.nodes = vec!["c1".to_string(), "c2".to_string()];
+    order.node_cpus = vec![2, 2];
+    order.resources.memory_bytes = 200 << 20;
+    let spec = &mut order.spec;
+    spec.name = "env".to_string();
+    (spec.nodes, spec.tasks, spec.tasks_per_node) = (2, 4, Some(2));
+    (spec.tasks_given, spec.cpus_given) = (true, true);
+    spec.memory = pcluster_model::job::MemoryAsk::PerNode(200 << 20);
+    (spec.submit_host, spec.submit_dir) = ("vm".to_string(), "/home/user/work".to_string());
+    let names = NodeNames { node: "c1".to_string(), ..names() };
+    let env = of_run(&order, b"", &names);
+    let slurm = env.iter().filter(|(name, _)| name.starts_with("SLURM"));
+    let shown: Vec<String> = slurm.map(|(name, value)| format!("{name}={value}")).collect();
+    let golden: Vec<&str> = GOLDEN.split_whitespace().collect();
+    assert_eq!(shown, golden);
+}
+
+#[test]
+fn what_was_not_asked_for_is_not_there_and_nodes_may_differ() {
+    let mut order = order(5, 1);
+    order.nodes = ["a", "b", "c"].map(String::from).to_vec();
+    order.node_cpus = vec![2, 2, 1];
+    (order.spec.tasks, order.spec.nodes) = (5, 3);
+    order.resources.gpus = 2;
+    let env = of_run(&order, b"", &names());
+    assert_eq!(value(&env, "SLURM_JOB_CPUS_PER_NODE"), Some("2(x2),1"));
+    assert_eq!(value(&env, "SLURM_TASKS_PER_NODE"), Some("2(x2),1"));
+    assert_eq!(value(&env, "SLURM_SUBMIT_DIR"), Some("/data/a"));
+    assert_eq!(
+        (value(&env, "SLURM_GPUS"), value(&env, "SLURM_GPUS_ON_NODE")),
+        (Some("6"), Some("2"))
+    );
+    for absent in ["SLURM_NTASKS", "SLURM_NPROCS", "SLURM_CPUS_PER_TASK", "SLURM_NTASKS_PER_NODE"] {
+        assert_eq!(value(&env, absent), None, "{absent}");
+    }
+}
+
+#[test]
+fn of_the_names_of_slurm_only_wishes_travel() {
+    let blob = b"SLURM_MPI_TYPE=pmi2\0SLURM_STEP_ID=4\0SLURM_NTASKS=9\0PMI_RANK=1\0PCLUSTER_SOCKET=/x\0CUDA_VISIBLE_DEVICES=3\0";
+    let env = of_run(&order(5, 1), blob, &names());
+    assert_eq!(value(&env, "SLURM_MPI_TYPE"), Some("pmi2"));
+    for absent in
+        ["SLURM_STEP_ID", "SLURM_NTASKS", "PMI_RANK", "PCLUSTER_SOCKET", "CUDA_VISIBLE_DEVICES"]
+    {
+        assert_eq!(value(&env, absent), None, "{absent}");
+    }
+}
+
 #[test]
 fn an_array_task_knows_its_place() {
     let mut order = order(5, 1);

@@ -268,6 +268,8 @@ fn command(
     };
     let mut job = Command::new(program);
     job.args(arguments).env_clear().envs(line::environment(order, private));
+    // The program that this process becomes keeps its number.
+    job.envs(order.pid_names.iter().map(|name| (name, std::process::id().to_string())));
     Ok(job)
 }
 
