@@ -161,6 +161,7 @@ fn providers(config: &Config, state_dir: &Path, cluster: &ClusterId) -> Vec<Arc<
         .and_then(|exe| Some(exe.parent()?.join("pcluster-agent")))
         .unwrap_or_else(|| "pcluster-agent".into());
     let mut settings = ProcessSettings::new(state_dir, agent, cluster.clone());
+    settings.launcher.clone_from(&config.process_launcher);
     settings.shapes = config
         .pools
         .iter()

@@ -57,6 +57,7 @@ pub(crate) fn build(r: &mut Resolver<'_>) -> Built {
         fixed_costs,
         admins,
         root_jobs,
+        process_launcher: launcher(r),
         term_grace_ms,
         requeue_limit,
         zone_offset_ms: r.machine.zone_offset_ms,
@@ -289,6 +290,26 @@ fn admins(r: &mut Resolver<'_>) -> Vec<String> {
         }
     }
     admins
+}
+
+/// The command that process nodes are started by.
+fn launcher(r: &mut Resolver<'_>) -> Vec<String> {
+    let words = r.texts(&["process", "launcher"]).unwrap_or_default();
+    if let Some((program, span)) = words.first()
+        && program.is_empty()
+    {
+        let problem = Problem::new(
+            ProblemKind::BadValue,
+            "`process.launcher` names no program",
+            Some(span.clone()),
+        );
+        r.problem(
+            problem.label(
+                "write a command, such as [\"nsenter\", \"--net=/run/netns/{node}\", \"--\"]",
+            ),
+        );
+    }
+    words.into_iter().map(|(word, _)| word).collect()
 }
 
 fn check_bursts(r: &mut Resolver<'_>, pools: &[String]) {

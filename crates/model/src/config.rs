@@ -238,6 +238,9 @@ pub struct Config {
     /// Jobs of uid 0 are taken.
     #[serde(default)]
     pub root_jobs: bool,
+    /// What process nodes are started by: a program that becomes the words after it.
+    #[serde(default)]
+    pub process_launcher: Vec<String>,
     /// TERM to KILL.
     pub term_grace_ms: DurationMs,
     /// A job is put back after a lost node at most this often.

@@ -44,6 +44,8 @@ pub struct ProcessSettings {
     pub cluster: ClusterId,
     /// What `offerings` gives: the shapes of the pools.
     pub shapes: Vec<Shape>,
+    /// What machines are started by: a program that becomes the words after it; `{node}` is a name.
+    pub launcher: Vec<String>,
     /// How long an ended instance stays listed, in milliseconds.
     pub keep_ended_ms: u64,
 }
@@ -61,6 +63,7 @@ impl ProcessSettings {
             agent_binary: agent_binary.into(),
             cluster,
             shapes: Vec::new(),
+            launcher: Vec::new(),
             keep_ended_ms: KEEP_ENDED_MS,
         }
     }
@@ -220,7 +223,7 @@ impl Shop {
         };
         let starting = children.contains_key(dir.name());
         if !starting && dir.is_unstarted().map_err(broken)? {
-            let child = machine::spawn(&self.settings.agent_binary, &dir).map_err(|error| {
+            let child = machine::spawn(&self.settings, &dir, &record.name).map_err(|error| {
                 // Nothing runs, so nothing is kept: the next try starts from the beginning.
                 drop(fs::remove_dir_all(dir.path()));
                 broken(error)

@@ -78,6 +78,7 @@ pub fn config(max: u32, shapes: Vec<Shape>) -> Config {
         fixed_costs: Vec::new(),
         admins: Vec::new(),
         root_jobs: false,
+        process_launcher: Vec::new(),
         term_grace_ms: DurationMs::from_secs(30),
         requeue_limit: 5,
         zone_offset_ms: 0,

@@ -1,4 +1,5 @@
 //! Starting a machine process, and ending it for good.
+use super::ProcessSettings;
 use super::dir::{InstanceDir, MachineRecord};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
@@ -37,10 +38,27 @@ fn command(program: &Path, verb: &str, dir: &InstanceDir) -> Command {
     command
 }
 
+/// The command before which the launcher stands, if there is one. The launcher becomes the machine:
+/// its number is the machine's.
+fn launched(launcher: &[String], name: &str, command: Command) -> Command {
+    let Some((program, words)) = launcher.split_first() else { return command };
+    let named = |word: &String| word.replace("{node}", name);
+    let mut whole = Command::new(named(program));
+    whole.args(words.iter().map(named)).arg(command.get_program()).args(command.get_args());
+    whole.current_dir("/").env_clear().stdin(Stdio::null());
+    whole.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    whole
+}
+
 /// Starts the machine; it makes its own session, so that nothing meant for the head reaches it.
-pub(super) fn spawn(program: &Path, dir: &InstanceDir) -> io::Result<Child> {
+pub(super) fn spawn(
+    settings: &ProcessSettings,
+    dir: &InstanceDir,
+    name: &str,
+) -> io::Result<Child> {
     let console = OpenOptions::new().append(true).create(true).mode(0o600).open(dir.console())?;
-    let mut command = command(program, "machine", dir);
+    let command = command(&settings.agent_binary, "machine", dir);
+    let mut command = launched(&settings.launcher, name, command);
     let child = command.stdout(console.try_clone()?).stderr(console).spawn()?;
     // The machine writes the same record; whoever is first, it names this process.
     if let Some(record) = i32::try_from(child.id()).ok().and_then(MachineRecord::of) {
@@ -83,5 +101,29 @@ pub(super) fn sweep(program: &Path, dir: &InstanceDir) -> io::Result<()> {
             None => std::thread::sleep(pause),
         }
         pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_launcher_stands_before_the_machine_and_knows_its_name() {
+        let agent = || {
+            let mut command = Command::new("/a/agent");
+            command.arg("machine").arg("/d").env_clear().env("PATH", "/bin");
+            command
+        };
+        let words = |command: &Command| -> Vec<String> {
+            let all = std::iter::once(command.get_program()).chain(command.get_args());
+            all.map(|word| word.to_string_lossy().into_owned()).collect()
+        };
+        let launcher = ["nsenter", "--net=/run/netns/{node}", "--"].map(String::from);
+        let whole = launched(&launcher, "compute-7", agent());
+        let expected = ["nsenter", "--net=/run/netns/compute-7", "--", "/a/agent", "machine", "/d"];
+        assert_eq!(words(&whole), expected);
+        assert_eq!(whole.get_envs().count(), 1);
+        assert_eq!(words(&launched(&[], "compute-7", agent())), ["/a/agent", "machine", "/d"]);
     }
 }
