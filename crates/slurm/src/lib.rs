@@ -7,6 +7,7 @@
 //! interface.
 pub mod accounting;
 pub mod control;
+pub mod fuzzed;
 pub mod grammar;
 pub mod options;
 pub mod queue;

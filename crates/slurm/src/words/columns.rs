@@ -39,6 +39,9 @@ impl Cell {
     }
 }
 
+/// A wider column is cut to this: no format makes a line of any length.
+const WIDTH_MOST: usize = 4096;
+
 impl<F> Format<F> {
     /// `%.18i %.9P`: a letter after `%`, a width, `.` for the right side. Doubled `%` are one. The
     /// second value is the letters that `known` does not know; they are printed as they stand.
@@ -54,7 +57,7 @@ impl<F> Format<F> {
                 None => (false, token),
             };
             let digits = after.bytes().take_while(u8::is_ascii_digit).count();
-            let width = after[..digits].parse().unwrap_or(0);
+            let width = after[..digits].parse().unwrap_or(0).min(WIDTH_MOST);
             let mut letters = after[digits..].chars();
             let letter = letters.next().unwrap_or(' ');
             match known(letter) {
@@ -85,7 +88,8 @@ impl<F> Format<F> {
                 None => (false, size),
             };
             let digits = size.bytes().take_while(u8::is_ascii_digit).count();
-            let (width, suffix) = (size[..digits].parse().unwrap_or(0), size[digits..].to_owned());
+            let (width, suffix) =
+                (size[..digits].parse().unwrap_or(0).min(WIDTH_MOST), size[digits..].to_owned());
             match known(&name.to_ascii_lowercase()) {
                 Some(field) => pieces.push(Piece::Field { field, width, right, suffix }),
                 None => unknown.push(name.to_owned()),

@@ -1,0 +1,3 @@
+#!/bin/sh
+#SBATCH -J "never closed
+#SBATCH -t 5
