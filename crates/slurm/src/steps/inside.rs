@@ -14,10 +14,12 @@ use crate::Context;
 use crate::refusal::Refusal;
 use pcluster_api::client::{Client, ClientError};
 use pcluster_api::{AllocationView, ProblemKind, StepRequest};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Pauses between two requests to a head that is away.
 const AWAY_MS: [u64; 8] = [200, 500, 1000, 2000, 4000, 8000, 15_000, 30_000];
+/// A job that has not started after this is spoken of.
+const SAY_PENDING_AFTER: Duration = Duration::from_secs(2);
 /// Between two requests for room; the last is kept.
 const BUSY_MS: [u64; 5] = [50, 100, 250, 500, 1000];
 
@@ -45,12 +47,15 @@ pub(super) async fn patiently<T>(
 /// # Errors
 /// In Slurm's words: no such job, or it has ended.
 pub(super) async fn allocation_of(client: &Client, id: &str) -> Result<AllocationView, Refusal> {
-    let mut said = false;
+    let (mut said, began) = (false, Instant::now());
     loop {
         match patiently(async || client.allocation(id).await).await {
             Ok(job) if job.started => return Ok(job),
+            Ok(job) if job.started_at_ms.is_some() => {
+                let text = "Job/step already completing or completed";
+                return Err(error(format!("Unable to confirm allocation for job {id}: {text}")));
+            }
             Ok(_) => {}
-            Err(ClientError::Problem(problem)) if problem.kind == ProblemKind::Busy => {}
             Err(ClientError::Problem(problem)) => {
                 let text =
                     format!("Unable to confirm allocation for job {id}: {}", problem.message);
@@ -59,10 +64,12 @@ pub(super) async fn allocation_of(client: &Client, id: &str) -> Result<Allocatio
             }
             Err(away) => return Err(unreachable(&away)),
         }
-        if !std::mem::replace(&mut said, true) {
+        // The first word of a script may be faster than the word that it has started.
+        if !said && began.elapsed() > SAY_PENDING_AFTER {
+            said = true;
             eprintln!("srun: Job is pending execution");
         }
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

@@ -14,13 +14,18 @@ mod layout;
 mod multi;
 mod names;
 mod orders;
+mod outside;
 mod part;
+mod salloc;
+mod sattach;
 mod signals;
 mod terminal;
 
 use crate::Context;
 use crate::options::{self, Order, SRUN, Words, parse};
 use crate::refusal::Refusal;
+use crate::submit::{self, spec::without_effect};
+use outside::{NoNodes, Wish};
 use signals::Signals;
 
 /// `srun`.
@@ -32,35 +37,16 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// What a command says without doing anything; `None` when it has work.
-fn only_words(table: &options::Table, words: &Words) -> Option<String> {
-    let last = words.last_of(&["help", "usage", "version"])?;
-    Some(match last.option.name {
-        "version" => options::version(),
-        "usage" => options::usage(table),
-        _ => options::help(table),
-    })
-}
-
-/// Options that would change the result and cannot be done.
-fn refuse_impossible(command: &str, words: &Words) -> Result<(), Refusal> {
-    for said in &words.said {
-        if let options::Effect::Refused(why) = said.option.effect {
-            let text = format!("--{} is not supported: {why}", said.option.long);
-            return Err(Refusal::error(command, text, 1));
-        }
-        if let options::Effect::Silent(why) = said.option.effect
-            && words.has("verbose")
-        {
-            eprintln!("{command}: --{} has no effect here: {why}", said.option.long);
-        }
+/// With `-v`: the options that have no effect here.
+fn tell_without_effect(command: &str, words: &Words) {
+    if words.has("verbose") {
+        without_effect(words, command).iter().for_each(|line| eprintln!("{line}"));
     }
-    Ok(())
 }
 
 async fn run(args: &[String], context: &Context) -> Result<u8, Refusal> {
     let line = parse(&SRUN, args, Order::StopAtFirst)?;
-    if let Some(text) = only_words(&SRUN, &line) {
+    if let Some(text) = options::page(&SRUN, &line) {
         print!("{text}");
         return Ok(0);
     }
@@ -68,8 +54,9 @@ async fn run(args: &[String], context: &Context) -> Result<u8, Refusal> {
         eprintln!("MPI plugin types are...\n\tnone\n\tpmi2\n\tpmi1");
         return Ok(0);
     }
-    refuse_impossible("srun", &line)?;
-    let words = asks::with_variables(line, variable);
+    let mut words = asks::with_variables(line.clone(), variable);
+    submit::spec::refuse_what_cannot_be_done(&words, "srun")?;
+    tell_without_effect("srun", &words);
     let ask = asks::step_ask(&words, variable)?;
     if ask.command.is_empty() {
         return Err(Refusal::error("srun", "No command given to execute.", 1)
@@ -78,28 +65,50 @@ async fn run(args: &[String], context: &Context) -> Result<u8, Refusal> {
     let signals = Signals::catch().map_err(|why| Refusal::error("srun", why.to_string(), 1))?;
     let id = words.value("jobid").map(str::to_owned);
     let id = id.or_else(|| variable("SLURM_JOB_ID")).or_else(|| variable("SLURM_JOBID"));
-    let head = context.head().map_err(|failure| {
-        let text =
-            "Unable to allocate resources: Unable to contact slurm controller (connect failure)";
-        Refusal::error("srun", text, 1).because(&failure)
-    })?;
-    let Some(id) = id else {
-        return Err(Refusal::error("srun", "not built yet: srun outside of a job", 1));
+    match id {
+        Some(id) => {
+            let head = context.head().map_err(|failure| submit::send::away("srun", &failure))?;
+            let job = inside::allocation_of(&head.client, &id).await?;
+            inside::step(&head.client, &job, ask, &inside::caller(context), signals).await
+        }
+        None => {
+            words = outside::with_variables(&SRUN, outside::SRUN_VARIABLES, words);
+            with_nodes_of_its_own(context, &words, ask, signals).await
+        }
+    }
+}
+
+/// Outside of a job: nodes first, then the step, then the nodes back.
+async fn with_nodes_of_its_own(
+    context: &Context,
+    words: &Words,
+    mut ask: asks::StepAsk,
+    mut signals: Signals,
+) -> Result<u8, Refusal> {
+    let program = ask.command.first().map_or("srun", String::as_str);
+    let name = program.rsplit('/').next().unwrap_or(program).to_owned();
+    let wish = Wish { command: "srun", words, name, leased: true };
+    let got = match outside::get(context, &wish, &mut signals).await {
+        Ok(got) => got,
+        Err(NoNodes::Refused(refusal)) => return Err(refusal),
+        Err(NoNodes::Told) => return Ok(0),
+        Err(NoNodes::Given) => return Ok(1),
     };
-    let job = inside::allocation_of(&head.client, &id).await?;
-    inside::step(&head.client, &job, ask, &inside::caller(context), signals).await
+    // The limit is the job's already.
+    ask.time_limit = None;
+    let ran = inside::step(&got.client, &got.job, ask, &inside::caller(context), signals).await;
+    got.give_back(ran.as_ref().copied().unwrap_or(1)).await;
+    ran
 }
 
 /// `salloc`.
-pub async fn salloc(_args: Vec<String>, _context: Context) -> u8 {
-    eprintln!("salloc: error: not built yet");
-    1
+pub async fn salloc(args: Vec<String>, context: Context) -> u8 {
+    salloc::salloc(&args, &context).await.unwrap_or_else(|refusal| refusal.tell())
 }
 
 /// `sattach`.
-pub async fn sattach(_args: Vec<String>, _context: Context) -> u8 {
-    eprintln!("sattach: error: not built yet");
-    1
+pub async fn sattach(args: Vec<String>, context: Context) -> u8 {
+    sattach::sattach(&args, &context).await.unwrap_or_else(|refusal| refusal.tell())
 }
 
 #[cfg(test)]

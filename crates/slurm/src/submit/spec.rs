@@ -154,7 +154,7 @@ pub fn without_effect(words: &Words, command: &str) -> Vec<String> {
     said.collect()
 }
 
-fn refuse_what_cannot_be_done(words: &Words, command: &str) -> Result<(), Refusal> {
+pub(crate) fn refuse_what_cannot_be_done(words: &Words, command: &str) -> Result<(), Refusal> {
     let refused = words.said.iter().find_map(|said| match said.option.effect {
         Effect::Refused(why) => Some((said, why)),
         Effect::Used | Effect::Silent(_) => None,
