@@ -9,11 +9,13 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::FdFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -101,8 +103,34 @@ fn helper(
         .args(&task.argv)
         .env_clear()
         .envs(order.environment.iter().map(|(name, value)| (name, value)))
-        .envs(task.environment.iter().map(|(name, value)| (name, value)));
+        .envs(task.environment.iter().map(|(name, value)| (name, value)))
+        .envs(of_this_node(order));
     command
+}
+
+/// What the caller cannot know of this node: its agent's socket, its scratch folder, and where its
+/// commands are.
+fn of_this_node(order: &StepOrder) -> Vec<(&'static str, OsString)> {
+    let asked = |name: &str| {
+        let found = order.environment.iter().find(|(its, _)| its == name);
+        found.map(|(_, value)| value.as_str()).unwrap_or_default()
+    };
+    let mut set = Vec::new();
+    set.extend(std::env::var_os("PCLUSTER_SOCKET").map(|socket| ("PCLUSTER_SOCKET", socket)));
+    // One of another node is not here; one that the user has made on a shared disk is.
+    if !Path::new(asked("TMPDIR")).is_dir() {
+        set.extend(std::env::var_os("TMPDIR").map(|folder| ("TMPDIR", folder)));
+    }
+    let own = std::env::var_os("PATH").unwrap_or_default();
+    let given = std::env::split_paths(asked("PATH"));
+    let mut folders: Vec<PathBuf> = given.filter(|folder| !folder.as_os_str().is_empty()).collect();
+    for folder in std::env::split_paths(&own) {
+        if !folders.contains(&folder) {
+            folders.push(folder);
+        }
+    }
+    set.extend(std::env::join_paths(folders).ok().map(|path| ("PATH", path)));
+    set
 }
 
 fn attach_terminal(command: &mut Command, rows: u16, columns: u16) -> io::Result<Arc<Terminal>> {

@@ -23,6 +23,8 @@ const TOGETHER: Duration = Duration::from_millis(30);
 const GRACE: Duration = Duration::from_secs(30);
 /// A part that is told to end and says nothing for this long is given up.
 const GIVE_UP: Duration = Duration::from_secs(32);
+/// As a shell shows a program that SIGPIPE has ended.
+const BROKEN_PIPE: i32 = 128 + 13;
 /// The last words to the parts.
 const BYE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -77,6 +79,7 @@ pub(super) async fn coordinate(
         give_up_at: None,
         cancelled_said: false,
         launched: false,
+        silent: false,
     };
     for (part, order) in step.parts.iter().zip(orders) {
         part.tell(ToNode::Launch(Box::new(order)));
@@ -105,6 +108,8 @@ struct Step {
     give_up_at: Option<Instant>,
     cancelled_said: bool,
     launched: bool,
+    /// Nobody reads what tasks write.
+    silent: bool,
 }
 
 impl Step {
@@ -127,7 +132,7 @@ impl Step {
             }
         }
         self.tell_exits();
-        if self.exits.forced() && !self.manner.quiet {
+        if self.exits.forced() && !self.manner.quiet && !self.silent {
             self.say(&format!("Force Terminated StepId={}", self.manner.label));
         }
         for part in &self.parts {
@@ -158,7 +163,11 @@ impl Step {
                     && let Err(error) = console.write(task, channel, &bytes)
                 {
                     self.console = None;
-                    if error.kind() != std::io::ErrorKind::BrokenPipe {
+                    if error.kind() == std::io::ErrorKind::BrokenPipe {
+                        // Nobody reads any more: as for any program in a pipe, without a word.
+                        self.exits.fix(BROKEN_PIPE);
+                        self.silent = true;
+                    } else {
                         self.say(&format!("error: cannot write the output: {error}"));
                         self.exits.at_least(1);
                     }
@@ -225,7 +234,7 @@ impl Step {
             FromNode::Abort { task, code, text } => {
                 let text = if text.is_empty() { String::new() } else { format!(": {text}") };
                 self.say(&format!("error: task {task} aborts the step with code {code}{text}"));
-                self.exits.at_least(code.clamp(1, 255));
+                self.exits.fix(code.clamp(1, 255));
                 self.cancelled();
                 self.end(Duration::from_secs(2));
             }
@@ -314,7 +323,7 @@ impl Step {
     }
 
     fn tell_exits(&mut self) {
-        for line in self.exits.take_lines() {
+        for line in self.exits.take_lines().into_iter().filter(|_| !self.silent) {
             self.say(&format!("error: {line}"));
         }
     }

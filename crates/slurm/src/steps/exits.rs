@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 pub(super) struct Exits {
     untold: BTreeMap<(String, i32, i32, bool), Vec<u32>>,
     code: i32,
+    /// The code of the step, whatever its tasks come to.
+    fixed: Option<i32>,
     /// A task was ended by TERM or KILL.
     forced: bool,
 }
@@ -29,8 +31,13 @@ impl Exits {
         self.code = self.code.max(code);
     }
 
+    /// This is the code: tasks that are ended because of it do not change it.
+    pub(super) fn fix(&mut self, code: i32) {
+        self.fixed.get_or_insert(code);
+    }
+
     pub(super) fn code(&self) -> u8 {
-        u8::try_from(self.code.clamp(0, 255)).unwrap_or(255)
+        u8::try_from(self.fixed.unwrap_or(self.code).clamp(0, 255)).unwrap_or(255)
     }
 
     /// Whether a task was ended by force, so that the step was.
@@ -122,5 +129,7 @@ mod tests {
         );
         assert_eq!(exits.code(), 139);
         assert!(exits.forced() && !exits.has_news());
+        exits.fix(6);
+        assert_eq!(exits.code(), 6);
     }
 }
