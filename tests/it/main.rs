@@ -19,6 +19,7 @@ mod slurm_clients;
 mod slurm_genomics;
 mod slurm_golden;
 mod slurm_mpi;
+mod slurm_steps;
 mod storm;
 mod two;
 mod why;

@@ -35,12 +35,12 @@ const NOT_ALLOWED: u8 = 13;
 /// Becomes the program; returns only when that failed.
 pub(super) fn become_task(order: &str, argv: Vec<OsString>) -> ExitCode {
     let Ok(before) = serde_json::from_str::<Before>(order) else {
-        eprintln!("slurmstepd: error: an order that cannot be read");
+        say("an order that cannot be read");
         return ExitCode::from(NOT_FOUND);
     };
     before.apply();
     let Some((program, args)) = argv.split_first() else {
-        eprintln!("slurmstepd: error: no command");
+        say("no command");
         return ExitCode::from(NOT_FOUND);
     };
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -52,10 +52,15 @@ pub(super) fn become_task(order: &str, argv: Vec<OsString>) -> ExitCode {
             .exec(),
         Err(error) => error,
     };
-    let text = words(&error);
-    eprintln!("slurmstepd: error: execve(): {}: {text}", Path::new(program).display());
+    say(&format!("execve(): {}: {}", Path::new(program).display(), words(&error)));
     let code = error.raw_os_error().and_then(|code| u8::try_from(code).ok());
     ExitCode::from(code.unwrap_or(NOT_FOUND))
+}
+
+/// A whole line in one write: other tasks share the stream.
+fn say(text: &str) {
+    let line = format!("slurmstepd: error: {text}\n");
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
 }
 
 /// The system's words, without Rust's number after them.
@@ -90,7 +95,7 @@ impl Before {
             // A session of its own, so that the terminal's signals are the task's.
             let leads = rustix::process::setsid().is_ok();
             if !leads || rustix::process::ioctl_tiocsctty(std::io::stdin()).is_err() {
-                eprintln!("slurmstepd: error: the terminal cannot be the controlling one");
+                say("the terminal cannot be the controlling one");
             }
         }
         for (name, value) in &self.soft_limits {
@@ -106,7 +111,7 @@ impl Before {
             }
             if let Err(error) = sched_setaffinity(None, &set) {
                 let text = words(&error.into());
-                eprintln!("slurmstepd: error: sched_setaffinity({:?}): {text}", self.cpus);
+                say(&format!("sched_setaffinity({:?}): {text}", self.cpus));
             }
         }
         if let Err(error) = std::env::set_current_dir(&self.work_dir) {

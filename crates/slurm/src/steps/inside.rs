@@ -110,7 +110,7 @@ pub(super) async fn step(
         eprintln!("srun: {warning}");
     }
     let programs = programs(&ask, layout.tasks(), &caller.work_dir)?;
-    let number = room(client, job, &ask, &layout, &programs).await?;
+    let number = room(client, job, &ask, &layout).await?;
     let facts = orders::facts(job, number);
     let dir = orders::work_dir(&ask, caller);
     let here = |target: &Target| match target {
@@ -198,7 +198,6 @@ async fn room(
     job: &AllocationView,
     ask: &StepAsk,
     layout: &Layout,
-    programs: &[Vec<String>],
 ) -> Result<u32, Refusal> {
     let mut tasks_by_rank = vec![0; job.parts.len()];
     for placed in &layout.nodes {
@@ -208,7 +207,7 @@ async fn room(
             *count = u32::try_from(placed.tasks.len()).unwrap_or(u32::MAX);
         }
     }
-    let program = programs.first().and_then(|words| words.first()).map_or("", String::as_str);
+    let program = ask.command.first().map_or("", String::as_str);
     let own_name = std::path::Path::new(program).file_name().map(|name| name.to_string_lossy());
     let request = StepRequest {
         key: part::key(),

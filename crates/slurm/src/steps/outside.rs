@@ -26,8 +26,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const WHY_AFTER: Duration = Duration::from_secs(5);
 /// Between two looks at the reason.
 const WHY_EVERY: Duration = Duration::from_secs(5);
-/// Slurm's "soon" for `srun` without an allocation yet.
-const QUEUED_AFTER: Duration = Duration::from_millis(100);
 
 /// Variables that `srun` understands when it asks for nodes.
 pub(super) const SRUN_VARIABLES: &[(&str, &str)] = &[
@@ -258,7 +256,7 @@ impl Waiting<'_> {
                 Err(error) if error.is_away() => {}
                 Ok(_) | Err(_) => self.still_possible().await?,
             }
-            if !queued && began.elapsed() >= QUEUED_AFTER {
+            if !queued {
                 queued = true;
                 if !quiet {
                     eprintln!("{command}: job {id} queued and waiting for resources");

@@ -1,0 +1,148 @@
+//! Steps with real nodes: `srun` in a job and outside of one, over nodes that start from zero, with
+//! signals, several at once, from the bare id, and with a head that is killed in the middle.
+use pcluster_tests::clients::Face;
+use pcluster_tests::until;
+use std::fs;
+
+/// Runs a batch job of these lines to its end; its code and its output.
+fn batch(face: &Face, options: &str, text: &str) -> (i32, String) {
+    fs::write(face.cluster().work().join("job.sh"), format!("#!/bin/bash\n{text}\n")).unwrap();
+    let said = face.shell(&format!("sbatch --wait --parsable -t 5 -o out {options} job.sh"));
+    (said.code, face.cluster().file("out"))
+}
+
+fn sorted(text: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
+#[test]
+fn tasks_of_a_job_run_on_all_its_nodes() {
+    let face = Face::new("steps");
+    let text = r#"
+srun -l sh -c 'echo $SLURM_PROCID $SLURM_LOCALID $SLURM_NODEID $SLURM_STEP_ID $SLURM_NTASKS'
+srun -n1 sh -c 'exit 5'; echo code $?
+srun -n 2 -N 2 --output=each-%t.%s sh -c 'echo mine $SLURM_PROCID'
+cat each-0.2 each-1.2
+printf 'to all\n' | srun -N2 -n2 cat
+printf '0 echo zero %%t\n1-3 echo other %%o\n' > multi
+srun -n4 --multi-prog multi
+for name in $(env | cut -d= -f1 | grep -E '^(SLURM|SRUN|SBATCH)_' | grep -v '^SLURM_JOB_ID$'); do unset $name; done
+srun --ntasks=2 sh -c 'echo bare $SLURM_PROCID of $SLURM_NTASKS'
+srun sh -c 'kill -9 $$'; echo killed $?
+"#;
+    let (code, out) = batch(&face, "-N 2 --ntasks-per-node=2 --mem=600M", text);
+    assert_eq!(code, 0, "{out}");
+    let lines = sorted(&out);
+    for wanted in [
+        "0: 0 0 0 0 4",
+        "1: 1 1 0 0 4",
+        "2: 2 0 1 0 4",
+        "3: 3 1 1 0 4",
+        "code 5",
+        "mine 0",
+        "mine 1",
+        "zero 0",
+        "other 0",
+        "other 1",
+        "other 2",
+        "bare 0 of 2",
+        "bare 1 of 2",
+        "killed 137",
+    ] {
+        assert!(lines.contains(&wanted), "{wanted}: {out}");
+    }
+    assert_eq!(lines.iter().filter(|line| **line == "to all").count(), 2, "{out}");
+    assert!(out.contains(": task 0: Exited with exit code 5\n"), "{out}");
+    assert!(out.contains(": Killed\n") && out.contains("srun: Force Terminated StepId="), "{out}");
+    let rows = face.asks("sacct -n -P -o JobID,JobName,State,ExitCode,NTasks");
+    assert!(rows.contains("1.0|sh|COMPLETED|0:0|4"), "{rows}");
+    assert!(rows.contains("1.1|sh|FAILED|5:0|1"), "{rows}");
+    let rss = face.asks("sacct -n -P -j 1.0 -o MaxRSS");
+    assert!(rss.trim_end_matches('K').parse::<u64>().is_ok_and(|kib| kib > 0), "{rss}");
+    face.to_zero();
+}
+
+#[test]
+fn steps_share_a_job_and_wait_for_room() {
+    let face = Face::new("room");
+    let text = r"
+srun -n1 sh -c 'echo one up; while [ ! -e go ]; do sleep 0.05; done' &
+srun -n1 sh -c 'while [ ! -e one ]; do sleep 0.05; done; echo two; : >go' &
+srun --overlap -n2 sh -c 'echo over' && : >one
+wait
+srun -n2 sh -c ': >held.$SLURM_PROCID; while [ ! -e waits ]; do sleep 0.05; done' &
+until [ -e held.0 ] && [ -e held.1 ]; do sleep 0.05; done
+srun -n1 echo had to wait 2>third &
+until grep -q 'retrying' third; do sleep 0.05; done
+: >waits
+wait
+cat third
+";
+    let (code, out) = batch(&face, "-n 2 -N 1 --mem=600M", text);
+    assert_eq!(code, 0, "{out}");
+    for wanted in ["one up", "two", "over", "had to wait"] {
+        assert!(out.contains(wanted), "{wanted}: {out}");
+    }
+    let busy = "srun: Job step creation temporarily disabled, retrying (Requested nodes are busy)";
+    assert!(out.contains(busy) && out.contains("srun: Step created for StepId="), "{out}");
+    face.to_zero();
+}
+
+#[test]
+fn outside_of_a_job_nodes_are_got_and_given_back() {
+    let face = Face::new("outside");
+    let said = face.shell("srun -n2 -N2 -l sh -c 'echo on $SLURMD_NODENAME'").expect_code(0);
+    let lines = sorted(&said.out);
+    assert!(
+        lines.len() == 2 && lines[0].starts_with("0: on ") && lines[0][3..] != lines[1][3..],
+        "{said:#?}"
+    );
+    assert!(said.err.contains("srun: job 1 queued and waiting for resources\n"), "{said:#?}");
+    assert!(said.err.contains("srun: job 1 has been allocated resources\n"), "{said:#?}");
+    let said = face.shell("srun -n1 sh -c 'exit 5'").expect_code(5);
+    assert!(said.err.contains(": task 0: Exited with exit code 5\n"), "{said:#?}");
+    assert_eq!(face.asks("sacct -n -P -X -j 2 -o State,ExitCode"), "FAILED|5:0");
+    let said = face.shell("salloc -n1 sh -c 'echo in $SLURM_JOB_ID; srun sh -c \"echo step \\$SLURM_JOB_ID\"; exit 3'");
+    let said = said.expect_code(3);
+    assert_eq!(said.out, "in 3\nstep 3\n");
+    assert!(said.err.contains("salloc: Granted job allocation 3\n"), "{said:#?}");
+    assert!(said.err.contains("salloc: Relinquishing job allocation 3\n"), "{said:#?}");
+    let said = face.shell("srun -p nope hostname").expect_code(1);
+    assert!(said.err.starts_with("srun: error: invalid partition specified: nope\nsrun: error: Unable to allocate resources: Invalid partition name specified\n"), "{said:#?}");
+    // A terminal of its own, wherever this test runs.
+    let said = face.shell(
+        "script -qec 'srun --pty sh -c \"test -t 0 && stty size && exit 4\"' /dev/null </dev/null",
+    );
+    assert_eq!(said.code, 4, "{said:#?}");
+    face.to_zero();
+}
+
+#[test]
+fn a_head_that_is_killed_only_delays_a_step() {
+    let face = Face::new("resume");
+    let cluster = face.cluster();
+    let text = "srun -n2 -N2 -l sh -c 'i=0; while [ ! -e go ]; do echo line $i; i=$((i+1)); sleep 0.01; done; echo last $i'";
+    fs::write(cluster.work().join("job.sh"), format!("#!/bin/bash\n{text}\n")).unwrap();
+    let id = face.asks("sbatch --parsable -t 5 -N 2 -n 2 --mem=600M -o out job.sh");
+    cluster.until_lines("out", 20);
+    cluster.kill_head();
+    cluster.up();
+    fs::write(cluster.work().join("go"), "").unwrap();
+    until("the end of the step", || {
+        (cluster.file("out").matches("last").count() == 2).then_some(())
+    });
+    assert_eq!(cluster.wait(&id), 0);
+    let out = cluster.file("out");
+    for task in 0..2 {
+        let head = format!("{task}: ");
+        let mine: Vec<&str> =
+            out.lines().filter_map(|line| line.strip_prefix(head.as_str())).collect();
+        let (last, lines) = mine.split_last().unwrap();
+        let wanted: Vec<String> = (0..lines.len()).map(|number| format!("line {number}")).collect();
+        assert_eq!(lines, wanted, "{out}");
+        assert_eq!(*last, format!("last {}", lines.len()));
+    }
+    face.to_zero();
+}
