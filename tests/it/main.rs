@@ -11,6 +11,7 @@ mod genomics;
 mod jobs;
 mod leftovers;
 mod limits;
+mod on_nodes;
 mod pause;
 mod quickstart;
 mod run_command;
