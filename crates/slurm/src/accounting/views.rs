@@ -364,7 +364,7 @@ pub fn sacctmgr(
     }
     let name = rest.next().map_or("", String::as_str);
     let entity = entity_of(name).ok_or_else(|| {
-        wrong(format!("No valid entity in list command: {name}"))
+        Refusal::plain("No valid entity in list command", 1)
             .hint("user, account, association, cluster, qos, tres")
     })?;
     let rest: Vec<String> = rest.cloned().collect();

@@ -81,13 +81,45 @@ fn used_task(row: &Row) -> String {
     row.max_rss().filter(|_| row.tasks() == Some(1)).map_or_else(String::new, |_| "0".to_owned())
 }
 
-fn used_most(row: &Row) -> String {
-    row.max_rss().map_or_else(String::new, |bytes| format!("mem={}", size::usage(bytes)))
+/// What its one task used.
+fn used(row: &Row) -> String {
+    let seconds = i64::try_from(total_cpu_ms(row) / 1000).unwrap_or(i64::MAX);
+    row.max_rss().map_or_else(String::new, |bytes| {
+        format!("cpu={},energy=0,mem={}", clock::long_span(seconds), size::usage(bytes))
+    })
 }
 
+fn used_where(row: &Row) -> String {
+    let node = used_node(row);
+    if node.is_empty() { node } else { format!("cpu={node},energy={node},mem={node}") }
+}
+
+fn used_by_task(row: &Row) -> String {
+    row.max_rss().map_or_else(String::new, |_| "cpu=0,mem=0".to_owned())
+}
+
+/// Of many tasks only the largest memory is known.
+fn used_most(row: &Row) -> String {
+    match (row.tasks(), row.max_rss()) {
+        (Some(1), _) => used(row),
+        (_, Some(bytes)) => format!("mem={}", size::usage(bytes)),
+        _ => String::new(),
+    }
+}
+
+/// Of many tasks only the CPU time of all is known.
 fn used_in_all(row: &Row) -> String {
     let seconds = i64::try_from(total_cpu_ms(row) / 1000).unwrap_or(i64::MAX);
-    row.max_rss().map_or_else(String::new, |_| format!("cpu={}", clock::long_span(seconds)))
+    match (row.tasks(), row.max_rss()) {
+        (Some(1), _) => used(row),
+        (_, Some(_)) => format!("cpu={}", clock::long_span(seconds)),
+        _ => String::new(),
+    }
+}
+
+/// Nobody measures it: 0 where Slurm has a number.
+fn energy(row: &Row) -> String {
+    if row.is_job() { String::new() } else { "0".to_owned() }
 }
 
 /// Seconds between the moment it could have started and its start.
@@ -205,8 +237,8 @@ pub const FIELDS: &[Field<Row>] = &[
     text("Cluster", 10, |row| row.setting.view.cluster.clone()),
     text("Comment", 14, |row| row.of_job(|r| r.comment.clone())),
     text("Constraints", 19, |row| row.of_job(|r| r.features.join("&"))),
-    text("ConsumedEnergy", 14, |_| "0".to_owned()),
-    number("ConsumedEnergyRaw", 17, |_| "0".to_owned()),
+    text("ConsumedEnergy", 14, energy),
+    number("ConsumedEnergyRaw", 17, energy),
     text("Container", 19, none),
     text("CPUTime", 10, |row| clock::long_span(cpu_time_seconds(row))),
     number("CPUTimeRAW", 10, |row| cpu_time_seconds(row).to_string()),
@@ -291,13 +323,13 @@ pub const FIELDS: &[Field<Row>] = &[
     text("Timelimit", 10, limit),
     text("TimelimitRaw", 10, limit_minutes),
     text("TotalCPU", 10, |row| clock::cpu_span(total_cpu_ms(row))),
-    text("TRESUsageInAve", 14, none),
+    text("TRESUsageInAve", 14, |row| single_task(row, used)),
     text("TRESUsageInMax", 14, used_most),
-    text("TRESUsageInMaxNode", 18, none),
-    text("TRESUsageInMaxTask", 18, none),
-    text("TRESUsageInMin", 14, none),
-    text("TRESUsageInMinNode", 18, none),
-    text("TRESUsageInMinTask", 18, none),
+    text("TRESUsageInMaxNode", 18, |row| single_task(row, used_where)),
+    text("TRESUsageInMaxTask", 18, |row| single_task(row, used_by_task)),
+    text("TRESUsageInMin", 14, |row| single_task(row, used)),
+    text("TRESUsageInMinNode", 18, |row| single_task(row, used_where)),
+    text("TRESUsageInMinTask", 18, |row| single_task(row, used_by_task)),
     text("TRESUsageInTot", 14, used_in_all),
     text("TRESUsageOutAve", 15, none),
     text("TRESUsageOutMax", 15, none),
@@ -311,7 +343,7 @@ pub const FIELDS: &[Field<Row>] = &[
     text("User", 9, |row| row.of_job(|r| r.user.clone())),
     text("UserCPU", 10, |row| clock::cpu_span(row.cpu_ms().0)),
     text("WCKey", 10, none),
-    number("WCKeyID", 10, |_| "0".to_owned()),
+    number("WCKeyID", 10, |row| row.of_job(|_| "0".to_owned())),
     text("WorkDir", 20, |row| row.of_job(|r| r.work_dir.clone())),
 ];
 

@@ -232,7 +232,7 @@ fn an_unknown_id_is_no_error_and_a_word_that_is_none_is() {
         "{:?}",
         refused(&["-o", "jobidd"])
     );
-    assert!(refused(&["-S", "soon"]).0.starts_with("sacct: error: Invalid time specification"));
+    assert!(refused(&["-S", "soon"]).0.starts_with("Invalid time specification (pos=0): soon\n"));
     assert!(refused(&["-S", "now", "-E", "now-1hour"]).0.contains("is after end time"));
     assert!(
         refused(&["-s", "LOST"]).0.starts_with("sacct: fatal: unrecognized job state value 'LOST'")

@@ -116,7 +116,7 @@ fn window(words: &Words, has_states: bool, now: &Clock) -> Result<Window, Refusa
         let Some(text) = words.value(name) else { return Ok(None) };
         let read = clock::moment(text, &now.now());
         read.map(Some).ok_or_else(|| {
-            wrong(format!("Invalid time specification (pos=0): {text}"))
+            Refusal::plain(format!("Invalid time specification (pos=0): {text}"), 1)
                 .hint("2026-11-24T08:00, 08:00, now-2hours, midnight")
         })
     };
@@ -284,5 +284,5 @@ fn nearest(word: &str) -> Option<&'static str> {
         .iter()
         .map(|field| field.name)
         .filter(|name| shared(name) >= 3)
-        .max_by_key(|name| shared(name))
+        .max_by_key(|name| (shared(name), std::cmp::Reverse(name.len())))
 }

@@ -114,7 +114,8 @@ fn answer(cluster: &str, key: &'static str, data: serde_json::Value) -> String {
 
 fn ids_of(name: Option<&str>) -> Result<Vec<JobId>, Refusal> {
     let text = name.filter(|name| !name.eq_ignore_ascii_case("all")).unwrap_or("");
-    jobid::list(text).map_err(|_| Refusal::plain(INVALID_JOB, 1))
+    jobid::list(text)
+        .map_err(|_| Refusal::plain("scontrol_print_job error: Invalid job id specified", 1))
 }
 
 fn query(ids: &[JobId], now_ms: i64) -> RecordsQuery {

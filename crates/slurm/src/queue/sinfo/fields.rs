@@ -167,7 +167,7 @@ pub const FIELDS: &[Field] = &[
     }),
     f("root", 'r', "ROOT", Always, |_| word("no")),
     f("partitionname", 'R', "PARTITION", Always, |g| g.pool.name.clone()),
-    f("size", 's', "JOB_SIZE", Always, |g| format!("1-{}", g.pool.max_nodes)),
+    f("size", 's', "JOB_SIZE", Always, |_| word("1-infinite")),
     f("allocnodes", 'S', "ALLOCNODES", Always, |_| word("all")),
     f("statecompact", 't', "STATE", Always, |g| state_words(g, NodeState::compact)),
     f("statelong", 'T', "STATE", Always, |g| state_words(g, NodeState::long)),

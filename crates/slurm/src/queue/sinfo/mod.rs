@@ -54,7 +54,7 @@ pub fn page(list: &PoolList, wanted: &Wanted, clock: &Clock) -> String {
 /// What to say about fields that are none, which is no reason to fail.
 #[must_use]
 pub fn complaints(list: &PoolList, wanted: &Wanted) -> String {
-    let said = |word: String| format!("sinfo: error: Invalid node format specification: {word}\n");
+    let said = |word: String| format!("Invalid node format specification: {word}\n");
     columns(list, wanted).1.into_iter().map(said).collect()
 }
 

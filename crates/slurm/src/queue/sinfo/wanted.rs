@@ -8,7 +8,7 @@ use crate::words::{NodeState, hosts};
 
 const DEFAULT: &str = "%#P %.5a %.10l %.6D %.6t %N";
 const SUMMARY: &str = "%#P %.5a %.10l %.16F %N";
-const LONG: &str = "%#P %.5a %.10l %.10s %.4r %.8h %.10g %.6D %.11T %.11i %N";
+const LONG: &str = "%#P %.5a %.10l %.10s %.4r %.8h %.10g %.6D %.11T %N";
 const NODES: &str = "%#N %.6D %.#P %6t";
 const NODES_LONG: &str = "%#N %.6D %.#P %.11T %4c %.8z %.6m %.8d %.6w %.8f %20E";
 const REASONS: &str = "%20E %9u %19H %N";
@@ -48,9 +48,6 @@ impl Wanted {
     /// A value that means nothing.
     pub fn of(words: &Words, variable: impl Fn(&str) -> Option<String>) -> Result<Self, Refusal> {
         let wrong = |text: String| Refusal::error("sinfo", text, 1);
-        if let Some(word) = words.rest.first() {
-            return Err(wrong(format!("Unrecognized option: {word}")));
-        }
         let partitions = words.value("partition").map(str::to_owned);
         let mut wanted = Self {
             header: !words.has("noheader"),
@@ -82,7 +79,9 @@ impl Wanted {
             let states = list(text);
             let known = |part: &str| NodeState::Idle.is_meant(part).is_some();
             if let Some(bad) = states.iter().find(|word| !word.split('&').all(known)) {
-                return Err(wrong(format!("Bad state string: \"{bad}\"")));
+                let valid = "down,idle,allocated,mixed,drain,drained,draining,no_respond,powering_up,powering_down,all";
+                return Err(wrong(format!("Bad state string: \"{bad}\""))
+                    .line(format!("sinfo: error: valid states: {valid}")));
             }
             wanted.states = Some(states);
         }

@@ -56,10 +56,6 @@ fn nodes(names: &[String]) -> Cell {
     Cell::whole(hosts::fold_sorted(names))
 }
 
-fn nodes_or_null(names: &[String]) -> Cell {
-    if names.is_empty() { cell("(null)") } else { nodes(names) }
-}
-
 fn reason_or_nodes(r: &JobRecord, _: &View) -> Cell {
     match State::of(r) {
         State::Pending | State::Timeout | State::OutOfMemory | State::Deadline | State::Failed => {
@@ -101,7 +97,7 @@ fn pending_seconds(r: &JobRecord, view: &View) -> Cell {
 }
 
 fn tasks_per_node(r: &JobRecord, _: &View) -> Cell {
-    cell(r.ntasks_per_node.map_or_else(|| "N/A".to_owned(), |tasks| tasks.to_string()))
+    cell(r.ntasks_per_node.unwrap_or(0).to_string())
 }
 
 fn error_file(r: &JobRecord, view: &View) -> Cell {
@@ -130,7 +126,7 @@ pub const FIELDS: &[Field] = &[
     f("associd", ' ', "ASSOC_ID", zero),
     f("batchflag", ' ', "BATCH_FLAG", |r, _| cell(if super::is_batch(r) { "1" } else { "0" })),
     f("batchhost", 'B', "EXEC_HOST", |r, _| cell(executing_host(r))),
-    f("boardspernode", ' ', "BOARDS_PER_NODE", na),
+    f("boardspernode", ' ', "BOARDS_PER_NODE", zero),
     f("burstbuffer", ' ', "BURST_BUFFER", null),
     f("burstbufferstate", ' ', "BURST_BUFFER_STATE", null),
     f("cluster", ' ', "CLUSTER", |_, v| cell(v.cluster.clone())),
@@ -186,7 +182,7 @@ pub const FIELDS: &[Field] = &[
     f("nice", 'y', "NICE", |r, _| cell(job::nice(r).to_string())),
     f("nodelist", 'N', "NODELIST", |r, _| nodes(&r.node_names)),
     f("nodes", ' ', "NODELIST", |r, _| nodes(&r.node_names)),
-    f("ntperboard", ' ', "NTASKS_PER_BOARD", na),
+    f("ntperboard", ' ', "NTASKS_PER_BOARD", zero),
     f("ntpercore", ' ', "NTASKS_PER_CORE", na),
     f("ntpernode", ' ', "NTASKS_PER_NODE", tasks_per_node),
     f("ntpersocket", ' ', "NTASKS_PER_SOCKET", na),
@@ -209,15 +205,13 @@ pub const FIELDS: &[Field] = &[
     f("reason", 'r', "REASON", |r, _| cell(state::reason(r))),
     f("reasonlist", 'R', "NODELIST(REASON)", reason_or_nodes),
     f("reboot", ' ', "REBOOT", zero),
-    f("reqnodes", 'n', "REQ_NODES", |r, _| nodes_or_null(&r.only_nodes)),
+    f("reqnodes", 'n', "REQ_NODES", |r, _| nodes(&r.only_nodes)),
     f("reqswitch", ' ', "REQ_SWITCH", zero),
     f("requeue", ' ', "REQUEUE", |r, _| cell(if r.requeue { "1" } else { "0" })),
     f("reservation", 'v', "RESERVATION", null),
     f("resizetime", ' ', "RESIZE_TIME", na),
     f("restartcnt", ' ', "RESTART_COUNT", restarts),
-    f("schednodes", 'Y', "SCHEDNODES", |r, _| {
-        if r.node_names.is_empty() { cell("(null)") } else { nodes(&r.node_names) }
-    }),
+    f("schednodes", 'Y', "SCHEDNODES", null),
     f("sct", 'z', "S:C:T", |_, _| cell("*:*:*")),
     f("selectjobinfo", 's', "SELECT_JOBINFO", |_, _| cell("")),
     f("shared", ' ', "OVER_SUBSCRIBE", oversubscribe),
@@ -255,7 +249,7 @@ pub const FIELDS: &[Field] = &[
     f("wait4switch", ' ', "WAIT4SWITCH", |_, _| cell("0:00")),
     f("wckey", 'w', "WCKEY", null),
     f("workdir", 'Z', "WORK_DIR", |r, _| cell(job::or_null(&r.work_dir))),
-    f("excnodes", 'x', "EXC_NODES", |r, _| nodes_or_null(&r.not_nodes)),
+    f("excnodes", 'x', "EXC_NODES", |r, _| nodes(&r.not_nodes)),
     f("packjoboffset", ' ', "HET_JOB_OFFSET", na),
 ];
 
