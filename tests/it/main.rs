@@ -17,6 +17,7 @@ mod quickstart;
 mod run_command;
 mod screens;
 mod slurm_clients;
+mod slurm_examples;
 mod slurm_genomics;
 mod slurm_golden;
 mod slurm_mpi;

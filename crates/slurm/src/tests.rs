@@ -1,10 +1,12 @@
 //! `docs/slurm.md` says what these commands do: its tables are made of the tables of the commands,
 //! and no variable is missing.
-use crate::accounting::sacct;
+use crate::accounting::{sacct, seff, sstat, views};
 use crate::options::{
-    Effect, Opt, SACCT, SALLOC, SBATCH, SCANCEL, SCONTROL, SINFO, SQUEUE, SRUN, Table, Takes,
+    DIRECTIVES, Effect, Opt, SACCT, SALLOC, SBATCH, SCANCEL, SCONTROL, SINFO, SQUEUE, SRUN, Table,
+    Takes,
 };
-use crate::queue::{sinfo, squeue};
+use crate::queue::{sinfo, sprio, squeue};
+use crate::submit::directives;
 use crate::words::made_up;
 use pcluster_api::{JobRecord, StepRecord};
 use pcluster_model::job::JobKind;
@@ -17,13 +19,20 @@ use std::sync::Arc;
 type Part = (&'static str, fn() -> String);
 
 /// Every part of the document that is made.
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 16] = [
+    ("words of pcluster", native_words),
+    ("variables of sbatch", variables),
     ("options of sbatch, srun and salloc", job_options),
     ("options of scancel", || own_options(&SCANCEL)),
     ("options of squeue", || own_options(&SQUEUE)),
     ("options of sinfo", || own_options(&SINFO)),
     ("options of scontrol", || own_options(&SCONTROL)),
     ("options of sacct", || own_options(&SACCT)),
+    ("options of sacctmgr", || own_options(&views::SACCTMGR)),
+    ("options of sshare", || own_options(&views::SSHARE)),
+    ("options of sstat", || own_options(&sstat::SSTAT)),
+    ("options of seff", || own_options(&seff::SEFF)),
+    ("options of sprio", || own_options(&sprio::SPRIO)),
     ("fields of squeue", squeue_fields),
     ("fields of sinfo", sinfo_fields),
     ("fields of sacct", sacct_fields),
@@ -71,6 +80,27 @@ fn spelled(marks: &str) -> String {
     let named: Vec<&str> =
         names.iter().filter(|(mark, _)| marks.contains(*mark)).map(|(_, name)| *name).collect();
     named.join(", ")
+}
+
+/// What `#PCLUSTER` lines can say and `#SBATCH` lines cannot.
+fn native_words() -> String {
+    let own = DIRECTIVES.options().filter(|option| SBATCH.long(option.long).is_none());
+    table(
+        "line | meaning",
+        own.map(|option| {
+            format!("{} | {}", names(option).replacen('`', "`#PCLUSTER ", 1), here(option))
+        }),
+    )
+}
+
+fn variables() -> String {
+    let rows: BTreeSet<(&str, &str)> = directives::VARIABLES.into_iter().collect();
+    let effect = |name: &str| SBATCH.long(name).map_or(String::new(), here);
+    table(
+        "variable | as | here",
+        rows.iter()
+            .map(|(variable, option)| format!("`{variable}` | `--{option}` | {}", effect(option))),
+    )
 }
 
 fn own_options(options: &Table) -> String {
@@ -238,6 +268,7 @@ fn every_variable_is_in_the_document() {
     for folder in ["crates/slurm/src", "crates/core/src/agent", "agent/steps/src"] {
         for file in sources(&root().join(folder)) {
             let text = fs::read_to_string(&file).unwrap();
+            let text = text.split("#[cfg(test)]").next().unwrap();
             let variables =
                 words(&text).filter(|word| is_variable(word) && !NO_VARIABLES.contains(word));
             for word in variables {

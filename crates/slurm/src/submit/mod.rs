@@ -3,7 +3,7 @@
 //!
 //! Invariant: everything that Slurm refuses before it speaks to its controller is refused before
 //! anything is sent; stdout has the id and nothing else. Deliberately absent: decisions about jobs.
-mod directives;
+pub mod directives;
 pub mod layout;
 mod native;
 mod resources;
