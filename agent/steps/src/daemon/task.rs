@@ -116,9 +116,7 @@ impl Before {
         }
         if let Err(error) = std::env::set_current_dir(&self.work_dir) {
             let (dir, text) = (&self.work_dir, words(&error));
-            eprintln!(
-                "slurmstepd: error: couldn't chdir to `{dir}': {text}: going to /tmp instead"
-            );
+            say(&format!("couldn't chdir to `{dir}': {text}: going to /tmp instead"));
             let _ = std::env::set_current_dir("/tmp");
         }
     }

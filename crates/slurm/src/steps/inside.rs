@@ -13,7 +13,7 @@ use super::{multi, part, terminal};
 use crate::Context;
 use crate::refusal::Refusal;
 use pcluster_api::client::{Client, ClientError};
-use pcluster_api::{AllocationView, ProblemKind, StepRequest};
+use pcluster_api::{AllocationView, JobRecord, JobState, ProblemKind, RecordsQuery, StepRequest};
 use std::time::{Duration, Instant};
 
 /// Pauses between two requests to a head that is away.
@@ -48,14 +48,16 @@ pub(super) async fn patiently<T>(
 /// In Slurm's words: no such job, or it has ended.
 pub(super) async fn allocation_of(client: &Client, id: &str) -> Result<AllocationView, Refusal> {
     let (mut said, began) = (false, Instant::now());
+    let mut id = id.to_owned();
     loop {
-        match patiently(async || client.allocation(id).await).await {
+        match patiently(async || client.allocation(&id).await).await {
             Ok(job) if job.started => return Ok(job),
             Ok(job) if job.started_at_ms.is_some() => {
                 let text = "Job/step already completing or completed";
                 return Err(error(format!("Unable to confirm allocation for job {id}: {text}")));
             }
             Ok(_) => {}
+            Err(ClientError::Problem(_)) if may_come(client, &mut id).await => {}
             Err(ClientError::Problem(problem)) => {
                 let text =
                     format!("Unable to confirm allocation for job {id}: {}", problem.message);
@@ -71,6 +73,23 @@ pub(super) async fn allocation_of(client: &Client, id: &str) -> Result<Allocatio
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// Whether this job may still get nodes. The last task of an array has the array's id as its own:
+/// then that one is meant, and `id` says so afterwards.
+async fn may_come(client: &Client, id: &mut String) -> bool {
+    let query = RecordsQuery { ids: Some(id.clone()), ..RecordsQuery::default() };
+    let Ok(list) = client.records(&query).await else { return false };
+    let raw = id.parse::<u64>().ok();
+    let own = |record: &&JobRecord| Some(record.raw_job) == raw && record.run.is_some();
+    if let Some(record) = list.records.iter().find(own)
+        && let Some(task) = record.task
+    {
+        *id = format!("{}_{task}", record.job);
+        return true;
+    }
+    let waits = |record: &JobRecord| record.run.is_none() && record.state != JobState::Finished;
+    !list.records.is_empty() && list.records.iter().all(waits)
 }
 
 /// The head is away.

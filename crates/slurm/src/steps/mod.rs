@@ -44,6 +44,16 @@ fn tell_without_effect(command: &str, words: &Words) {
     }
 }
 
+/// The job that this command runs in. The last task of an array has the id of the whole array, so
+/// the index is needed where there is one.
+fn job_of(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let id = variable("SLURM_JOB_ID").or_else(|| variable("SLURM_JOBID"))?;
+    match (variable("SLURM_ARRAY_JOB_ID"), variable("SLURM_ARRAY_TASK_ID")) {
+        (Some(array), Some(task)) => Some(format!("{array}_{task}")),
+        _ => Some(id),
+    }
+}
+
 async fn run(args: &[String], context: &Context) -> Result<u8, Refusal> {
     let line = parse(&SRUN, args, Order::StopAtFirst)?;
     if let Some(text) = options::page(&SRUN, &line) {
@@ -63,8 +73,7 @@ async fn run(args: &[String], context: &Context) -> Result<u8, Refusal> {
             .hint("srun -n 4 ./program    four tasks of a program"));
     }
     let signals = Signals::catch().map_err(|why| Refusal::error("srun", why.to_string(), 1))?;
-    let id = words.value("jobid").map(str::to_owned);
-    let id = id.or_else(|| variable("SLURM_JOB_ID")).or_else(|| variable("SLURM_JOBID"));
+    let id = words.value("jobid").map(str::to_owned).or_else(|| job_of(variable));
     match id {
         Some(id) => {
             let head = context.head().map_err(|failure| submit::send::away("srun", &failure))?;

@@ -36,3 +36,16 @@ pub(super) fn allocation(cpus: &[u32]) -> AllocationView {
         started_at_ms: None,
     }
 }
+
+#[test]
+fn a_task_of_an_array_is_named_by_its_index() {
+    let of = |pairs: &'static [(&str, &str)]| {
+        super::job_of(|name| {
+            pairs.iter().find(|(its, _)| *its == name).map(|(_, value)| (*value).to_owned())
+        })
+    };
+    assert_eq!(of(&[]), None);
+    assert_eq!(of(&[("SLURM_JOBID", "7")]).as_deref(), Some("7"));
+    let array = &[("SLURM_JOB_ID", "9"), ("SLURM_ARRAY_JOB_ID", "9"), ("SLURM_ARRAY_TASK_ID", "3")];
+    assert_eq!(of(array).as_deref(), Some("9_3"));
+}
