@@ -196,7 +196,7 @@ pub struct JobOptions {
         help_heading = "Money and messages"
     )]
     pub account: Option<String>,
-    /// Never cost more than this (no effect yet: refused)
+    /// Never start what could cost more: $5 (needs a time limit)
     #[arg(
         long,
         value_name = "$",
@@ -204,7 +204,7 @@ pub struct JobOptions {
         help_heading = "Money and messages"
     )]
     pub max_cost: Option<String>,
-    /// Be done by then (no effect yet: refused)
+    /// Be done by then: given up when it cannot be, ended when it is not
     #[arg(
         long,
         value_name = "TIME",
@@ -212,7 +212,7 @@ pub struct JobOptions {
         help_heading = "Money and messages"
     )]
     pub deadline: Option<String>,
-    /// Spot machines: yes, no (no effect yet: refused)
+    /// Spot machines: the pool decides, so this is refused
     #[arg(long, value_name = "yes|no", num_args = 0..=1, require_equals = true,
         default_missing_value = "yes", overrides_with = "spot", help_heading = "Money and messages")]
     pub spot: Option<String>,

@@ -52,7 +52,8 @@ pub fn build(
     face: Face,
     now: &Zoned,
 ) -> Result<(JobSpec, Notes), Failure> {
-    refuse_what_has_no_effect(options)?;
+    // Money and promises: better no job than one that ignores them.
+    options.spot.as_deref().map_or(Ok(()), words::spot)?;
     let mut notes = Notes::new();
     if options.mail_user.is_some() || options.mail_type.is_some() {
         notes.push("--mail-type and --mail-user have no effect in this version".to_owned());
@@ -99,11 +100,22 @@ pub fn build(
         soft_limits: facts.soft_limits.clone(),
         comment: options.comment.clone().unwrap_or_default(),
         account: options.account.clone().unwrap_or_default(),
+        max_cost: options
+            .max_cost
+            .as_deref()
+            .map(|text| words::money("--max-cost", text))
+            .transpose()?,
+        deadline: options
+            .deadline
+            .as_deref()
+            .map(|text| words::moment("--deadline", text, now))
+            .transpose()?,
         image: options.image.clone(),
         mail: options.mail_type.as_deref().map(words::mail).transpose()?.unwrap_or_default(),
         tasks_given: options.ntasks.is_some() || options.ntasks_per_node.is_some(),
         cpus_given: options.cpus_per_task.is_some(),
         submit_host: hostname(),
+        submit_dir: facts.work_dir.clone().unwrap_or_default(),
         ..JobSpec::default()
     };
     Ok((spec, notes))
@@ -120,22 +132,6 @@ fn output_pattern(options: &JobOptions, face: Face, is_array: bool) -> Result<St
         (None, Face::Run, _) => Ok(String::new()),
         (None, Face::Submit, false) => Ok("pcluster-%j.out".to_owned()),
         (None, Face::Submit, true) => Ok("pcluster-%A_%a.out".to_owned()),
-    }
-}
-
-/// Money and promises: better no job than one that ignores them.
-fn refuse_what_has_no_effect(options: &JobOptions) -> Result<(), Failure> {
-    let given = [
-        ("--max-cost", options.max_cost.is_some(), "a time limit bounds the cost:  --time 2h"),
-        ("--deadline", options.deadline.is_some(), "--time and --begin are what counts today"),
-        ("--spot", options.spot.is_some(), "the pool decides: spot = true in cluster.toml"),
-    ];
-    match given.iter().find(|(_, given, _)| *given) {
-        Some((option, _, hint)) => Err(Failure::refused(format!(
-            "{option} has no effect in this version, so the job is not taken"
-        ))
-        .hint(*hint)),
-        None => Ok(()),
     }
 }
 

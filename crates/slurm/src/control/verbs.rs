@@ -8,10 +8,10 @@ use super::update::{self, Entity};
 use crate::ask::{self, Trouble};
 use crate::options::Words;
 use crate::refusal::Refusal;
+use crate::steps::nudge;
 use crate::words::{State, hosts, jobid};
 use crate::{Context, options};
-use pcluster_api::client::ClientError;
-use pcluster_api::{Problem, ProblemKind, RecordsQuery};
+use pcluster_api::RecordsQuery;
 use pcluster_client::say;
 use std::time::Duration;
 
@@ -391,13 +391,10 @@ async fn wait_job(words: &Words, context: &Context) -> Result<u8, Refusal> {
 
 /// A signal to one step.
 pub(super) async fn signal_step(
-    _context: &Context,
+    context: &Context,
     id: &str,
     step: u32,
-    _signal: i32,
+    signal: i32,
 ) -> Result<(), Trouble> {
-    let text = format!("step {step} of job {id} cannot get a signal of its own");
-    let problem =
-        Problem::new(ProblemKind::Refused, text).hint("scancel -s SIGNAL ID: to all steps");
-    Err(Trouble::Refused(ClientError::Problem(problem)))
+    ask::again(context, async |client| nudge::signal(client, id, step, signal).await).await
 }

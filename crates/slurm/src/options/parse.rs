@@ -189,9 +189,29 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// What other schedulers call it.
+const SYNONYMS: [(&str, &str); 12] = [
+    ("walltime", "time"),
+    ("time-limit", "time"),
+    ("timelimit", "time"),
+    ("queue", "partition"),
+    ("memory", "mem"),
+    ("cores", "cpus-per-task"),
+    ("cpus", "cpus-per-task"),
+    ("threads-per-task", "cpus-per-task"),
+    ("workdir", "chdir"),
+    ("depend", "dependency"),
+    ("email", "mail-user"),
+    ("stdout", "output"),
+];
+
 /// The option whose name is nearest, if one is near enough to be meant.
 fn nearest(table: &Table, name: &str) -> Option<&'static str> {
     let name = name.to_ascii_lowercase().replace('_', "-");
+    let meant = SYNONYMS.iter().find(|(other, _)| *other == name).map(|(_, ours)| *ours);
+    if let Some(meant) = meant.and_then(|meant| table.long(meant)) {
+        return Some(meant.long);
+    }
     let mut best: Option<(usize, &'static str)> = None;
     for option in table.options().filter(|option| option.long == option.name) {
         let distance = distance(&name, option.long);

@@ -13,6 +13,7 @@ mod inside;
 mod layout;
 mod multi;
 mod names;
+pub mod nudge;
 mod orders;
 mod outside;
 mod part;

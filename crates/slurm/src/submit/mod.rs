@@ -59,7 +59,9 @@ async fn run(args: &[String], context: &Context) -> Result<u8, Refusal> {
         asked.warnings.iter().for_each(say::line);
     }
     if request.estimate_only {
-        say::line(tell::would_start(&answer, &request.spec, &now));
+        let pools = ask::pools(context, COMMAND).await?;
+        let line = tell::would_start(&answer, &request.spec, &pools, &now);
+        say::line(format!("{COMMAND}: {line}"));
         return Ok(0);
     }
     let id = answer.job;

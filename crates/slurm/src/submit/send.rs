@@ -79,9 +79,13 @@ pub fn no(command: &str, problem: &Problem, request: &SubmitRequest) -> Refusal 
     };
     let text = match (problem.word.as_str(), problem.kind) {
         ("no_pool", _) => "Invalid partition name specified",
-        ("too_large" | "too_large_memory", _) => "Requested node configuration is not available",
+        ("too_large" | "too_large_memory" | "too_many_nodes", _) => {
+            "Requested node configuration is not available"
+        }
+        ("max_cost", _) => {
+            "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
+        }
         ("too_large_gpus", _) => "Invalid generic resource (gres) specification",
-        ("too_many_nodes", _) => "Node count specification invalid",
         ("time_limit" | "no_limit" | "deadline", _) => {
             "Requested time limit is invalid (missing or exceeds some limit)"
         }

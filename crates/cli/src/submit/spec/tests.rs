@@ -2,6 +2,7 @@ use super::*;
 use crate::submit::options::LineOptions;
 use clap::Parser;
 use jiff::tz::TimeZone;
+use pcluster_model::MicroUsd;
 
 fn facts() -> ProcessFacts {
     ProcessFacts { work_dir: Some("/shared/ana".into()), umask: Some(0o022), soft_limits: vec![] }
@@ -83,10 +84,11 @@ fn dependencies_of_both_kinds_of_words_add_up() {
 }
 
 #[test]
-fn promises_that_this_version_cannot_keep_are_refused() {
-    for words in [["--max-cost", "$5"], ["--deadline", "18:00"], ["--spot=no", "-H"]] {
-        assert_eq!(built(&words).unwrap_err().exit_code(), 3, "{words:?}");
-    }
+fn money_and_promises_are_kept_or_refused() {
+    assert_eq!(built(&["--spot=no"]).unwrap_err().exit_code(), 3);
+    assert_eq!(built(&["--max-cost", "$2.50"]).unwrap().max_cost, Some(MicroUsd(2_500_000)));
+    assert_eq!(built(&["--max-cost", "free"]).unwrap_err().exit_code(), 2);
+    assert!(built(&["--deadline", "18:00"]).unwrap().deadline.is_some());
 }
 
 #[test]
