@@ -57,7 +57,10 @@ pub fn chosen(list: &RecordList, wanted: &Wanted) -> Vec<JobRecord> {
         }
     };
     let records = list.records.iter().flat_map(parts).flat_map(unfolded);
-    records.filter(|record| wants(wanted, record)).collect()
+    let mut records: Vec<JobRecord> = records.filter(|record| wants(wanted, record)).collect();
+    // The waiting rest of an array stands below its tasks.
+    records.sort_by_key(|record| (record.job, record.tasks.is_some()));
+    records
 }
 
 fn rows(list: &RecordList, wanted: &Wanted, clock: &Clock) -> Vec<Row> {

@@ -156,11 +156,10 @@ impl Row {
         (end.div_euclid(1000) - start.div_euclid(1000)).max(0)
     }
 
-    /// CPUs that it holds; 0 for a job that waits.
+    /// CPUs that it holds; of a job that waits those that it asked for, as in Slurm.
     #[must_use]
     pub fn cpus(&self) -> u64 {
         match &self.part {
-            Part::Job if self.job.node_names.is_empty() => 0,
             Part::Job => job::cpus(&self.job),
             Part::Batch => self.job.cpus_per_node.first().copied().unwrap_or(0).into(),
             Part::Step(step) => step.cpus.into(),

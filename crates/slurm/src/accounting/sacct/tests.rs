@@ -83,7 +83,7 @@ fn arrays_have_both_kinds_of_ids_and_a_pending_rest() {
         &["-X", "-P", "-n", "-o", "JobID,State,NodeList,Start,NNodes,AllocCPUS"],
         rest.clone(),
     );
-    assert_eq!(page, "148_[2-9%2]|PENDING|None assigned|Unknown|1|0\n");
+    assert_eq!(page, "148_[2-9%2]|PENDING|None assigned|Unknown|1|1\n");
     assert_eq!(sacct(&["-X", "-n", "--array", "-P", "-o", "JobID"], rest).lines().count(), 8);
 }
 

@@ -199,6 +199,6 @@ pub fn step(r: &JobRecord, step: &StepRecord, view: &View, one_line: bool) -> St
     ));
     lines.push(format!("TRES=cpu={},node={}", step.cpus, step.node_names.len()));
     lines.push("ResvPorts=(null)");
-    lines.push("CPUFreqReq=Default");
+    lines.push("CPUFreqReq=Default Dist=Block");
     lines.text(one_line, "\n")
 }

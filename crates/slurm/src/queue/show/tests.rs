@@ -195,6 +195,6 @@ fn only_steps_that_run_are_shown() {
     let page = steps(&made_up::records(vec![job]), &[], &made_up::clock(), one_line());
     assert_eq!(
         page,
-        "StepId=146.1 UserId=0 StartTime=2026-11-23T23:25:18 TimeLimit=00:05:00 State=RUNNING Partition=main NodeList=c1 Nodes=1 CPUs=2 Tasks=2 Name=hostname Network=(null) TRES=cpu=2,node=1 ResvPorts=(null) CPUFreqReq=Default\n"
+        "StepId=146.1 UserId=0 StartTime=2026-11-23T23:25:18 TimeLimit=00:05:00 State=RUNNING Partition=main NodeList=c1 Nodes=1 CPUs=2 Tasks=2 Name=hostname Network=(null) TRES=cpu=2,node=1 ResvPorts=(null) CPUFreqReq=Default Dist=Block\n"
     );
 }

@@ -1,6 +1,6 @@
 //! `squeue -s`: the steps that run.
 //!
-//! Invariant: only steps that have not ended, with the batch step first, as Slurm lists them.
+//! Invariant: only steps that have not ended, with the batch step last, as Slurm lists them.
 //! Deliberately absent: steps of jobs that wait (there are none).
 use super::{Format, View, Wanted};
 use crate::words::columns::{self, Cell};
@@ -128,7 +128,7 @@ pub fn page(records: &[JobRecord], ids: &[JobId], wanted: &Wanted, view: &View) 
         let batch = super::is_batch(record).then_some(Row { job: record, step: None });
         let running = record.steps.iter().filter(|step| step.ended_at_ms.is_none());
         let steps = running.map(|step| Row { job: record, step: Some(step) });
-        for row in batch.into_iter().chain(steps).filter(|row| row.is_meant(ids)) {
+        for row in steps.chain(batch).filter(|row| row.is_meant(ids)) {
             out.push_str(&format.line(|field| (field.value)(&row, view)));
         }
     }

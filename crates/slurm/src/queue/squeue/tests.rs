@@ -147,8 +147,8 @@ fn long_lists_start_lists_and_steps_have_their_own_columns() {
     running.steps = vec![made_up::step(0), StepRecord { ended_at_ms: None, ..made_up::step(1) }];
     insta::assert_snapshot!(squeue("-s", vec![running]), @r"
              STEPID     NAME PARTITION     USER      TIME NODELIST
-          146.batch    batch      main     root      0:05 c1
               146.1 hostname      main     root      0:07 c1
+          146.batch    batch      main     root      0:05 c1
     ");
 }
 
