@@ -76,6 +76,29 @@ pub struct UpdateRequest {
     pub throttle: Option<u32>,
     pub requeue: Option<bool>,
     pub comment: Option<String>,
+    pub account: Option<String>,
+    pub qos: Option<String>,
+    pub memory_bytes_per_cpu: Option<u64>,
+    /// Nodes; where the number of tasks was not asked for, one task on each.
+    pub nodes: Option<u32>,
+    pub tasks: Option<u32>,
+    /// 0 is as many as fall on each.
+    pub tasks_per_node: Option<u32>,
+    pub gpus_per_node: Option<u32>,
+    pub exclusive: Option<bool>,
+    /// Not before, milliseconds since the epoch; 0 is at once.
+    pub begin_ms: Option<i64>,
+    /// 0 is none.
+    pub deadline_ms: Option<i64>,
+    /// Each replaces the whole list; empty is none.
+    pub features: Option<Vec<String>>,
+    pub only_nodes: Option<Vec<String>>,
+    pub not_nodes: Option<Vec<String>>,
+    /// One met dependency is enough.
+    pub any_dependency: Option<bool>,
+    pub output: Option<String>,
+    pub error: Option<String>,
+    pub work_dir: Option<String>,
 }
 
 /// `GET /v1/jobs/{id}/output`.

@@ -137,6 +137,18 @@ pub struct Pool {
     /// The provider bills at least this much of each machine.
     #[serde(default)]
     pub minimum_billing_ms: DurationMs,
+    /// Words that jobs may ask for (`--constraint`), beside those of its shapes.
+    #[serde(default)]
+    pub features: Vec<String>,
+}
+
+impl Pool {
+    /// What jobs may ask for by name on a machine of this shape.
+    pub fn features_of<'a>(&'a self, shape: &'a Shape) -> impl Iterator<Item = &'a str> {
+        let own = self.features.iter().map(String::as_str);
+        let shape = [&shape.name, &shape.arch, &shape.gpu_type].into_iter().map(String::as_str);
+        own.chain(shape).filter(|name| !name.is_empty())
+    }
 }
 
 /// What an image is made from.

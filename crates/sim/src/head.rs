@@ -334,7 +334,10 @@ impl World {
             (Reply::Submitted { job, .. }, From::User(client)) => {
                 self.head_answers(client, Answer::Submitted(job));
             }
-            (Reply::Done { .. } | Reply::Signals { .. }, From::User(client)) => {
+            (
+                Reply::Done { .. } | Reply::Signals { .. } | Reply::StepGranted { .. },
+                From::User(client),
+            ) => {
                 self.head_answers(client, Answer::Done);
             }
             (Reply::Rejected(rejection), From::User(client)) => {

@@ -6,7 +6,7 @@ use crate::rng::Rng;
 use pcluster_model::config::{
     Budget, Config, Head, Image, ImageSource, Pool, ProviderKind, SpotUse,
 };
-use pcluster_model::job::MemoryAsk;
+use pcluster_model::job::{JobKind, MemoryAsk};
 use pcluster_model::{
     ArraySpec, BlobHash, DependencyKind, DurationMs, JobSpec, MicroUsd, PoolName, Price, Resources,
     Shape, Timestamp,
@@ -39,6 +39,25 @@ pub enum Ask {
         job: usize,
     },
     Rerun {
+        job: usize,
+    },
+    Suspend {
+        job: usize,
+    },
+    /// What is suspended goes on.
+    Continue {
+        job: usize,
+    },
+    /// An allocation is given back.
+    Finish {
+        job: usize,
+    },
+    /// A step on every node of the first run of it that lives.
+    Step {
+        job: usize,
+    },
+    /// The oldest open step of it ends on one part.
+    EndStep {
         job: usize,
     },
     /// A new time limit.
@@ -191,6 +210,7 @@ fn pool(rng: &mut Rng, name: &str, default: bool) -> Pool {
         shares: Vec::new(),
         local_bytes: 0,
         minimum_billing_ms: DurationMs::from_secs(60),
+        features: vec![format!("{name}-net")],
     }
 }
 
@@ -256,6 +276,7 @@ fn submit(rng: &mut Rng, config: &Config, number: usize) -> Ask {
             throttle: rng.chance(3_000).then(|| rng.small(1, 3)),
         }
     });
+    let allocation = array.is_none() && rng.chance(1_200);
     let nodes =
         if array.is_none() && rng.chance(1_200) { rng.small(1, pool.max.min(3)) } else { 1 };
     let cpus = rng.small(1, most);
@@ -276,6 +297,10 @@ fn submit(rng: &mut Rng, config: &Config, number: usize) -> Ask {
         array,
         begin: rng.chance(400).then(|| Timestamp(i64::try_from(rng.below(6_600_000)).unwrap_or(0))),
         priority: if rng.chance(1_500) { -1 } else { 0 },
+        kind: if allocation { JobKind::Allocation } else { JobKind::Batch },
+        lease_ms: allocation.then(|| DurationMs::from_secs(rng.between(120, 1_200))),
+        features: if rng.chance(1_000) { vec![format!("{}-net", pool.name)] } else { Vec::new() },
+        not_nodes: if rng.chance(800) { vec![format!("{}-2", pool.name)] } else { Vec::new() },
         hold: rng.chance(500),
         requeue: !rng.chance(1_500),
         output: "out-%j".into(),
@@ -313,7 +338,7 @@ fn depend(rng: &mut Rng, asks: &mut [(DurationMs, Ask)]) {
 fn meddle(rng: &mut Rng, config: &Config, jobs: usize) -> Ask {
     let job = usize::try_from(rng.below(jobs as u64)).unwrap_or(0);
     let nth = usize::try_from(rng.below(6)).unwrap_or(0);
-    match rng.below(20) {
+    match rng.below(30) {
         0..=4 => Ask::Cancel { job, task: rng.chance(3_000).then(|| rng.small(0, 4)) },
         5..=7 => Ask::Hold { job },
         8..=10 => Ask::Release { job },
@@ -323,6 +348,11 @@ fn meddle(rng: &mut Rng, config: &Config, jobs: usize) -> Ask {
         15 => Ask::Drain { nth },
         16 => Ask::Resume { nth },
         17 => Ask::Terminate { nth },
+        18 | 19 => Ask::Suspend { job },
+        20 | 21 => Ask::Continue { job },
+        22 => Ask::Finish { job },
+        23..=26 => Ask::Step { job },
+        27 => Ask::EndStep { job },
         _ => Ask::Configure(Box::new(changed(rng, config))),
     }
 }

@@ -6,6 +6,7 @@ use crate::head::From;
 use crate::scenario::Ask;
 use crate::world::{What, World};
 use pcluster_core::input::{Input, JobTarget, Principal, Request};
+use pcluster_core::step::{StepAsk, StepPartEnd};
 use pcluster_model::{Dependency, IndexRanges, JobId, NodeId};
 
 /// What a user hears.
@@ -97,14 +98,21 @@ impl Users {
     pub fn let_go(&mut self) -> Vec<usize> {
         for client in &mut self.clients {
             match &mut client.ask {
-                Ask::Hold { .. } | Ask::Configure(_) if client.heard.is_none() => {
+                Ask::Hold { .. } | Ask::Suspend { .. } | Ask::Configure(_)
+                    if client.heard.is_none() =>
+                {
                     client.heard = Some(Answer::Rejected("nobody asks any more".into()));
                 }
                 Ask::Submit { spec, .. } => spec.hold = false,
                 _ => {}
             }
         }
-        (0..self.submits.len()).map(|job| self.add(Ask::Release { job })).collect()
+        let mut last = Vec::new();
+        for job in 0..self.submits.len() {
+            last.push(self.add(Ask::Release { job }));
+            last.push(self.add(Ask::Continue { job }));
+        }
+        last
     }
 }
 
@@ -158,6 +166,11 @@ impl World {
             | Ask::Release { job }
             | Ask::Requeue { job }
             | Ask::Rerun { job }
+            | Ask::Suspend { job }
+            | Ask::Continue { job }
+            | Ask::Finish { job }
+            | Ask::Step { job }
+            | Ask::EndStep { job }
             | Ask::Update { job, .. } => match self.users.job(*job) {
                 Err(()) => return None,
                 Ok(None) => return self.drop_ask(number),
@@ -190,6 +203,17 @@ impl World {
             Ask::Release { .. } => (ana(), Request::Release(whole)),
             Ask::Requeue { .. } => (ana(), Request::Requeue(whole)),
             Ask::Rerun { .. } => (ana(), Request::RerunFailed { job }),
+            Ask::Suspend { .. } => (ana(), Request::Suspend(whole)),
+            Ask::Continue { .. } => (ana(), Request::Continue(whole)),
+            Ask::Finish { .. } => {
+                (ana(), Request::Finish { target: whole, exit_code: 0, signal: 0 })
+            }
+            Ask::Step { .. } | Ask::EndStep { .. } => {
+                let Some(request) = self.step_request(job, number, &ask) else {
+                    return self.drop_ask(number);
+                };
+                (ana(), request)
+            }
             Ask::Update { time_limit_ms, .. } => {
                 let cluster = &self.head.as_ref()?.cluster;
                 let Some(known) = cluster.jobs.get(&job) else { return self.drop_ask(number) };
@@ -213,6 +237,22 @@ impl World {
                 return self.drop_ask(number);
             }
         })
+    }
+
+    /// A step of the first run of a job that lives, or the end of one on a part.
+    fn step_request(&self, job: JobId, number: usize, ask: &Ask) -> Option<Request> {
+        let cluster = &self.head.as_ref()?.cluster;
+        let run = *cluster.jobs.get(&job)?.live.values().next()?;
+        if matches!(ask, Ask::Step { .. }) {
+            let tasks = vec![1; cluster.runs.get(&run)?.parts.len()];
+            let (key, cpus_per_task) = (format!("step-{number}"), 1);
+            let ask = StepAsk { key, tasks, cpus_per_task, ..StepAsk::default() };
+            return Some(Request::MakeStep { run, ask });
+        }
+        let step = cluster.steps.get(&run)?.iter().find(|step| step.ended_at.is_none())?;
+        let rank = (0u32..).zip(&step.parts).find(|(_, part)| part.end.is_none())?.0;
+        let (step, end) = (step.step, StepPartEnd::default());
+        Some(Request::EndStep { run, step, rank, end })
     }
 
     /// Nothing is left to ask for.

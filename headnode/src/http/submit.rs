@@ -22,6 +22,8 @@ use pcluster_model::{JobSpec, MicroUsd};
 const NAME_BYTES: usize = 256;
 /// Paths at most, in bytes: what the kernel takes.
 const PATH_BYTES: usize = 4096;
+/// Features and nodes that a job names at most.
+const NAMES_MOST: usize = 4096;
 /// A comment at most, in bytes.
 const COMMENT_BYTES: usize = 4096;
 /// All arguments of a script at most, in bytes: half of what `execve` takes.
@@ -153,6 +155,15 @@ pub(super) fn check_texts(spec: &JobSpec) -> Result<(), Problem> {
     one_line("the output", &spec.output, PATH_BYTES)?;
     one_line("the error output", spec.error.as_deref().unwrap_or_default(), PATH_BYTES)?;
     one_line("the input", spec.input.as_deref().unwrap_or_default(), PATH_BYTES)?;
+    one_line("the label of quality", &spec.qos, NAME_BYTES)?;
+    one_line("the path of the script", &spec.command, PATH_BYTES)?;
+    one_line("the name of this machine", &spec.submit_host, NAME_BYTES)?;
+    for name in spec.features.iter().chain(&spec.only_nodes).chain(&spec.not_nodes) {
+        one_line("a feature or the name of a node", name, NAME_BYTES)?;
+    }
+    if spec.features.len() + spec.only_nodes.len() + spec.not_nodes.len() > NAMES_MOST {
+        return Err(bad(format!("a job names at most {NAMES_MOST} features and nodes")));
+    }
     if spec.comment.len() > COMMENT_BYTES || spec.comment.contains('\0') {
         return Err(bad(format!("a comment has at most {COMMENT_BYTES} bytes, and no zero byte")));
     }

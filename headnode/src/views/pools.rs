@@ -44,11 +44,9 @@ fn record(cx: &Cx<'_>, pool: &Pool) -> PoolRecord {
 /// What jobs may ask for by name: shapes, architectures and GPU models of the pool.
 fn features(pool: &Pool) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    for shape in &pool.shapes {
-        for name in [&shape.name, &shape.arch, &shape.gpu_type] {
-            if !name.is_empty() && !names.contains(name) {
-                names.push(name.clone());
-            }
+    for name in pool.shapes.iter().flat_map(|shape| pool.features_of(shape)) {
+        if !names.iter().any(|known| known == name) {
+            names.push(name.into());
         }
     }
     names

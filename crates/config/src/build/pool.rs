@@ -266,8 +266,14 @@ pub(super) fn pool(
             ProviderKind::Ec2 => DurationMs::from_secs(60),
             _ => DurationMs::ZERO,
         },
+        features: features(r, name),
         provider: source.provider,
     })
+}
+
+fn features(r: &mut Resolver<'_>, name: &str) -> Vec<String> {
+    let texts = r.texts(&["pools", name, "features"]).unwrap_or_default();
+    texts.into_iter().map(|(text, _)| text).collect()
 }
 
 /// What can be said of a pool whose provider nobody knows, so that its other mistakes are in the

@@ -31,6 +31,7 @@ pub(super) const ROWS: &[Key] = &[
     key("pools.*.default_time", Kind::DurationOr("none"), "(ec2: 24 h; else none)", Acts, "time limit of a job that names none"),
     key("pools.*.max_time", Kind::DurationOr("none"), "none", Acts, "a longer time limit is refused"),
     key("pools.*.exclusive", Kind::Bool, "false", Acts, "every job has its nodes for itself"),
+    key("pools.*.features", Kind::Texts, "(its shapes, their architectures and GPU models are always some)", Acts, "words that jobs may ask for: `--constraint`"),
     key("pools.*.reserve", Kind::Table, "", Acts, "what jobs do not get of a node"),
     key("pools.*.reserve.cpus", Kind::Count { min: 0, max: 65_536 }, "0", Acts, "CPUs kept from jobs"),
     key("pools.*.reserve.memory", Kind::Size, "(5 % + 256 MB until a node of this image and shape has reported; process: nothing more)", Acts, "memory kept from jobs"),

@@ -35,6 +35,18 @@ pub(super) fn target_words(job: &Job, target: &JobTarget) -> String {
     }
 }
 
+/// Size, place and time of a start are the same: what runs can have no other.
+fn same_place(new: &JobSpec, old: &JobSpec) -> bool {
+    let size = |spec: &JobSpec| {
+        (spec.nodes, spec.tasks, spec.cpus_per_task, spec.tasks_per_node, spec.gpus_per_node)
+    };
+    size(new) == size(old)
+        && (new.memory, new.exclusive, new.begin) == (old.memory, old.exclusive, old.begin)
+        && (&new.pools, &new.features) == (&old.pools, &old.features)
+        && (&new.only_nodes, &new.not_nodes) == (&old.only_nodes, &old.not_nodes)
+        && new.dependencies == old.dependencies
+}
+
 impl Cluster {
     /// The job of a target, if the principal may change it and the tasks exist.
     pub(super) fn target<'a>(
@@ -174,7 +186,8 @@ impl Cluster {
     pub(super) fn requeue(&self, who: &Principal, target: &JobTarget) -> Decided {
         let job = self.target(who, target)?;
         if job.spec.kind == JobKind::Allocation {
-            return Err(refuse(format!("job {} has no script that could run again", job.id)));
+            return Err(refuse(format!("job {} has no script that could run again", job.id))
+                .word("batch_only"));
         }
         let mut live = job.live_among(target.tasks.as_ref());
         let found = live.len();
@@ -229,7 +242,7 @@ impl Cluster {
         self.submit(now, &as_owner, spec, None)
     }
 
-    pub(super) fn update(&self, who: &Principal, id: JobId, spec: Box<JobSpec>) -> Decided {
+    pub(super) fn update(&self, who: &Principal, id: JobId, mut spec: Box<JobSpec>) -> Decided {
         let job = self.own_job(who, id)?;
         if job.is_finished() {
             return Err(refuse(format!("job {id} has already finished")).word("finished"));
@@ -252,7 +265,12 @@ impl Cluster {
                 format!("job {id} runs; only an admin gives it more time"),
             ));
         }
+        if job.pending.is_empty() && !same_place(&spec, &job.spec) {
+            return Err(refuse(format!("job {id} runs; that is changed only while it waits"))
+                .word("not_pending"));
+        }
         let pool = self.check_spec(&spec)?;
+        self.name_tasks(&mut spec);
         self.check_dependencies(&spec, id)?;
         let time_limit_ms = spec.time_limit_ms;
         let mut events = vec![Event::JobUpdated { job: id, pool, spec }];

@@ -5,7 +5,7 @@ use crate::event::Event;
 use crate::input::Principal;
 use crate::job::{Job, Owner};
 use crate::limits::{ARRAY_MOST, INDEX_MOST, QUEUE_MOST};
-use crate::plan::{cheapest_shape, smallest_cpus};
+use crate::plan::{cheapest_shape, number_of, smallest_cpus};
 use crate::reply::{Rejection, RejectionKind, Reply};
 use alloc::boxed::Box;
 use alloc::format;
@@ -55,6 +55,7 @@ impl Cluster {
         let pool = self.check_spec(&spec)?;
         self.check_moments(&spec, now)?;
         let job = JobId(self.meta.last_job + 1);
+        self.name_tasks(&mut spec);
         self.check_dependencies(&spec, job)?;
         let owner = Owner { user: who.user.clone(), uid: who.uid, gid: who.gid };
         Ok(Decision {
@@ -112,11 +113,36 @@ impl Cluster {
                 .word("too_many_nodes")
                 .fact("asked", format!("{} nodes", spec.nodes)));
         }
+        check_features(pool, spec)?;
+        self.check_names(pool, spec)?;
         if cheapest_shape(pool, spec).is_none() {
             return Err(self.too_large(spec));
         }
         check_pool_cpus(spec, pool)?;
         Ok(pool.name.clone())
+    }
+
+    /// Nodes that are asked for by name are there, or could be.
+    fn check_names(&self, pool: &Pool, spec: &JobSpec) -> Result<(), Rejection> {
+        let next = self.meta.next_numbers.get(&pool.name).copied().unwrap_or(1);
+        let possible = next..next.saturating_add(pool.max);
+        for name in &spec.only_nodes {
+            let there = self.living_nodes(&pool.name).any(|node| node.name == *name);
+            if there || number_of(pool, name).is_some_and(|number| possible.contains(&number)) {
+                continue;
+            }
+            return Err(Rejection::new(
+                RejectionKind::NotFound,
+                format!("pool {} has no node {name}", pool.name),
+            )
+            .word("no_node")
+            .hint("pcluster nodes"));
+        }
+        if spec.only_nodes.len() > spec.nodes as usize {
+            return Err(refuse("more nodes are named than the job asks for")
+                .hint(format!("--nodes {}", spec.only_nodes.len())));
+        }
+        Ok(())
     }
 
     fn choose_pool(&self, spec: &JobSpec) -> Result<&Pool, Rejection> {
@@ -167,6 +193,20 @@ impl Cluster {
         rejection
             .fact("largest", largest_words(pool, shape))
             .hint(format!("{} fits", fitting_options(&asked, &usable)))
+    }
+
+    /// A dependency on the number that a task of an array has of its own is one on that task.
+    pub(super) fn name_tasks(&self, spec: &mut JobSpec) {
+        for dependency in &mut spec.dependencies {
+            if dependency.task.is_some() || self.jobs.contains_key(&dependency.job) {
+                continue;
+            }
+            let arrays = self.jobs.range(..dependency.job).rev().filter(|(_, job)| job.is_array());
+            let found = arrays.map(|(id, job)| (*id, job.task_of(dependency.job)));
+            if let Some((job, Some(task))) = found.into_iter().find(|(_, task)| task.is_some()) {
+                (dependency.job, dependency.task) = (job, Some(task));
+            }
+        }
     }
 
     pub(super) fn check_dependencies(&self, spec: &JobSpec, own: JobId) -> Result<(), Rejection> {
@@ -237,6 +277,20 @@ fn too_large_word(asked: &Resources, nearest: Option<&Shape>) -> &'static str {
     } else {
         "too_large"
     }
+}
+
+fn check_features(pool: &Pool, spec: &JobSpec) -> Result<(), Rejection> {
+    let has = |feature: &str| {
+        pool.shapes.iter().any(|shape| pool.features_of(shape).any(|known| known == feature))
+    };
+    let Some(missing) = spec.features.iter().find(|feature| !has(feature)) else { return Ok(()) };
+    let mut known: Vec<&str> =
+        pool.shapes.iter().flat_map(|shape| pool.features_of(shape)).collect();
+    known.sort_unstable();
+    known.dedup();
+    Err(refuse(format!("no node of pool {} has the feature {missing}", pool.name))
+        .word("no_feature")
+        .fact("features", known.join(", ")))
 }
 
 fn check_array(array: &ArraySpec) -> Result<(), Rejection> {

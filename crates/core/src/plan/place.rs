@@ -4,6 +4,7 @@
 //! of a pool that can neither start nor get a new machine is protected as in EASY backfill
 //! (Lifka 1995): later jobs may use the machines that it waits for only if they end before it can
 //! start.
+use super::suits::{Class, class_of, holds_name, image_of, suits};
 use super::{PlanReport, Wait, smallest_cpus};
 use crate::Cluster;
 use crate::event::{Event, Part, Placement};
@@ -15,38 +16,12 @@ use alloc::vec::Vec;
 use pcluster_model::config::Pool;
 use pcluster_model::{DurationMs, JobId, JobSpec, MicroUsd, NodeId, Resources, RunId, Timestamp};
 
-/// What a job needs, as far as placement can tell jobs apart: jobs of one class fit or fail alike.
-pub(super) type ClassKey =
-    (u32, u32, u64, u32, u64, bool, bool, Option<alloc::string::String>, u64);
-
-pub(super) fn class_of(spec: &JobSpec) -> ClassKey {
-    let least = spec.least_per_node();
-    let proportional = spec.memory == pcluster_model::job::MemoryAsk::Proportional;
-    let limit = spec.time_limit_ms.map_or(u64::MAX, |limit| limit.0);
-    (
-        spec.nodes,
-        least.cpus,
-        least.memory_bytes,
-        least.gpus,
-        least.tmp_bytes,
-        spec.exclusive,
-        proportional,
-        spec.image.clone(),
-        limit,
-    )
-}
-
 /// What `spec` takes of a machine with `usable` for jobs.
 pub(super) fn need_on(pool: &Pool, spec: &JobSpec, usable: &Resources) -> Resources {
     if pool.exclusive && usable.holds(&spec.least_per_node()) {
         return *usable;
     }
     spec.per_node_on(usable)
-}
-
-/// The image that nodes of this job must have.
-pub(super) fn image_of<'a>(pool: &'a Pool, spec: &'a JobSpec) -> &'a str {
-    spec.image.as_deref().unwrap_or(&pool.image)
 }
 
 /// The pool may have enough machines that are large enough.
@@ -81,7 +56,7 @@ struct Pass<'a> {
     now: Timestamp,
     rooms: Vec<Room<'a>>,
     checks: usize,
-    failed: BTreeSet<ClassKey>,
+    failed: BTreeSet<Class>,
     money_left: Option<MicroUsd>,
     protected: Option<JobId>,
     report: &'a mut PlanReport,
@@ -152,10 +127,9 @@ impl Cluster {
 
     /// Machines, there or coming, that are large enough for one node of `spec`.
     fn able_nodes(&self, pool: &Pool, spec: &JobSpec) -> u32 {
-        let image = image_of(pool, spec);
         let able = self.living_nodes(&pool.name).filter(|node| {
             (node.is_coming() || node.is_ready())
-                && node.image == image
+                && may_hold(pool, spec, node)
                 && node.usable.holds(&need_on(pool, spec, &node.usable))
         });
         u32::try_from(able.count()).unwrap_or(u32::MAX)
@@ -230,7 +204,7 @@ impl Pass<'_> {
         self.protected = Some(job.id);
         let mut starts: Vec<(Timestamp, usize)> = Vec::new();
         for (at, room) in self.rooms.iter().enumerate() {
-            if room.node.image != image_of(self.pool, &job.spec) {
+            if !may_hold(self.pool, &job.spec, room.node) {
                 continue;
             }
             let need = need_on(self.pool, &job.spec, &room.node.usable);
@@ -295,30 +269,33 @@ impl Pass<'_> {
     fn find(&mut self, job: &Job) -> Option<(Vec<Part>, Timestamp)> {
         let spec = &job.spec;
         let limit = spec.time_limit_ms;
-        let mut fitting: Vec<(u32, NodeId, usize, Resources)> = Vec::new();
+        let named = |node: &Node| spec.only_nodes.contains(&node.name);
+        let mut fitting: Vec<(bool, u32, NodeId, usize, Resources)> = Vec::new();
         for (at, room) in self.rooms.iter().enumerate() {
             self.checks += 1;
-            if room.node.image != image_of(self.pool, spec) || !may_use(room, self.now, limit) {
+            if !may_hold(self.pool, spec, room.node) || !may_use(room, self.now, limit) {
                 continue;
             }
             let need = need_on(self.pool, spec, &room.node.usable);
             if room.free.holds(&need) {
                 let left = room.free.minus(&need).cpus;
-                fitting.push((left, room.node.id, at, need));
+                fitting.push((!named(room.node), left, room.node.id, at, need));
             }
         }
         let wanted = spec.nodes as usize;
-        if fitting.len() < wanted {
+        let found = fitting.iter().filter(|(other, ..)| !other).count();
+        if fitting.len() < wanted || found < spec.only_nodes.len() {
             return None;
         }
-        fitting.sort_unstable_by_key(|(left, node, _, _)| (*left, *node));
+        // Those that are asked for by name, then the fullest.
+        fitting.sort_unstable_by_key(|(other, left, node, _, _)| (*other, *left, *node));
         fitting.truncate(wanted);
         let until = self.cluster.reserved_until(self.pool, limit, self.now);
         if !self.afford(job, &fitting, until) {
             return None;
         }
         let mut parts = Vec::with_capacity(wanted);
-        for (_, node, at, need) in fitting {
+        for (_, _, node, at, need) in fitting {
             self.rooms[at].free = self.rooms[at].free.minus(&need);
             parts.push(Part { node, resources: need });
         }
@@ -329,13 +306,15 @@ impl Pass<'_> {
     fn afford(
         &mut self,
         job: &Job,
-        fitting: &[(u32, NodeId, usize, Resources)],
+        fitting: &[(bool, u32, NodeId, usize, Resources)],
         until: Timestamp,
     ) -> bool {
         let Some(left) = self.money_left else { return true };
         let needs: MicroUsd = fitting
             .iter()
-            .map(|(_, _, at, _)| self.cluster.placement_cost(self.rooms[*at].node, until, self.now))
+            .map(|(_, _, _, at, _)| {
+                self.cluster.placement_cost(self.rooms[*at].node, until, self.now)
+            })
             .sum();
         if needs <= left {
             self.money_left = Some(left - needs);
@@ -344,6 +323,13 @@ impl Pass<'_> {
         self.report.waits.insert(job.id, self.cluster.budget_wait(self.now, needs));
         false
     }
+}
+
+/// Image, GPU, features and name are as the job asks.
+fn may_hold(pool: &Pool, spec: &JobSpec, node: &Node) -> bool {
+    node.image == image_of(pool, spec)
+        && suits(pool, spec, &node.shape)
+        && holds_name(spec, &node.name)
 }
 
 /// A protected machine is free for jobs that end before it is needed.
@@ -374,7 +360,7 @@ pub(super) fn class_counts(
     cluster: &Cluster,
     pool: &Pool,
     now: Timestamp,
-) -> BTreeMap<ClassKey, usize> {
+) -> BTreeMap<Class, usize> {
     let mut counts = BTreeMap::new();
     for job in cluster.queued_in(pool).take(crate::limits::SCALE_JOBS) {
         if cluster.block(job, now).is_none() {

@@ -1,6 +1,7 @@
 //! Scaling up: demand that has no room, packed onto shapes by price, with capacity that already
 //! boots counted first. Gangs launch all or nothing. Scaling down is a deadline (`timers`).
-use super::place::{ClassKey, class_counts, class_of, image_of, need_on};
+use super::place::{class_counts, need_on};
+use super::suits::{Class, class_of, fits, holds_name, image_of, number_of, suits};
 use super::{PlanReport, Wait};
 use crate::Cluster;
 use crate::event::{Event, LaunchIntent, OfferingKey};
@@ -17,7 +18,9 @@ use pcluster_model::{
 };
 
 /// A machine that boots, or that this plan adds.
-struct Room {
+struct Room<'a> {
+    name: String,
+    shape: &'a Shape,
     usable: Resources,
     free: Resources,
     image: String,
@@ -33,6 +36,7 @@ enum What {
 
 /// A machine to be launched.
 struct NewNode<'a> {
+    name: String,
     shape: &'a Shape,
     image: String,
     why: String,
@@ -49,12 +53,14 @@ struct Pass<'a> {
     cluster: &'a Cluster,
     pool: &'a Pool,
     now: Timestamp,
-    rooms: Vec<Room>,
+    rooms: Vec<Room<'a>>,
+    /// The next free number of the pool's names.
+    number: u32,
     new: Vec<NewNode<'a>>,
     living: u32,
     cpus: u32,
     money_left: Option<MicroUsd>,
-    counts: BTreeMap<ClassKey, usize>,
+    counts: BTreeMap<Class, usize>,
     report: PlanReport,
 }
 
@@ -120,6 +126,8 @@ impl Cluster {
                 continue;
             };
             rooms.push(Room {
+                name: node.name.clone(),
+                shape: &*node.shape,
                 usable: node.usable,
                 free: node.free(),
                 image: node.image.clone(),
@@ -132,6 +140,7 @@ impl Cluster {
             pool,
             now,
             rooms,
+            number: self.meta.next_numbers.get(&pool.name).copied().unwrap_or(1),
             new: Vec::new(),
             living,
             cpus,
@@ -142,32 +151,13 @@ impl Cluster {
     }
 }
 
-/// The shape with the least price that holds one node of `spec`; list order decides ties.
-#[must_use]
-pub(crate) fn cheapest_shape<'a>(pool: &'a Pool, spec: &JobSpec) -> Option<&'a Shape> {
-    let fitting = pool.shapes.iter().filter(|shape| fits(shape, spec));
-    fitting.min_by_key(|shape| shape.price.map_or(i64::MAX, |price| price.0))
-}
-
-/// CPUs of the smallest shape that holds one node of `spec`; `None`: no shape does.
-#[must_use]
-pub(crate) fn smallest_cpus(pool: &Pool, spec: &JobSpec) -> Option<u32> {
-    pool.shapes.iter().filter(|shape| fits(shape, spec)).map(|shape| shape.total.cpus).min()
-}
-
-/// The shape holds one node of `spec`.
-fn fits(shape: &Shape, spec: &JobSpec) -> bool {
-    let right_gpu =
-        spec.gpus_per_node == 0 || spec.gpu_type.is_empty() || spec.gpu_type == shape.gpu_type;
-    right_gpu && shape.usable().holds(&spec.least_per_node())
-}
-
 impl<'a> Pass<'a> {
     fn keep_minimum(&mut self) {
         let pool = self.pool;
         while self.living < pool.min {
             let Some(shape) = pool.shapes.first() else { return };
-            if self.open(shape, pool.image.clone(), "the pool's minimum".into(), None).is_err() {
+            let why = "the pool's minimum".into();
+            if self.open(shape, pool.image.clone(), why, None, None).is_err() {
                 return;
             }
         }
@@ -221,25 +211,28 @@ impl<'a> Pass<'a> {
     /// Rooms for one task, all of its nodes or none.
     fn cover_task(&mut self, job: &Job) -> Result<Vec<usize>, Wait> {
         let spec = &job.spec;
+        let (mut chosen, to_name) = self.named_rooms(spec)?;
         let image = image_of(self.pool, spec);
         let gang = spec.nodes > 1;
-        let mut chosen: Vec<(usize, Resources)> = Vec::new();
+        let wanted = (spec.nodes as usize).saturating_sub(to_name.len());
         for (at, room) in self.rooms.iter().enumerate() {
+            if chosen.len() >= wanted {
+                break;
+            }
             // Free room on ready nodes was placement's; a gang waits for it together with others.
-            if room.image != image || (matches!(room.what, What::Ready(_)) && !gang) {
+            let theirs = matches!(room.what, What::Ready(_)) && !gang;
+            let known = chosen.iter().any(|(other, _)| *other == at);
+            if theirs || known || room.image != image || !self.may_take(spec, room) {
                 continue;
             }
             let need = need_on(self.pool, spec, &room.usable);
             if room.free.holds(&need) {
                 chosen.push((at, need));
-                if chosen.len() == spec.nodes as usize {
-                    break;
-                }
             }
         }
-        let missing = spec.nodes - u32::try_from(chosen.len()).unwrap_or(spec.nodes);
+        let missing = spec.nodes.saturating_sub(u32::try_from(chosen.len()).unwrap_or(spec.nodes));
         if missing > 0 {
-            chosen.extend(self.open_for(job, missing)?);
+            chosen.extend(self.open_for(job, missing, &to_name)?);
         }
         for (at, need) in &chosen {
             self.rooms[*at].free = self.rooms[*at].free.minus(need);
@@ -250,8 +243,41 @@ impl<'a> Pass<'a> {
         Ok(chosen.into_iter().map(|(at, _)| at).collect())
     }
 
+    fn may_take(&self, spec: &JobSpec, room: &Room<'_>) -> bool {
+        suits(self.pool, spec, room.shape) && holds_name(spec, &room.name)
+    }
+
+    /// Rooms that the job names, and the numbers of those that are still to be made.
+    fn named_rooms(&self, spec: &JobSpec) -> Result<(Vec<(usize, Resources)>, Vec<u32>), Wait> {
+        let (mut chosen, mut to_name) = (Vec::new(), Vec::new());
+        for name in &spec.only_nodes {
+            if let Some(at) = self.rooms.iter().position(|room| room.name == *name) {
+                let room = &self.rooms[at];
+                let need = need_on(self.pool, spec, &room.usable);
+                if room.image != image_of(self.pool, spec) || !suits(self.pool, spec, room.shape) {
+                    return Err(Wait::NoShape);
+                }
+                if !room.free.holds(&need) {
+                    let (max, max_cpus) = (self.pool.max, self.pool.max_cpus);
+                    return Err(Wait::PoolMax { max, max_cpus });
+                }
+                chosen.push((at, need));
+            } else {
+                let number = number_of(self.pool, name).filter(|number| *number >= self.number);
+                to_name.push(number.ok_or(Wait::NoShape)?);
+            }
+        }
+        to_name.sort_unstable();
+        Ok((chosen, to_name))
+    }
+
     /// Adds `missing` machines for a job, or none.
-    fn open_for(&mut self, job: &Job, missing: u32) -> Result<Vec<(usize, Resources)>, Wait> {
+    fn open_for(
+        &mut self,
+        job: &Job,
+        missing: u32,
+        to_name: &[u32],
+    ) -> Result<Vec<(usize, Resources)>, Wait> {
         let spec = &job.spec;
         let mut first_trouble = None;
         for shape in self.shapes_by_cost(spec) {
@@ -260,10 +286,11 @@ impl<'a> Pass<'a> {
                 continue;
             }
             let mut opened = Vec::new();
-            for _ in 0..missing {
+            for nth in 0..missing {
                 let image = image_of(self.pool, spec).into();
                 let why = format!("job {} ({})", job.id, spec.name);
-                let at = self.open(shape, image, why, Some(spec))?;
+                let number = to_name.get(nth as usize).copied();
+                let at = self.open(shape, image, why, Some(spec), number)?;
                 let need = need_on(self.pool, spec, &self.rooms[at].usable);
                 opened.push((at, need));
             }
@@ -280,7 +307,7 @@ impl<'a> Pass<'a> {
             .shapes
             .iter()
             .enumerate()
-            .filter(|(_, shape)| fits(shape, spec))
+            .filter(|(_, shape)| fits(self.pool, shape, spec))
             .map(|(at, shape)| {
                 let usable = shape.usable();
                 let need = need_on(self.pool, spec, &usable);
@@ -334,6 +361,7 @@ impl<'a> Pass<'a> {
         image: String,
         why: String,
         spec: Option<&JobSpec>,
+        number: Option<u32>,
     ) -> Result<usize, Wait> {
         if spec.is_none() {
             self.may_open(shape, 1, None)?;
@@ -347,9 +375,25 @@ impl<'a> Pass<'a> {
         self.cpus += shape.total.cpus;
         let usable = shape.usable();
         let what = What::New(self.new.len());
-        self.rooms.push(Room { usable, free: usable, image: image.clone(), what });
-        self.new.push(NewNode { shape, image, why });
+        let name = self.next_name(spec, number);
+        let room =
+            Room { name: name.clone(), shape, usable, free: usable, image: image.clone(), what };
+        self.rooms.push(room);
+        self.new.push(NewNode { name, shape, image, why });
         Ok(self.rooms.len() - 1)
+    }
+
+    /// The name of the next machine: the one that the job asks for, else the first free one that
+    /// it does not exclude. A number that is passed over is never used.
+    fn next_name(&mut self, spec: Option<&JobSpec>, number: Option<u32>) -> String {
+        self.number = self.number.max(number.unwrap_or(0));
+        loop {
+            let name = format!("{}-{}", self.pool.name, self.number);
+            self.number += 1;
+            if spec.is_none_or(|spec| !spec.not_nodes.contains(&name)) {
+                return name;
+            }
+        }
     }
 
     /// New machines of one offering and image become one launch.
@@ -359,13 +403,10 @@ impl<'a> Pass<'a> {
             groups.entry((new.shape.name.clone(), new.image.clone())).or_default().push(new);
         }
         let pool = self.pool;
-        let mut number = self.cluster.meta.next_numbers.get(&pool.name).copied().unwrap_or(1);
         for ((_, image), nodes) in groups {
             let Some(first) = nodes.first() else { continue };
             *launch += 1;
-            let count = u32::try_from(nodes.len()).unwrap_or(LAUNCH_MOST);
-            let names = (number..number + count).map(|n| format!("{}-{n}", pool.name)).collect();
-            number += count;
+            let names = nodes.iter().map(|node| node.name.clone()).collect();
             let offering = self.offering(first.shape);
             let intent = LaunchIntent {
                 launch: LaunchId(*launch),
@@ -374,7 +415,7 @@ impl<'a> Pass<'a> {
                 image,
                 price: first.shape.price,
                 names,
-                next_number: number,
+                next_number: self.number,
                 reserved_until: self.now
                     + pool.boot_limit_ms
                     + pool.idle_timeout_ms

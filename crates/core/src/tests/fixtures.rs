@@ -4,12 +4,15 @@ use super::std;
 use super::support::*;
 use crate::event::{LaunchErrorClass, Stamped};
 use crate::input::{AgentSaid, Input, JobTarget, LaunchError, ProviderSaid, Request};
+use crate::step::{StepAsk, StepPartEnd};
 use crate::{Cluster, Principal};
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
+use pcluster_model::config::{Budget, Config};
+use pcluster_model::job::JobKind;
 use pcluster_model::{ClusterId, DurationMs, JobSpec, LaunchId};
 use pcluster_wire::{Exit, Facts};
 
@@ -17,6 +20,43 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/
 
 fn admin() -> Principal {
     Principal { admin: true, ..user("root", 0) }
+}
+
+/// Whatever lives ends as it was told to.
+fn end_all(small: &mut Small) {
+    let live: Vec<_> = small
+        .cluster
+        .runs
+        .values()
+        .flat_map(|run| run.parts.iter().map(|part| (part.part.node, run.id)))
+        .collect();
+    for (node, run) in live {
+        small.end(node, run, Exit::Ended { code: 0, signal: 15 });
+    }
+}
+
+/// An allocation with a step, which stands still for a while; a cluster with a budget has none.
+fn with_steps(small: &mut Small) {
+    let ana = user("ana", 1000);
+    end_all(small);
+    let budget = small.cluster.meta.config.clone().expect("a configuration");
+    let free = Config { budget: Budget::default(), ..budget.clone() };
+    small.give(Input::ConfigChanged { config: Box::new(free) });
+    let job = small.submit(JobSpec { kind: JobKind::Allocation, ..spec("steps", 1) });
+    let target = || JobTarget { job, tasks: None };
+    small.boot();
+    small.run_all();
+    let run = small.cluster.jobs[&job].live[&0];
+    small.ask(&ana, Request::Suspend(target()));
+    small.ask(&ana, Request::Continue(target()));
+    let ask = StepAsk { tasks: vec![1], cpus_per_task: 1, ..StepAsk::default() };
+    small.ask(&ana, Request::MakeStep { run, ask });
+    let end = StepPartEnd::default();
+    small.ask(&ana, Request::EndStep { run, step: 0, rank: 0, end });
+    small.ask(&ana, Request::Finish { target: target(), exit_code: 0, signal: 0 });
+    let node = small.cluster.runs[&run].parts[0].part.node;
+    small.end(node, run, Exit::Ended { code: 0, signal: 15 });
+    small.give(Input::ConfigChanged { config: Box::new(budget) });
 }
 
 /// A log in which every kind of event happens.
@@ -69,14 +109,17 @@ fn eventful() -> Small {
         },
     });
     small.ask(&user("ana", 1000), Request::Cancel(target(tasks)));
+    with_steps(&mut small);
     let held = small.submit(JobSpec { hold: true, ..limited(spec("held", 1)) });
     small.ask(&user("ana", 1000), Request::Release(target(held)));
     let kept = small.submit(JobSpec { hold: true, ..limited(spec("kept", 1)) });
     small.ask(&user("ana", 1000), Request::Release(target(kept)));
-    small.ask(&user("ana", 1000), Request::Hold(target(held)));
+    let later = small.submit(JobSpec { nodes: 3, tasks: 3, ..limited(spec("later", 2)) });
+    small.ask(&user("ana", 1000), Request::Hold(target(later)));
     small.give(Input::ClockStepped { offset_ms: 3_600_000 });
     small.give(Input::ClockStepped { offset_ms: 0 });
     small.ask(&admin(), Request::Down { now: true });
+    end_all(&mut small);
     small.provide();
     small
 }
@@ -132,6 +175,10 @@ fn the_fixture_of_this_version_has_every_kind() {
         "tasks_placed",
         "cancel_wanted",
         "requeue_wanted",
+        "end_wanted",
+        "job_suspended",
+        "step_started",
+        "step_ended",
         "run_ended",
         "tasks_ended",
         "launch_wanted",

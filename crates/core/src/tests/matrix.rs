@@ -14,6 +14,7 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use pcluster_model::config::ProviderKind;
+use pcluster_model::job::JobKind;
 use pcluster_model::{DurationMs, InstanceRef, JobId, NodeId, SignalScope};
 use pcluster_wire::{Exit, Facts};
 
@@ -191,13 +192,17 @@ fn node_matrix() -> String {
 fn job_in(state: &str) -> Small {
     let mut world = Small::new(config(1, vec![shape("2c", 2, 10_000)]));
     let held = state == "held";
-    world.submit(pcluster_model::JobSpec { hold: held, ..spec("a", 2) });
+    let kind = if state == "allocation" { JobKind::Allocation } else { JobKind::Batch };
+    world.submit(pcluster_model::JobSpec { hold: held, kind, ..spec("a", 2) });
     if held || state == "queued" {
         return world;
     }
     world.boot();
     let (node, run) = world.started()[0];
     match state {
+        "suspended" => {
+            world.ask(&user("ana", 1000), Request::Suspend(JobTarget { job: JOB, tasks: None }));
+        }
         "ending" => {
             world.cancel(&user("ana", 1000), JOB);
         }
@@ -217,6 +222,10 @@ fn job_input(world: &mut Small, name: &str) -> Input {
         "hold" => ask(Request::Hold(target)),
         "release" => ask(Request::Release(target)),
         "requeue" => ask(Request::Requeue(target)),
+        "requeue held" => ask(Request::RequeueHeld(target)),
+        "suspend" => ask(Request::Suspend(target)),
+        "continue" => ask(Request::Continue(target)),
+        "finish" => ask(Request::Finish { target, exit_code: 0, signal: 0 }),
         "rerun failed" => ask(Request::RerunFailed { job: JOB }),
         "signal" => ask(Request::Signal { target, signal: 10, scope: SignalScope::All }),
         "update" => ask(Request::Update { job: JOB, spec: Box::new(spec("b", 1)) }),
@@ -243,12 +252,17 @@ fn job_input(world: &mut Small, name: &str) -> Input {
 }
 
 fn job_matrix() -> String {
-    let states = ["held", "queued", "running", "ending", "completed", "failed"];
+    let states =
+        ["held", "queued", "running", "suspended", "allocation", "ending", "completed", "failed"];
     let inputs = [
         "cancel",
         "hold",
         "release",
         "requeue",
+        "requeue held",
+        "suspend",
+        "continue",
+        "finish",
         "rerun failed",
         "signal",
         "update",
@@ -266,11 +280,14 @@ fn job_matrix() -> String {
             let after = match (job.finished.get(&0), job.live.get(&0)) {
                 (Some(end), _) => end.outcome.word(),
                 (None, Some(run)) if world.cluster.runs[run].then.is_some() => "ending",
+                (None, Some(run)) if world.cluster.runs[run].suspended_since.is_some() => {
+                    "suspended"
+                }
                 (None, Some(_)) => "running",
                 (None, None) if job.held_by.is_some() => "held",
                 (None, None) => "queued",
             };
-            text += &format!("{state:<9} x {name:<17} -> {after:<9} {moved}\n");
+            text += &format!("{state:<10} x {name:<17} -> {after:<9} {moved}\n");
         }
     }
     text

@@ -239,3 +239,67 @@ fn a_deadline_gives_up_what_waits_and_ends_what_runs() {
     assert!(matches!(small.ask(&ana(), late), Reply::Rejected(_)));
     small.check_replay();
 }
+
+#[test]
+fn features_names_and_gpus_decide_where_a_job_may_run() {
+    let gpu = |name: &str, kind: &str| {
+        let mut shape = shape(name, 2, 10);
+        (shape.total.gpus, shape.gpu_type) = (1, kind.into());
+        shape
+    };
+    let mut small = Small::new(config(9, vec![gpu("g-a100", "a100"), gpu("g-l4", "l4")]));
+    let one = || JobSpec { gpus_per_node: 1, ..spec("j", 1) };
+    let l4 = small.submit(JobSpec { gpu_type: "l4".into(), ..one() });
+    let a100 = small.submit(JobSpec { features: vec!["lab".into(), "a100".into()], ..one() });
+    small.boot();
+    let shape_of = |small: &Small, job: JobId| {
+        let run = small.cluster.jobs[&job].live[&0];
+        let node = small.cluster.runs[&run].parts[0].part.node;
+        let node = &small.cluster.nodes[&node];
+        (node.name.clone(), node.shape.name.clone())
+    };
+    assert_eq!(shape_of(&small, l4).1, "g-l4");
+    let (taken, shape) = shape_of(&small, a100);
+    assert_eq!(shape, "g-a100");
+    // A free CPU is there on both; the excluded one is not used, and no new one gets its name.
+    let elsewhere = JobSpec { not_nodes: vec![taken, "compute-3".into()], ..spec("x", 1) };
+    let elsewhere = small.submit(elsewhere);
+    assert_eq!(shape_of(&small, elsewhere).1, "g-l4");
+    let named = JobSpec { only_nodes: vec!["compute-7".into()], ..spec("n", 1) };
+    let named = small.submit(named);
+    small.boot();
+    assert_eq!(shape_of(&small, named).0, "compute-7", "a node that could be gets that name");
+    let no = |small: &mut Small, spec: JobSpec| match small
+        .ask(&ana(), Request::Submit { spec: spec.into(), key: None })
+    {
+        Reply::Rejected(no) => no.message,
+        other => panic!("{other:?}"),
+    };
+    let message = no(&mut small, JobSpec { features: vec!["fast".into()], ..spec("f", 1) });
+    assert_eq!(message, "no node of pool compute has the feature fast");
+    let message = no(&mut small, JobSpec { only_nodes: vec!["gpu-1".into()], ..spec("f", 1) });
+    assert_eq!(message, "pool compute has no node gpu-1");
+    small.check_replay();
+}
+
+#[test]
+fn a_dependency_on_the_number_of_a_task_is_one_on_that_task() {
+    let mut small = Small::new(config(1, vec![shape("2c", 2, 0)]));
+    let tasks = small.submit(array("tasks", 1, 1..=3));
+    small.boot();
+    let own = small.cluster.jobs[&tasks].numbers[&1].raw_job;
+    assert_ne!(own, tasks);
+    let after = pcluster_model::Dependency {
+        kind: pcluster_model::DependencyKind::AfterOk,
+        job: own,
+        task: None,
+        delay_ms: DurationMs::ZERO,
+    };
+    let waiting = small.submit(JobSpec { dependencies: vec![after], ..spec("next", 1) });
+    let known = small.cluster.jobs[&waiting].spec.dependencies[0];
+    assert_eq!((known.job, known.task), (tasks, Some(1)));
+    let unknown = pcluster_model::Dependency { job: JobId(99), ..after };
+    let never = JobSpec { dependencies: vec![unknown], ..spec("never", 1) };
+    let reply = small.ask(&ana(), Request::Submit { spec: never.into(), key: None });
+    assert!(matches!(reply, Reply::Rejected(no) if no.kind == RejectionKind::NotFound));
+}

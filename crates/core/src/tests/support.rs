@@ -72,6 +72,7 @@ pub fn config(max: u32, shapes: Vec<Shape>) -> Config {
             shares: Vec::new(),
             local_bytes: 0,
             minimum_billing_ms: DurationMs::ZERO,
+            features: vec!["lab".into()],
         }],
         images: Vec::new(),
         budget: Budget::default(),

@@ -1,4 +1,5 @@
-//! Law 1: no node is over-committed, in the head's books and on the machine itself.
+//! Law 1: no node is over-committed, in the head's books and on the machine itself, and no two steps
+//! of a run hold the same CPUs.
 use super::Check;
 use crate::world::World;
 use pcluster_model::Resources;
@@ -14,6 +15,7 @@ impl Check for Capacity {
 
     fn step(&mut self, world: &World) -> Result<(), String> {
         books(world)?;
+        steps(world)?;
         machines(world)
     }
 }
@@ -36,6 +38,29 @@ fn books(world: &World) -> Result<(), String> {
         }
         if held != node.held {
             return Err(format!("{} says it holds {:?}; its runs {held:?}", node.name, node.held));
+        }
+    }
+    Ok(())
+}
+
+/// Open steps hold no more of any part than it has.
+fn steps(world: &World) -> Result<(), String> {
+    let Some(head) = world.head.as_ref().filter(|_| !world.seen.events.is_empty()) else {
+        return Ok(());
+    };
+    for (id, steps) in &head.cluster.steps {
+        let Some(run) = head.cluster.runs.get(id) else { continue };
+        for (rank, part) in run.parts.iter().enumerate() {
+            let open = steps.iter().filter(|step| step.ended_at.is_none() && !step.overlap);
+            let held: u32 = open
+                .filter_map(|step| Some((step, step.parts.get(rank)?)))
+                .filter(|(_, part)| part.end.is_none())
+                .map(|(step, part)| part.tasks * step.cpus_per_task)
+                .sum();
+            if held > part.part.resources.cpus {
+                let has = part.part.resources.cpus;
+                return Err(format!("steps of run {id} hold {held} of {has} CPUs on rank {rank}"));
+            }
         }
     }
     Ok(())

@@ -7,6 +7,7 @@ use crate::world::World;
 use pcluster_core::Cluster;
 use pcluster_core::event::{Event, Stamped};
 use pcluster_model::JobId;
+use pcluster_model::job::JobKind;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Law 3.
@@ -80,6 +81,11 @@ impl Promises {
         match (&client.ask, job) {
             (Ask::Cancel { task: None, .. }, Some(job)) if job.pending.is_empty() => {
                 self.stopped.insert(job.id, "cancellation");
+            }
+            (Ask::Finish { .. }, Some(job))
+                if job.spec.kind == JobKind::Allocation && job.pending.is_empty() =>
+            {
+                self.stopped.insert(job.id, "end");
             }
             (Ask::Hold { .. }, Some(job)) if job.held_by.is_some() => {
                 self.stopped.insert(job.id, "hold");

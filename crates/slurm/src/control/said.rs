@@ -13,6 +13,9 @@ pub(super) fn problem_words(problem: &Problem) -> &'static str {
         ("pending", _) => "Job is pending execution",
         ("not_pending", _) => "Job is no longer pending execution",
         ("no_pool", _) => "Invalid partition name specified",
+        ("no_feature", _) => "Invalid feature specification",
+        ("no_node", _) => "Invalid node name specified",
+        ("batch_only", _) => "Only batch jobs are accepted or processed",
         ("too_large" | "too_large_memory" | "too_large_gpus", _) => {
             "Requested node configuration is not available"
         }

@@ -89,6 +89,8 @@ pub fn no(command: &str, problem: &Problem, request: &SubmitRequest) -> Refusal 
         ("time_limit" | "no_limit" | "deadline", _) => {
             "Requested time limit is invalid (missing or exceeds some limit)"
         }
+        ("no_feature", _) => "Invalid feature specification",
+        ("no_node", _) => "Invalid node name specified",
         ("array", _) => "Invalid job array specification",
         ("no_dependency" | "dependency", _) => "Job dependency problem",
         ("circular", _) => "Circular job dependency",

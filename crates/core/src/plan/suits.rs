@@ -1,0 +1,87 @@
+//! Whether a machine is of the kind that a job asks for, whatever is free on it.
+use alloc::string::String;
+use alloc::vec::Vec;
+use pcluster_model::config::Pool;
+use pcluster_model::job::MemoryAsk;
+use pcluster_model::{JobSpec, Resources, Shape};
+
+/// What a job needs, as far as placement can tell jobs apart: jobs of one class fit or fail alike.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Class {
+    nodes: u32,
+    cpus: u32,
+    memory_bytes: u64,
+    gpus: u32,
+    tmp_bytes: u64,
+    gpu_type: String,
+    exclusive: bool,
+    proportional: bool,
+    image: Option<String>,
+    limit: u64,
+    features: Vec<String>,
+    only_nodes: Vec<String>,
+    not_nodes: Vec<String>,
+}
+
+pub(super) fn class_of(spec: &JobSpec) -> Class {
+    let Resources { cpus, memory_bytes, gpus, tmp_bytes } = spec.least_per_node();
+    Class {
+        nodes: spec.nodes,
+        cpus,
+        memory_bytes,
+        gpus,
+        tmp_bytes,
+        gpu_type: spec.gpu_type.clone(),
+        exclusive: spec.exclusive,
+        proportional: spec.memory == MemoryAsk::Proportional,
+        image: spec.image.clone(),
+        limit: spec.time_limit_ms.map_or(u64::MAX, |limit| limit.0),
+        features: spec.features.clone(),
+        only_nodes: spec.only_nodes.clone(),
+        not_nodes: spec.not_nodes.clone(),
+    }
+}
+
+/// The image that nodes of this job must have.
+pub(super) fn image_of<'a>(pool: &'a Pool, spec: &'a JobSpec) -> &'a str {
+    spec.image.as_deref().unwrap_or(&pool.image)
+}
+
+/// The shape has the GPU and the features that are asked for.
+pub(super) fn suits(pool: &Pool, spec: &JobSpec, shape: &Shape) -> bool {
+    let right_gpu =
+        spec.gpus_per_node == 0 || spec.gpu_type.is_empty() || spec.gpu_type == shape.gpu_type;
+    right_gpu && spec.features.iter().all(|asked| pool.features_of(shape).any(|has| has == asked))
+}
+
+/// The shape suits the job and holds one node of it.
+pub(super) fn fits(pool: &Pool, shape: &Shape, spec: &JobSpec) -> bool {
+    suits(pool, spec, shape) && shape.usable().holds(&spec.least_per_node())
+}
+
+/// A node of this name may be part of the allocation: it is not excluded, and where every node is
+/// asked for by name it is one of them.
+pub(super) fn holds_name(spec: &JobSpec, name: &String) -> bool {
+    let all_named = spec.only_nodes.len() >= spec.nodes.max(1) as usize;
+    !spec.not_nodes.contains(name) && (!all_named || spec.only_nodes.contains(name))
+}
+
+/// `7` of `compute-7`, in its pool.
+pub(crate) fn number_of(pool: &Pool, name: &str) -> Option<u32> {
+    let number = name.strip_prefix(pool.name.as_str())?.strip_prefix('-')?;
+    number.parse().ok().filter(|_| !number.starts_with(['0', '+']))
+}
+
+/// The shape with the least price that holds one node of `spec`; list order decides ties.
+#[must_use]
+pub(crate) fn cheapest_shape<'a>(pool: &'a Pool, spec: &JobSpec) -> Option<&'a Shape> {
+    let fitting = pool.shapes.iter().filter(|shape| fits(pool, shape, spec));
+    fitting.min_by_key(|shape| shape.price.map_or(i64::MAX, |price| price.0))
+}
+
+/// CPUs of the smallest shape that holds one node of `spec`; `None`: no shape does.
+#[must_use]
+pub(crate) fn smallest_cpus(pool: &Pool, spec: &JobSpec) -> Option<u32> {
+    let fitting = pool.shapes.iter().filter(|shape| fits(pool, shape, spec));
+    fitting.map(|shape| shape.total.cpus).min()
+}
