@@ -283,8 +283,15 @@ fn every_variable_is_in_the_document() {
     assert!(missing.is_empty(), "not in docs/slurm.md: {missing:#?}");
 }
 
-/// Starts of names, and a key of `scontrol show config`.
-const NO_VARIABLES: [&str; 4] = ["PCLUSTER_JOB", "PCLUSTER_TASK", "PCLUSTER_RUN", "SLURM_VERSION"];
+/// Starts of names, a key of `scontrol show config`, and tables of variables.
+const NO_VARIABLES: [&str; 6] = [
+    "PCLUSTER_JOB",
+    "PCLUSTER_TASK",
+    "PCLUSTER_RUN",
+    "SLURM_VERSION",
+    "SRUN_VARIABLES",
+    "SALLOC_VARIABLES",
+];
 
 /// Source files without tests.
 fn sources(folder: &Path) -> Vec<PathBuf> {
