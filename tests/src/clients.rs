@@ -144,6 +144,8 @@ impl Face {
         command.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
         // More ranks than CPUs here: those that wait let others work.
         command.env("OMPI_MCA_mpi_yield_when_idle", "1");
+        // Its transport through memory takes the machine's name for the node, and here all share one.
+        command.env("OMPI_MCA_btl", "self,tcp");
         command
     }
 
