@@ -321,8 +321,8 @@ impl Agent {
                 self.door.begin(run, order.user.uid);
                 self.start_task(run, Stage::Asked(order));
             }
-            AgentAction::EndRun { run, grace_ms } => {
-                self.tell(run, RunCommand::End { grace: grace_ms });
+            AgentAction::EndRun { run, grace_ms, why } => {
+                self.tell(run, RunCommand::End { grace: grace_ms, why });
             }
             AgentAction::SignalRun { run, signal, scope } => {
                 self.tell(run, RunCommand::Signal { signal: signal.0, scope });

@@ -24,7 +24,7 @@ use pcluster_keeper::{
     StartRecord, Target, kill_cgroup, kill_leftovers, remove_tree, spawn_keeper,
 };
 use pcluster_model::{DurationMs, RunId, SignalScope};
-use pcluster_wire::{AgentFrame, StartOrder};
+use pcluster_wire::{AgentFrame, EndWhy, StartOrder};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -58,6 +58,7 @@ pub struct Shared {
 pub enum RunCommand {
     End {
         grace: DurationMs,
+        why: EndWhy,
     },
     Signal {
         signal: i32,
@@ -216,10 +217,15 @@ impl RunTask {
 
     fn take(&mut self, command: Option<RunCommand>) {
         match command {
-            Some(RunCommand::End { grace }) => {
+            Some(RunCommand::End { grace, why }) => {
                 self.asked.end = true;
-                self.waiting
-                    .push_back(Command::End { grace_ms: grace.0, reason: "head".to_owned() });
+                let reason = match why {
+                    EndWhy::Ended => "head",
+                    EndWhy::Requeue => "requeue",
+                    EndWhy::NodeFailed => "node failed",
+                };
+                let reason = reason.to_owned();
+                self.waiting.push_back(Command::End { grace_ms: grace.0, reason });
             }
             Some(RunCommand::Signal { signal, scope }) => {
                 let target = match scope {

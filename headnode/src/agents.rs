@@ -150,7 +150,7 @@ impl Hub {
     pub fn order(&self, node: NodeId, order: Order) {
         let out = match order {
             Order::Start(plan) => Out::Start(plan),
-            Order::End { run, grace_ms } => Out::Frame(HeadFrame::End { run, grace_ms }),
+            Order::End { run, grace_ms, why } => Out::Frame(HeadFrame::End { run, grace_ms, why }),
             Order::Limit { run, time_limit_ms } => {
                 Out::Frame(HeadFrame::Limit { run, time_limit_ms })
             }

@@ -2,7 +2,7 @@
 use crate::fake_head::{Dialled, FakeHead, PATIENCE};
 use crate::place::Place;
 use pcluster_model::{DurationMs, RunId};
-use pcluster_wire::{AgentFrame, HeadFrame};
+use pcluster_wire::{AgentFrame, EndWhy, HeadFrame};
 use std::path::PathBuf;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
@@ -111,7 +111,11 @@ async fn a_stream_goes_to_the_daemon_of_its_run_and_keeps_its_halves() {
 #[tokio::test]
 async fn a_stream_to_a_run_that_has_ended_is_refused_in_words() {
     let mut door = door("refused").await;
-    door.connection.say(HeadFrame::End { run: RunId(1), grace_ms: DurationMs(0) });
+    door.connection.say(HeadFrame::End {
+        run: RunId(1),
+        grace_ms: DurationMs(0),
+        why: EndWhy::Ended,
+    });
     let ended = |frame: &AgentFrame| matches!(frame, AgentFrame::RunEnded(_));
     // Asked for while it ends: whatever comes first, the head hears of it.
     door.connection.say(HeadFrame::Attach { run: RunId(1), stream: NAME.to_owned() });

@@ -3,7 +3,7 @@ use crate::fake_head::{Connection, FakeHead};
 use crate::place::{Place, kill, lives, numbers, wait_for};
 use base64::Engine as _;
 use pcluster_model::{DurationMs, RunId};
-use pcluster_wire::{AgentFrame, Exit, HeadFrame, RunEnd, RunReport};
+use pcluster_wire::{AgentFrame, EndWhy, Exit, HeadFrame, RunEnd, RunReport};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -140,7 +140,11 @@ async fn an_end_reaches_the_job_and_the_same_start_never_runs_again() {
     connection.say(place.starting(&head, 5, script));
     started(&mut connection, 5).await;
     wait_for("the job", || place.work().join("ran").exists()).await;
-    connection.say(HeadFrame::End { run: RunId(5), grace_ms: DurationMs(5000) });
+    connection.say(HeadFrame::End {
+        run: RunId(5),
+        grace_ms: DurationMs(5000),
+        why: EndWhy::Ended,
+    });
     assert!(matches!(ended(&mut connection).await.exit, Exit::Ended { .. }));
     for _ in 0..2 {
         connection.say(place.starting(&head, 5, script));
@@ -159,7 +163,7 @@ async fn an_end_right_after_the_start_leaves_nothing_running() {
     place.launch().await;
     let (mut connection, _) = head.welcome().await;
     connection.say(place.starting(&head, 5, "#!/bin/sh\nsleep 300\n"));
-    connection.say(HeadFrame::End { run: RunId(5), grace_ms: DurationMs(100) });
+    connection.say(HeadFrame::End { run: RunId(5), grace_ms: DurationMs(100), why: EndWhy::Ended });
     let over = |frame: &AgentFrame| {
         matches!(frame, AgentFrame::NotStarted { .. } | AgentFrame::RunEnded(_))
     };
@@ -349,6 +353,6 @@ async fn a_fork_bomb_ends_with_its_job_where_there_are_limits() {
     let script = "#!/bin/sh\nbomb() { bomb | bomb & }; bomb; echo $$ > pid; sleep 300\n";
     connection.say(place.starting(&head, 5, script));
     numbers(&place.work().join("pid"), 1).await;
-    connection.say(HeadFrame::End { run: RunId(5), grace_ms: DurationMs(0) });
+    connection.say(HeadFrame::End { run: RunId(5), grace_ms: DurationMs(0), why: EndWhy::Ended });
     assert!(matches!(ended(&mut connection).await.exit, Exit::Ended { .. }));
 }

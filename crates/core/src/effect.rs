@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use pcluster_model::config::ProviderKind;
 use pcluster_model::{DurationMs, InstanceRef, LaunchId, NodeId, Price, RunId, Shape, Timestamp};
 use pcluster_model::{JobId, JobSpec, Resources};
+use pcluster_wire::EndWhy;
 
 /// The identity of an effect: the same key is the same deed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,7 +73,7 @@ pub struct LaunchPlan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
     Start(Box<StartPlan>),
-    End { run: RunId, grace_ms: DurationMs },
+    End { run: RunId, grace_ms: DurationMs, why: EndWhy },
     Limit { run: RunId, time_limit_ms: Option<DurationMs> },
     Suspend { run: RunId, suspended: bool },
     Leave { why: String },

@@ -4,6 +4,7 @@
 //! and time have marked. Law 9: they agree.
 use crate::Cluster;
 use crate::effect::{Effect, EffectKey, LaunchPlan, Order, StartPlan, Told};
+use crate::event::{PartEnd, Then};
 use crate::job::{Run, RunPart};
 use crate::node::{Node, NodeState};
 use alloc::boxed::Box;
@@ -12,6 +13,7 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 use pcluster_model::job::JobKind;
 use pcluster_model::{InstanceRef, LaunchId, NodeId, Timestamp};
+use pcluster_wire::EndWhy;
 
 impl Cluster {
     /// Every effect that is due and not handed out yet: the full sweep.
@@ -143,7 +145,7 @@ impl Cluster {
         let mut orders = Vec::new();
         let grace_ms = self.config().map(|config| config.term_grace_ms).unwrap_or_default();
         if run.is_ending() {
-            let order = Order::End { run: run.id, grace_ms };
+            let order = Order::End { run: run.id, grace_ms, why: why_ended(run) };
             orders.push((Told::End(run.id), order));
             return orders;
         }
@@ -224,5 +226,15 @@ impl Cluster {
         }
         let grace = self.config().map(|config| config.head.orphan_grace_ms).unwrap_or_default();
         first_seen + grace
+    }
+}
+
+/// What the user of a run that is to end is told.
+fn why_ended(run: &Run) -> EndWhy {
+    let gone = run.parts.iter().any(|part| matches!(part.end, Some(PartEnd::NodeGone { .. })));
+    match &run.then {
+        _ if gone => EndWhy::NodeFailed,
+        Some(Then::Requeue { .. }) => EndWhy::Requeue,
+        Some(Then::Finish(_)) | None => EndWhy::Ended,
     }
 }

@@ -169,7 +169,7 @@ impl World {
             }
             AgentAction::Send(frame) => self.agent_sends(id, frame),
             AgentAction::Spawn(order) => self.keeper_spawn(id, &order),
-            AgentAction::EndRun { run, grace_ms } => self.keeper_end(id, run, grace_ms),
+            AgentAction::EndRun { run, grace_ms, .. } => self.keeper_end(id, run, grace_ms),
             AgentAction::LimitRun { run, time_limit_ms } => {
                 self.keeper_limit(id, run, time_limit_ms);
             }

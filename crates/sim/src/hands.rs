@@ -74,7 +74,7 @@ impl World {
         let Some(conn) = self.link_of(node) else { return };
         let frame = match order {
             Order::Start(plan) => HeadFrame::Start(Box::new(start_order(*plan))),
-            Order::End { run, grace_ms } => HeadFrame::End { run, grace_ms },
+            Order::End { run, grace_ms, why } => HeadFrame::End { run, grace_ms, why },
             Order::Limit { run, time_limit_ms } => HeadFrame::Limit { run, time_limit_ms },
             Order::Suspend { run, suspended } => HeadFrame::Suspend { run, suspended },
             Order::Leave { why } => HeadFrame::Leave { why },

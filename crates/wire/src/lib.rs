@@ -225,6 +225,19 @@ pub struct UserIdentity {
     pub shell: String,
 }
 
+/// Why a run is to end, for the line that its user finds in the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndWhy {
+    /// Somebody wants it, or it is over elsewhere.
+    #[default]
+    Ended,
+    /// It is to run again.
+    Requeue,
+    /// Another node of it is gone.
+    NodeFailed,
+}
+
 /// Head to agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "tell", rename_all = "snake_case")]
@@ -236,7 +249,12 @@ pub enum HeadFrame {
     /// Create everything a run needs, and start it.
     Start(alloc::boxed::Box<StartOrder>),
     /// End a run: TERM, and KILL after the grace. An unknown run becomes a tombstone.
-    End { run: RunId, grace_ms: DurationMs },
+    End {
+        run: RunId,
+        grace_ms: DurationMs,
+        #[serde(default)]
+        why: EndWhy,
+    },
     /// Send a signal to a run.
     Signal {
         run: RunId,

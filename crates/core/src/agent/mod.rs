@@ -19,7 +19,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use pcluster_model::{DurationMs, RunId, Timestamp};
 use pcluster_wire::{
-    AgentFrame, Exit, HeadFrame, OLDEST_PROTOCOL, OnOrphan, PROTOCOL, RunEnd, RunReport,
+    AgentFrame, EndWhy, Exit, HeadFrame, OLDEST_PROTOCOL, OnOrphan, PROTOCOL, RunEnd, RunReport,
     ShareProof, StartOrder, Usage,
 };
 
@@ -173,7 +173,7 @@ impl AgentState {
             }
             HeadFrame::Refused { why, last } => self.refused(why, last, out),
             HeadFrame::Start(order) => self.start(now, order, out),
-            HeadFrame::End { run, grace_ms } => self.end(run, grace_ms, out),
+            HeadFrame::End { run, grace_ms, why } => self.end(run, grace_ms, why, out),
             HeadFrame::Signal { run, signal, scope } => {
                 if self.runs.get(&run).is_some_and(RunEntry::is_live) {
                     out.push(AgentAction::SignalRun { run, signal, scope });
@@ -239,7 +239,8 @@ impl AgentState {
         self.leaving.get_or_insert_with(|| why.clone());
         for (run, entry) in &self.runs {
             if entry.is_live() {
-                out.push(AgentAction::EndRun { run: *run, grace_ms: DurationMs::ZERO });
+                let (grace_ms, why) = (DurationMs::ZERO, EndWhy::Ended);
+                out.push(AgentAction::EndRun { run: *run, grace_ms, why });
             }
         }
         self.gone = true;
@@ -264,10 +265,10 @@ impl AgentState {
         }
     }
 
-    fn end(&mut self, run: RunId, grace_ms: DurationMs, out: &mut Vec<AgentAction>) {
+    fn end(&mut self, run: RunId, grace_ms: DurationMs, why: EndWhy, out: &mut Vec<AgentAction>) {
         match self.runs.get(&run).map(|entry| &entry.state) {
             Some(RunState::Starting { .. } | RunState::Running { .. }) => {
-                out.push(AgentAction::EndRun { run, grace_ms });
+                out.push(AgentAction::EndRun { run, grace_ms, why });
             }
             // It is being emptied already; its end is told when that is done.
             Some(RunState::Emptying { .. }) => {}

@@ -64,7 +64,11 @@ fn start(run: u64, number: u64) -> AgentInput {
 }
 
 fn end_order(run: u64) -> AgentInput {
-    AgentInput::Frame(HeadFrame::End { run: RunId(run), grace_ms: DurationMs(5) })
+    AgentInput::Frame(HeadFrame::End {
+        run: RunId(run),
+        grace_ms: DurationMs(5),
+        why: EndWhy::Requeue,
+    })
 }
 
 fn forget(runs: &[u64]) -> AgentInput {
@@ -214,7 +218,7 @@ fn an_end_and_a_signal_reach_a_living_run_and_no_other() {
     let grace_ms = DurationMs(5);
     assert_eq!(
         brain.step(at(3), end_order(5)),
-        vec![AgentAction::EndRun { run: RunId(5), grace_ms }]
+        vec![AgentAction::EndRun { run: RunId(5), grace_ms, why: EndWhy::Requeue }]
     );
     let signal =
         |run| HeadFrame::Signal { run: RunId(run), signal: Signal(10), scope: SignalScope::Batch };
@@ -304,7 +308,10 @@ fn a_refusal_for_good_ends_the_runs_and_another_only_the_connection() {
     let refused = |last| AgentInput::Frame(HeadFrame::Refused { why: "no".to_string(), last });
     assert_eq!(brain.step(at(3), refused(false)), vec![AgentAction::Hangup]);
     let out = brain.step(at(4), refused(true));
-    assert!(matches!(out[0], AgentAction::EndRun { run: RunId(5), grace_ms: DurationMs::ZERO }));
+    assert!(matches!(
+        out[0],
+        AgentAction::EndRun { run: RunId(5), grace_ms: DurationMs::ZERO, .. }
+    ));
     assert!(matches!(out[1], AgentAction::Exit(ExitWhy::Refused(_))));
 }
 

@@ -5,7 +5,7 @@ use alloc::string::String;
 use pcluster_model::{
     ClusterId, DurationMs, InstanceRef, NodeId, RunId, Signal, SignalScope, Timestamp,
 };
-use pcluster_wire::{AgentFrame, Facts, HeadFrame, OnOrphan, RunEnd, StartOrder};
+use pcluster_wire::{AgentFrame, EndWhy, Facts, HeadFrame, OnOrphan, RunEnd, StartOrder};
 use serde::{Deserialize, Serialize};
 
 /// Who this agent is; the same for the whole life of the process.
@@ -140,6 +140,7 @@ pub enum AgentAction {
     EndRun {
         run: RunId,
         grace_ms: DurationMs,
+        why: EndWhy,
     },
     SignalRun {
         run: RunId,
