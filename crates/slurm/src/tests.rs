@@ -19,7 +19,7 @@ use std::sync::Arc;
 type Part = (&'static str, fn() -> String);
 
 /// Every part of the document that is made.
-const PARTS: [Part; 16] = [
+const PARTS: [Part; 17] = [
     ("words of pcluster", native_words),
     ("variables of sbatch", variables),
     ("options of sbatch, srun and salloc", job_options),
@@ -33,6 +33,7 @@ const PARTS: [Part; 16] = [
     ("options of sstat", || own_options(&sstat::SSTAT)),
     ("options of seff", || own_options(&seff::SEFF)),
     ("options of sprio", || own_options(&sprio::SPRIO)),
+    ("differences from Slurm 22.05", differences),
     ("fields of squeue", squeue_fields),
     ("fields of sinfo", sinfo_fields),
     ("fields of sacct", sacct_fields),
@@ -91,6 +92,26 @@ fn native_words() -> String {
             format!("{} | {}", names(option).replacen('`', "`#PCLUSTER ", 1), here(option))
         }),
     )
+}
+
+/// What the comparison with a real Slurm allows, from its notes.
+fn differences() -> String {
+    let notes = fs::read_to_string(root().join("tests/fixtures/slurm/golden.txt")).unwrap();
+    let (mut command, mut rows) = (None, Vec::new());
+    for line in notes.lines() {
+        match line.strip_prefix("  ") {
+            None => command = line.strip_prefix("differs: "),
+            Some(difference) => {
+                let (Some(command), Some((path, why))) = (command, difference.split_once(" :: "))
+                else {
+                    continue;
+                };
+                let row = format!("`{command}` ; {path} ; {why}");
+                rows.push(row.replace('|', "\\|").replace(" ; ", " | "));
+            }
+        }
+    }
+    table("asked | what differs | why", rows.into_iter())
 }
 
 fn variables() -> String {
