@@ -21,6 +21,7 @@ mod slurm_examples;
 mod slurm_genomics;
 mod slurm_golden;
 mod slurm_mpi;
+mod slurm_netns;
 mod slurm_scripts;
 mod slurm_steps;
 mod storm;
