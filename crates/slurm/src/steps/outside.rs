@@ -138,7 +138,10 @@ pub(super) async fn get(
     let (client, renewed) = (head.client.clone(), id.clone());
     let leased = wish.leased;
     let renewal = tokio::spawn(async move {
-        while leased {
+        if !leased {
+            return;
+        }
+        loop {
             tokio::time::sleep(RENEW_EVERY).await;
             // An ended job is noticed by its steps.
             let _ = client.renew(&renewed).await;

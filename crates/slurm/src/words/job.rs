@@ -177,7 +177,8 @@ pub fn expected_start_ms(record: &JobRecord) -> Option<i64> {
 #[must_use]
 pub fn expected_end_ms(record: &JobRecord) -> Option<i64> {
     let limit = record.time_limit_ms.and_then(|ms| i64::try_from(ms).ok());
-    let by_limit = || expected_start_ms(record)?.checked_add(limit?);
+    let stood = i64::try_from(record.suspended_ms).unwrap_or(0);
+    let by_limit = || expected_start_ms(record)?.checked_add(limit?)?.checked_add(stood);
     record.ended_at_ms.or_else(by_limit)
 }
 
@@ -187,7 +188,13 @@ pub fn run_seconds(record: &JobRecord, clock: &Clock) -> i64 {
     let Some(start) = start_ms(record) else { return 0 };
     // Whole seconds as the two moments show them, so that start and span add up.
     let end = record.ended_at_ms.unwrap_or(clock.now_ms);
-    (end.div_euclid(1000) - start.div_euclid(1000)).max(0)
+    (end.div_euclid(1000) - start.div_euclid(1000) - suspended_seconds(record)).max(0)
+}
+
+/// Seconds that it stood still: its time, and its limit, did too.
+#[must_use]
+pub fn suspended_seconds(record: &JobRecord) -> i64 {
+    i64::try_from(record.suspended_ms / 1000).unwrap_or(i64::MAX)
 }
 
 /// Seconds of its limit; `None` without one.
@@ -313,6 +320,16 @@ mod tests {
         job.dependencies = vec![made_up::dependency("after", "170", "waiting")];
         job.dependencies[0].delay_ms = 120_000;
         assert_eq!(dependency(&job).expect("waits"), "after:170+2(unfulfilled)");
+    }
+
+    #[test]
+    fn time_in_which_it_stood_still_does_not_count() {
+        let clock = made_up::clock();
+        let mut job = made_up::running(146);
+        job.suspended_ms = 3000;
+        assert_eq!(run_seconds(&job, &clock), 2);
+        let end = job.started_at_ms.expect("started") + 303_000;
+        assert_eq!(expected_end_ms(&job), Some(end));
     }
 
     #[test]

@@ -317,7 +317,7 @@ pub const FIELDS: &[Field<Row>] = &[
     text("StdOut", 20, |row| row.of_job(|r| row.setting.view.output_of(r))),
     date("Submit", 19, submitted),
     text("SubmitLine", 20, none),
-    text("Suspended", 10, |_| "00:00:00".to_owned()),
+    text("Suspended", 10, |row| clock::long_span(job::suspended_seconds(&row.job))),
     text("SystemComment", 15, none),
     text("SystemCPU", 10, |row| clock::cpu_span(row.cpu_ms().1)),
     text("Timelimit", 10, limit),

@@ -153,7 +153,11 @@ impl Row {
     pub fn elapsed(&self) -> i64 {
         let Some(start) = self.start_ms() else { return 0 };
         let end = self.end_ms().unwrap_or(self.setting.view.clock.now_ms);
-        (end.div_euclid(1000) - start.div_euclid(1000)).max(0)
+        let stood = match &self.part {
+            Part::Step(_) => 0,
+            Part::Job | Part::Batch => job::suspended_seconds(&self.job),
+        };
+        (end.div_euclid(1000) - start.div_euclid(1000) - stood).max(0)
     }
 
     /// CPUs that it holds; of a job that waits those that it asked for, as in Slurm.
@@ -185,6 +189,9 @@ impl Row {
                 self.job.user_cpu_ms.max(steps(|step| step.user_cpu_ms)),
                 self.job.system_cpu_ms.max(steps(|step| step.system_cpu_ms)),
             ),
+            Part::Batch if self.job.batch_user_cpu_ms + self.job.batch_system_cpu_ms > 0 => {
+                (self.job.batch_user_cpu_ms, self.job.batch_system_cpu_ms)
+            }
             // The job's processes but those of its steps.
             Part::Batch => (
                 self.job.user_cpu_ms.saturating_sub(steps(|step| step.user_cpu_ms)),
@@ -199,7 +206,10 @@ impl Row {
     pub fn max_rss(&self) -> Option<u64> {
         match &self.part {
             Part::Job => None,
-            Part::Batch => self.job.ended_at_ms.map(|_| self.job.max_rss_bytes),
+            Part::Batch => self.job.ended_at_ms.map(|_| match self.job.batch_max_rss_bytes {
+                0 => self.job.max_rss_bytes,
+                bytes => bytes,
+            }),
             Part::Step(step) => step.ended_at_ms.map(|_| step.max_rss_bytes),
         }
     }
