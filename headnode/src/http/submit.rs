@@ -9,14 +9,13 @@ use axum::extract::{Extension, State};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use pcluster_api::{
-    EstimateView, MAX_ENVIRONMENT_BYTES, MAX_SCRIPT_BYTES, Problem, ProblemKind, SubmitRequest,
-    SubmitResponse,
+    MAX_ENVIRONMENT_BYTES, MAX_SCRIPT_BYTES, Problem, ProblemKind, SubmitRequest, SubmitResponse,
 };
 use pcluster_core::input::{Input, Principal, Request};
 use pcluster_core::reply::Reply;
+use pcluster_model::JobSpec;
 use pcluster_model::config::Pool;
 use pcluster_model::job::JobKind;
-use pcluster_model::{JobSpec, MicroUsd};
 
 /// Names of jobs and idempotency keys at most, in bytes.
 const NAME_BYTES: usize = 256;
@@ -68,7 +67,6 @@ pub(super) async fn submit(
         }
         estimate::of(&cx, &spec)
     };
-    check_cost(&spec, &estimate)?;
     let name = spec.name.clone();
     let schema = views::schema("submit");
     let request = Request::Submit { spec: Box::new(spec.clone()), key: asked.key };
@@ -199,24 +197,6 @@ fn check_rights(who: &Principal, spec: &JobSpec) -> Result<(), Problem> {
         );
     }
     Ok(())
-}
-
-/// A job that could cost more than it may is not taken.
-fn check_cost(spec: &JobSpec, estimate: &EstimateView) -> Result<(), Problem> {
-    // Machines without a price cost nothing.
-    let (Some(most), Some(_)) = (spec.max_cost, estimate.price_per_hour_micro_usd) else {
-        return Ok(());
-    };
-    let mut problem = match estimate.cost_at_most_micro_usd {
-        None => refused("a job with a largest cost needs a time limit").hint("--time 1h"),
-        Some(cost) if cost <= most.0 => return Ok(()),
-        Some(cost) => refused("the job could cost more than it may")
-            .fact("could", format!("{}: {}", MicroUsd(cost), estimate.asked))
-            .fact("may", most.to_string())
-            .hint("a shorter --time, fewer CPUs, or a larger --max-cost"),
-    };
-    problem.word = "max_cost".to_owned();
-    Err(problem)
 }
 
 /// A directory that the pool's nodes cannot see is refused: nothing is ever copied there.

@@ -1,6 +1,8 @@
 //! `apply`: the only mutator of truth. Infallible: an event that was committed has happened.
 mod job;
 mod node;
+
+pub(crate) use node::share;
 mod step;
 
 use crate::Cluster;

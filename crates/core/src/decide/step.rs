@@ -166,7 +166,9 @@ impl Cluster {
         let runs = runs.iter().filter_map(|(task, run)| Some((*task, self.runs.get(run)?)));
         let live: Vec<(u32, &Run)> = runs.filter(|(_, run)| !run.is_ending()).collect();
         if live.is_empty() {
-            return Err(refuse(format!("{words} is not running")).word("not_running"));
+            let word =
+                if !job.is_finished() && job.live.is_empty() { "pending" } else { "not_running" };
+            return Err(refuse(format!("{words} is not running")).word(word));
         }
         if suspended && self.config().is_some_and(|config| config.budget.month.is_some()) {
             return Err(refuse("a suspended job keeps its nodes, and this cluster has a budget")

@@ -5,7 +5,7 @@ use crate::event::Event;
 use crate::input::Principal;
 use crate::job::{Job, Owner};
 use crate::limits::{ARRAY_MOST, INDEX_MOST, QUEUE_MOST};
-use crate::plan::{cheapest_shape, number_of, smallest_cpus};
+use crate::plan::{cheapest_shape, most_cost, number_of, smallest_cpus};
 use crate::reply::{Rejection, RejectionKind, Reply};
 use alloc::boxed::Box;
 use alloc::format;
@@ -115,6 +115,7 @@ impl Cluster {
         }
         check_features(pool, spec)?;
         self.check_names(pool, spec)?;
+        check_cost(pool, spec)?;
         if cheapest_shape(pool, spec).is_none() {
             return Err(self.too_large(spec));
         }
@@ -276,6 +277,26 @@ fn too_large_word(asked: &Resources, nearest: Option<&Shape>) -> &'static str {
         "too_large_gpus"
     } else {
         "too_large"
+    }
+}
+
+/// A job that could cost more than it may, wherever it runs, is not taken.
+fn check_cost(pool: &Pool, spec: &JobSpec) -> Result<(), Rejection> {
+    let Some(most) = spec.max_cost else { return Ok(()) };
+    if spec.time_limit_ms.is_none() && pool.shapes.iter().any(|shape| shape.price.is_some()) {
+        return Err(refuse("a job with a largest cost needs a time limit")
+            .word("no_limit")
+            .hint("--time 1h   says how long it may run at most"));
+    }
+    let anything = JobSpec { max_cost: None, ..spec.clone() };
+    let Some(cheapest) = cheapest_shape(pool, &anything) else { return Ok(()) };
+    match most_cost(pool, spec, cheapest) {
+        Some(cost) if cost > most => Err(refuse("the job could cost more than it may")
+            .word("max_cost")
+            .fact("could", format!("{cost} on {} until its time limit", cheapest.name))
+            .fact("may", format!("{most}"))
+            .hint("a shorter --time, fewer CPUs, or a larger --max-cost")),
+        _ => Ok(()),
     }
 }
 

@@ -10,7 +10,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use pcluster_model::{JobId, MicroUsd, NodeId, PoolName, Resources, Timestamp};
 
-pub(crate) use suits::{cheapest_shape, number_of, smallest_cpus};
+pub(crate) use suits::{cheapest_shape, most_cost, number_of, smallest_cpus};
 
 /// Why a job that could start did not start in the last pass.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,9 +1,12 @@
 //! Whether a machine is of the kind that a job asks for, whatever is free on it.
+use super::place::need_on;
+use crate::apply::share;
+use crate::ledger::WHOLE;
 use alloc::string::String;
 use alloc::vec::Vec;
 use pcluster_model::config::Pool;
 use pcluster_model::job::MemoryAsk;
-use pcluster_model::{JobSpec, Resources, Shape};
+use pcluster_model::{JobSpec, MicroUsd, Resources, Shape};
 
 /// What a job needs, as far as placement can tell jobs apart: jobs of one class fit or fail alike.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +24,8 @@ pub(super) struct Class {
     features: Vec<String>,
     only_nodes: Vec<String>,
     not_nodes: Vec<String>,
+    /// The largest cost of all its tasks, and how many they are.
+    max_cost: Option<(i64, usize)>,
 }
 
 pub(super) fn class_of(spec: &JobSpec) -> Class {
@@ -39,6 +44,7 @@ pub(super) fn class_of(spec: &JobSpec) -> Class {
         features: spec.features.clone(),
         only_nodes: spec.only_nodes.clone(),
         not_nodes: spec.not_nodes.clone(),
+        max_cost: spec.max_cost.map(|most| (most.0, tasks_of(spec))),
     }
 }
 
@@ -47,11 +53,35 @@ pub(super) fn image_of<'a>(pool: &'a Pool, spec: &'a JobSpec) -> &'a str {
     spec.image.as_deref().unwrap_or(&pool.image)
 }
 
-/// The shape has the GPU and the features that are asked for.
+fn tasks_of(spec: &JobSpec) -> usize {
+    spec.array.as_ref().map_or(1, |array| array.indices.len())
+}
+
+/// What a job costs at most on machines of this shape: its share of them for its whole time limit,
+/// on all its nodes and for all its tasks. `None`: there is no bound, because it has no limit.
+pub(crate) fn most_cost(pool: &Pool, spec: &JobSpec, shape: &Shape) -> Option<MicroUsd> {
+    // Machines without a price cost nothing.
+    let Some(price) = shape.price else { return Some(MicroUsd::ZERO) };
+    let usable = shape.usable();
+    let part = share(&need_on(pool, spec, &usable), &usable);
+    let one = i128::from(price.for_span(spec.time_limit_ms?).0) * i128::from(part);
+    let whole = i128::from(WHOLE);
+    let runs = i128::from(spec.nodes.max(1)) * i128::try_from(tasks_of(spec)).ok()?;
+    let all = (one * runs + whole - 1) / whole;
+    Some(MicroUsd(i64::try_from(all).unwrap_or(i64::MAX)))
+}
+
+fn affordable(pool: &Pool, spec: &JobSpec, shape: &Shape) -> bool {
+    spec.max_cost.is_none_or(|most| most_cost(pool, spec, shape).is_some_and(|cost| cost <= most))
+}
+
+/// The shape has the GPU and the features that are asked for, and costs no more than it may.
 pub(super) fn suits(pool: &Pool, spec: &JobSpec, shape: &Shape) -> bool {
     let right_gpu =
         spec.gpus_per_node == 0 || spec.gpu_type.is_empty() || spec.gpu_type == shape.gpu_type;
-    right_gpu && spec.features.iter().all(|asked| pool.features_of(shape).any(|has| has == asked))
+    right_gpu
+        && spec.features.iter().all(|asked| pool.features_of(shape).any(|has| has == asked))
+        && affordable(pool, spec, shape)
 }
 
 /// The shape suits the job and holds one node of it.

@@ -94,6 +94,30 @@ fn the_last_task_of_an_array_keeps_its_id() {
     assert_eq!(raw, [JobId(2), JobId(3), JobId(1)]);
 }
 
+/// Two shapes at $1 and $8 an hour; a job of an hour on a whole machine that may cost `most`
+/// dollars.
+fn priced(most: i64, limit: Option<DurationMs>) -> (Small, Reply) {
+    let shapes = vec![shape("2c", 2, 1_000_000), shape("16c", 16, 8_000_000)];
+    let mut small = Small::new(config(4, shapes));
+    let max_cost = Some(MicroUsd(most * 1_000_000));
+    let asked = JobSpec { max_cost, time_limit_ms: limit, ..spec("dear", 2) };
+    let reply = small.ask(&user("ana", 1000), Request::Submit { spec: asked.into(), key: None });
+    (small, reply)
+}
+
+#[test]
+fn a_job_that_could_cost_more_than_it_may_is_refused() {
+    let word = |reply| match reply {
+        Reply::Rejected(rejection) => rejection.word,
+        _ => "",
+    };
+    let hours = |hours: u64| Some(DurationMs::from_mins(60 * hours));
+    assert_eq!(word(priced(1, hours(1)).1), "");
+    assert_eq!(word(priced(1, hours(2)).1), "max_cost");
+    assert_eq!(word(priced(2, hours(2)).1), "");
+    assert_eq!(word(priced(100, Some(DurationMs::ZERO)).1), "no_limit");
+}
+
 #[test]
 fn a_job_too_large_is_refused_with_the_nearest_request() {
     let mut small = two_cpu_cluster();

@@ -163,6 +163,9 @@ pub(super) fn doing(target: &Target, what: What) -> String {
     match (what.signal, what.scope) {
         (None, _) => format!("scancel: Terminating {thing} {id}"),
         (Some(signal), SignalScope::Batch) => format!("scancel: Signal {signal} to batch job {id}"),
+        (Some(signal), SignalScope::All) => {
+            format!("scancel: Signal {signal} to full {thing} {id}")
+        }
         (Some(signal), _) => format!("scancel: Signal {signal} to {thing} {id}"),
     }
 }
@@ -215,7 +218,7 @@ async fn one(target: &Target, what: What, words: &Words, context: &Context) -> u
     };
     if !(over && words.has("quiet")) {
         let thing = if target.step.is_some() { "job step" } else { "job" };
-        let error = format!("Kill {thing} error on job id {}: {text}", shown(target));
+        let error = format!("Kill {thing} error on job id {}: {text}", target.id);
         let refusal = Refusal::error(COMMAND, error, 1);
         let hints = if over { Vec::new() } else { hints };
         let _ = hints.into_iter().fold(refusal, Refusal::hint).tell();

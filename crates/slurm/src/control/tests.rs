@@ -97,7 +97,9 @@ fn an_update_says_what_it_is_about() {
 
 #[test]
 fn keys_become_a_request() {
-    let changes = |line: &str| update::changes(&entity_of(line).1);
+    let now = jiff::Timestamp::from_second(1_795_440_000).unwrap();
+    let now = now.to_zoned(jiff::tz::TimeZone::UTC);
+    let changes = |line: &str| update::changes(&entity_of(line).1, &now);
     let request = changes("jobid=1 timelimit=1:00:00 partition=long name=x requeue=0").unwrap();
     let request = serde_json::to_value(&request.request).unwrap();
     assert_eq!(request["time_limit_ms"], 3_600_000);
@@ -109,6 +111,14 @@ fn keys_become_a_request() {
     assert_eq!(more("jobid=1 timelimit=-1:00:00"), Some(-60));
     assert_eq!(changes("jobid=1 priority=0").unwrap().hold, Some(true));
     assert_eq!(changes("jobid=1 nice=5").unwrap().request.priority, Some(-5));
+    let request = changes("jobid=1 starttime=now+60 reqnodelist=c[1-2] dependency= nice").unwrap();
+    let request = serde_json::to_value(&request.request).unwrap();
+    assert_eq!(request["begin_ms"], 1_795_440_060_000_i64);
+    assert_eq!(request["only_nodes"], serde_json::json!(["c1", "c2"]));
+    assert_eq!(
+        (&request["dependencies"], &request["priority"]),
+        (&serde_json::json!([]), &(-100).into())
+    );
     let refused = |line: &str| changes(line).unwrap_err().lines.join("|");
     assert_eq!(
         refused("jobid=1 foo=2"),

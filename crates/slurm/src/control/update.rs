@@ -4,6 +4,8 @@
 //! absent: which job or node is meant (`verbs`).
 use crate::grammar::{memory, time};
 use crate::refusal::Refusal;
+use crate::words::hosts;
+use jiff::Zoned;
 use pcluster_api::UpdateRequest;
 use pcluster_client::submit::words;
 use pcluster_model::units::format_duration;
@@ -31,9 +33,8 @@ pub(super) fn pairs(words: &[String]) -> Result<Vec<(String, String)>, Refusal> 
                 let value = words.next().cloned().unwrap_or_default();
                 found.push((word.to_ascii_lowercase(), value));
             }
-            None => {
-                return Err(unsupported(word));
-            }
+            None if word.eq_ignore_ascii_case("nice") => found.push(("nice".into(), String::new())),
+            None => return Err(unsupported(word)),
         }
     }
     Ok(found)
@@ -85,13 +86,13 @@ pub(super) struct Changes {
 ///
 /// # Errors
 /// A key that cannot be changed, a value that is none.
-pub(super) fn changes(pairs: &[(String, String)]) -> Result<Changes, Refusal> {
+pub(super) fn changes(pairs: &[(String, String)], now: &Zoned) -> Result<Changes, Refusal> {
     if pairs.is_empty() {
         return Err(Refusal::plain("No changes specified", 1));
     }
     let mut changes = Changes::default();
     for (key, value) in pairs {
-        change(&mut changes, key, value)?;
+        change(&mut changes, key, value, now)?;
     }
     Ok(changes)
 }
@@ -100,52 +101,100 @@ fn wrong(key: &str) -> Refusal {
     Refusal::error("scontrol", format!("Invalid {key} value"), 1)
 }
 
-fn change(changes: &mut Changes, key: &str, value: &str) -> Result<(), Refusal> {
+fn change(changes: &mut Changes, key: &str, value: &str, now: &Zoned) -> Result<(), Refusal> {
     let request = &mut changes.request;
+    let text = Some(value.to_owned());
     match key.trim_end_matches(['+', '-']) {
-        "timelimit" => time_limit(changes, key, value)?,
-        "jobname" | "name" => request.name = Some(value.to_owned()),
-        "partition" | "partitionname" => request.pool = Some(value.to_owned()),
-        "comment" => request.comment = Some(value.to_owned()),
-        "requeue" => request.requeue = Some(matches!(value, "1" | "yes" | "YES")),
-        "arraytaskthrottle" => {
-            request.throttle = Some(value.parse().map_err(|_| wrong("ArrayTaskThrottle"))?);
+        "timelimit" => return time_limit(changes, key, value),
+        "jobname" | "name" => request.name = text,
+        "partition" | "partitionname" => request.pool = text,
+        "comment" => request.comment = text,
+        "account" => request.account = text,
+        "qos" => request.qos = text,
+        "stdout" => request.output = text,
+        "stderr" => request.error = text,
+        "workdir" => request.work_dir = text,
+        "requeue" => request.requeue = Some(is_yes(value)),
+        "oversubscribe" | "shared" => request.exclusive = Some(!is_yes(value)),
+        "arraytaskthrottle" => request.throttle = Some(number(value, "ArrayTaskThrottle")?),
+        "numtasks" => request.tasks = Some(number(value, "NumTasks")?),
+        "numnodes" | "reqnodes" => {
+            let least = crate::grammar::number::nodes(value).map_err(|_| wrong("NumNodes"))?.0;
+            request.nodes = Some(least);
+        }
+        "ntaskspernode" => request.tasks_per_node = Some(number(value, "NtasksPerNode")?),
+        "cpuspertask" | "cpus/task" => {
+            request.cpus_per_task = Some(number(value, "CPUs/Task")?);
         }
         "priority" => {
             let number: i64 = value.parse().map_err(|_| wrong("Priority"))?;
             changes.hold = Some(number == 0);
             request.priority = Some(number).filter(|number| *number > 0);
         }
+        "nice" if value.is_empty() => request.priority = Some(-100),
         "nice" => {
-            let nice: i64 =
-                if value.is_empty() { 100 } else { value.parse().map_err(|_| wrong("Nice"))? };
+            let nice: i64 = value.parse().map_err(|_| wrong("Nice"))?;
             request.priority = Some(nice.saturating_neg());
         }
-        "dependency" => {
-            let (found, _) = if value.is_empty() {
-                (Vec::new(), false)
-            } else {
-                words::dependency(value).map_err(|failure| {
-                    Refusal::plain("Job dependency problem", 1).because(&failure)
-                })?
-            };
-            request.dependencies = Some(found);
-        }
+        _ => return change_rest(request, key, value, now),
+    }
+    Ok(())
+}
+
+/// Keys whose values are small languages.
+fn change_rest(
+    request: &mut UpdateRequest,
+    key: &str,
+    value: &str,
+    now: &Zoned,
+) -> Result<(), Refusal> {
+    let size = |name: &str| memory::bytes(value).filter(|b| *b > 0).ok_or_else(|| wrong(name));
+    let moment = |name: &str| {
+        let at = words::moment(name, value, now).map(|at| at.0);
+        at.map_err(|failure| wrong(name).because(&failure))
+    };
+    let nodes = |text: &str| {
+        let list = hosts::expand(text);
+        list.ok_or_else(|| Refusal::plain("Invalid node name specified", 1))
+    };
+    match key {
         "minmemorynode" | "minmemory" => {
-            request.memory_bytes_per_node = Some(
-                memory::bytes(value).filter(|b| *b > 0).ok_or_else(|| wrong("MinMemoryNode"))?,
-            );
+            request.memory_bytes_per_node = Some(size("MinMemoryNode")?);
         }
-        "cpuspertask" | "cpus/task" => {
-            request.cpus_per_task = Some(value.parse().map_err(|_| wrong("CPUs/Task"))?);
+        "minmemorycpu" => request.memory_bytes_per_cpu = Some(size("MinMemoryCPU")?),
+        "starttime" | "eligibletime" => request.begin_ms = Some(moment("StartTime")?),
+        "deadline" => request.deadline_ms = Some(moment("Deadline")?),
+        "features" => {
+            let plain = value.replace(['(', ')', ' '], "");
+            let parts = plain.split(['&', ',']).filter(|part| !part.is_empty());
+            request.features = Some(parts.map(str::to_owned).collect());
         }
-        "starttime" | "eligibletime" => {
-            return Err(unsupported("StartTime")
-                .hint("scontrol hold ID now, and scontrol release ID later"));
+        "reqnodelist" | "nodelist" => request.only_nodes = Some(nodes(value)?),
+        "excnodelist" => request.not_nodes = Some(nodes(value)?),
+        "gres" | "trespernode" => {
+            let part = value.trim_start_matches("gres:").trim_start_matches("gres/");
+            let (count, _) =
+                words::gres(part).map_err(|failure| wrong("Gres").because(&failure))?;
+            request.gpus_per_node = Some(count);
+        }
+        "dependency" if value.is_empty() => request.dependencies = Some(Vec::new()),
+        "dependency" => {
+            let (found, any) = words::dependency(value)
+                .map_err(|failure| Refusal::plain("Job dependency problem", 1).because(&failure))?;
+            request.dependencies = Some(found);
+            request.any_dependency = Some(any);
         }
         _ => return Err(unsupported(&format!("{key}={value}"))),
     }
     Ok(())
+}
+
+fn is_yes(value: &str) -> bool {
+    ["1", "yes", "y", "true"].iter().any(|yes| value.eq_ignore_ascii_case(yes))
+}
+
+fn number(value: &str, key: &str) -> Result<u32, Refusal> {
+    value.parse().map_err(|_| wrong(key))
 }
 
 fn time_limit(changes: &mut Changes, key: &str, value: &str) -> Result<(), Refusal> {

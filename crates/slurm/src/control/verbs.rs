@@ -11,7 +11,8 @@ use crate::refusal::Refusal;
 use crate::steps::nudge;
 use crate::words::{State, hosts, jobid};
 use crate::{Context, options};
-use pcluster_api::RecordsQuery;
+use pcluster_api::client::ClientError;
+use pcluster_api::{Problem, ProblemKind, RecordsQuery};
 use pcluster_client::say;
 use std::time::Duration;
 
@@ -182,9 +183,6 @@ async fn of_name(name: &str, context: &Context) -> Result<Vec<String>, Refusal> 
         .map(|record| record.job)
         .collect();
     ids.dedup();
-    if ids.is_empty() {
-        return Err(Refusal::plain(format!("Invalid job id specified for job {name}"), 1));
-    }
     Ok(ids.iter().map(u64::to_string).collect())
 }
 
@@ -199,12 +197,24 @@ async fn change_jobs(change: Change, words: &Words, context: &Context) -> Result
             Change::Requeue => client.act_on_job(&id, "requeue").await,
             Change::RequeueHold => client.requeue_held(&id).await,
         });
-        if let Err(trouble) = done.await {
-            let last = matches!(change, Change::Hold | Change::Release).then_some("slurm_suspend");
-            code = code.max(told(&id, &trouble, last, words));
-        }
+        let nothing = |word: &str| Trouble::Refused(ClientError::Problem(problem(word)));
+        let trouble = match done.await {
+            Ok(answer) if answer.changed == 0 && change == Change::Resume => {
+                nothing("not_suspended")
+            }
+            Ok(_) => continue,
+            // What runs is held for the case that it comes back: there is nothing to hold now.
+            Err(Trouble::Refused(ClientError::Problem(no))) if no.word == "not_pending" => continue,
+            Err(trouble) => trouble,
+        };
+        let last = matches!(change, Change::Hold | Change::Release).then_some("slurm_suspend");
+        code = code.max(told(&id, &trouble, last, words));
     }
     Ok(code)
+}
+
+fn problem(word: &str) -> Problem {
+    Problem { word: word.to_owned(), ..Problem::new(ProblemKind::Refused, "it is not suspended") }
 }
 
 /// `TEXT for job ID`, and a second line for some verbs.
@@ -226,6 +236,9 @@ async fn update_entity(words: &Words, context: &Context) -> Result<u8, Refusal> 
         Entity::Jobs(ids) => update_jobs(split_ids(&ids), &pairs, words, context).await,
         Entity::JobName(name) => {
             let ids = of_name(&name, context).await?;
+            if ids.is_empty() {
+                return Err(Refusal::error("scontrol", format!("No jobs with name '{name}'"), 1));
+            }
             update_jobs(ids, &pairs, words, context).await
         }
         Entity::Nodes(list) => update_nodes(&list, &pairs, context).await,
@@ -242,7 +255,7 @@ async fn update_jobs(
     words: &Words,
     context: &Context,
 ) -> Result<u8, Refusal> {
-    let changes = update::changes(pairs)?;
+    let changes = update::changes(pairs, &jiff::Zoned::now())?;
     let mut code = 0;
     for id in ids {
         let mut request = changes.request.clone();
@@ -265,7 +278,7 @@ async fn update_jobs(
             }
         });
         if let Err(trouble) = done.await {
-            code = code.max(told(&id, &trouble, Some("slurm_update"), words));
+            code = code.max(told(&id, &trouble, None, words));
         }
     }
     Ok(code)
@@ -382,7 +395,9 @@ async fn wait_job(words: &Words, context: &Context) -> Result<u8, Refusal> {
                 State::Pending | State::Configuring | State::Requeued => {
                     tokio::time::sleep(POLL).await;
                 }
-                _ => return Err(Refusal::error("scontrol", "Job is no longer running", 1)),
+                _ => {
+                    return Err(Refusal::plain(format!("scontrol: Job {id} no longer running"), 1));
+                }
             }
         }
     }

@@ -79,6 +79,8 @@ pub fn no(command: &str, problem: &Problem, request: &SubmitRequest) -> Refusal 
     };
     let text = match (problem.word.as_str(), problem.kind) {
         ("no_pool", _) => "Invalid partition name specified",
+        ("no_node", _) => "Invalid node name specified",
+        ("no_feature", _) => "Invalid feature specification",
         ("too_large" | "too_large_memory" | "too_many_nodes", _) => {
             "Requested node configuration is not available"
         }
@@ -89,8 +91,6 @@ pub fn no(command: &str, problem: &Problem, request: &SubmitRequest) -> Refusal 
         ("time_limit" | "no_limit" | "deadline", _) => {
             "Requested time limit is invalid (missing or exceeds some limit)"
         }
-        ("no_feature", _) => "Invalid feature specification",
-        ("no_node", _) => "Invalid node name specified",
         ("array", _) => "Invalid job array specification",
         ("no_dependency" | "dependency", _) => "Job dependency problem",
         ("circular", _) => "Circular job dependency",
