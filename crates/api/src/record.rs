@@ -40,7 +40,7 @@ pub struct RecordList {
 
 /// One task of a job (a plain job is one task), or all tasks of an array that wait for their first
 /// run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct JobRecord {
     pub job: u64,
     /// Its own id for those who know no arrays; `job` while it has none.

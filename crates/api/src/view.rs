@@ -3,12 +3,15 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// States as users see them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
     Running,
     Ending,
     Starting,
+    #[default]
     Queued,
     Held,
     Finished,

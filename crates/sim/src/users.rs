@@ -116,6 +116,29 @@ impl Users {
     }
 }
 
+/// The job that an ask is about, by the order of submission.
+const fn job_asked_about(ask: &Ask) -> Option<usize> {
+    match ask {
+        Ask::Cancel { job, .. }
+        | Ask::Hold { job }
+        | Ask::Release { job }
+        | Ask::Requeue { job }
+        | Ask::Rerun { job }
+        | Ask::Suspend { job }
+        | Ask::Continue { job }
+        | Ask::Finish { job }
+        | Ask::Step { job }
+        | Ask::EndStep { job }
+        | Ask::Update { job, .. } => Some(*job),
+        Ask::Submit { .. }
+        | Ask::Drain { .. }
+        | Ask::Resume { .. }
+        | Ask::Terminate { .. }
+        | Ask::Configure(_)
+        | Ask::Down { .. } => None,
+    }
+}
+
 fn ana() -> Principal {
     Principal { user: "ana".into(), uid: 1000, gid: 1000, admin: false }
 }
@@ -160,23 +183,11 @@ impl World {
     /// The request, once everything it names is known.
     fn request_of(&mut self, number: usize) -> Option<(Principal, Request)> {
         let ask = self.users.clients[number].ask.clone();
-        let job = match &ask {
-            Ask::Cancel { job, .. }
-            | Ask::Hold { job }
-            | Ask::Release { job }
-            | Ask::Requeue { job }
-            | Ask::Rerun { job }
-            | Ask::Suspend { job }
-            | Ask::Continue { job }
-            | Ask::Finish { job }
-            | Ask::Step { job }
-            | Ask::EndStep { job }
-            | Ask::Update { job, .. } => match self.users.job(*job) {
-                Err(()) => return None,
-                Ok(None) => return self.drop_ask(number),
-                Ok(Some(job)) => job,
-            },
-            _ => JobId(0),
+        let job = match job_asked_about(&ask).map(|job| self.users.job(job)) {
+            Some(Err(())) => return None,
+            Some(Ok(None)) => return self.drop_ask(number),
+            Some(Ok(Some(job))) => job,
+            None => JobId(0),
         };
         self.users.clients[number].job = Some(job);
         let whole = JobTarget { job, tasks: None };

@@ -36,13 +36,13 @@ pub(crate) const ROOMS: [Room; 6] = [
     Room {
         name: "core",
         folders: &["crates/core/src/"],
-        lines: 7_500,
+        lines: 9_000,
         why: Some("docs/design/0005-room-sizes.md"),
     },
     Room {
         name: "headnode",
         folders: &["headnode/src/"],
-        lines: 9_000,
+        lines: 11_000,
         why: Some("docs/design/0005-room-sizes.md"),
     },
     Room {

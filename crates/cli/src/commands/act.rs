@@ -261,6 +261,7 @@ pub async fn update(global: &Global, args: &UpdateArgs) -> Outcome {
         throttle: args.throttle,
         requeue,
         comment: args.comment.clone(),
+        ..UpdateRequest::default()
     };
     if request_is_empty(&request) {
         return Err(Failure::usage("nothing to change").hint("pcluster update 42 --time 4h"));

@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use jiff::Zoned;
 use pcluster_model::job::MemoryAsk;
 use pcluster_model::units::{UnitError, parse_memory, parse_size, parse_time_limit};
-use pcluster_model::{DependencyKind, DurationMs, JobSpec, OpenMode, PoolName};
+use pcluster_model::{DependencyKind, DurationMs, JobSpec, MicroUsd, OpenMode, PoolName};
 
 /// Names longer than this are refused; file names hold no more.
 const MAX_NAME_BYTES: usize = 200;
@@ -62,11 +62,13 @@ pub fn build(
     let (gpus_per_node, gpu_type) = gpus(options, nodes)?;
     let array = options.array.as_deref().map(words::array).transpose()?;
     let (dependencies, any_dependency) = dependencies(options)?;
-    let work_dir = work_dir(options, facts)?;
-    let name = name(options, script_name)?;
+    let (name, work_dir) = (name(options, script_name)?, work_dir(options, facts)?);
     let output = output_pattern(options, face, array.is_some())?;
     let given_path = |option: &'static str, text: &Option<String>| {
         text.as_deref().map(|text| path(option, text)).transpose()
+    };
+    let moment = |option: &'static str, text: &Option<String>| {
+        text.as_deref().map(|text| words::moment(option, text, now)).transpose()
     };
     let spec = JobSpec {
         name,
@@ -84,7 +86,7 @@ pub fn build(
         array,
         dependencies,
         any_dependency,
-        begin: options.begin.as_deref().map(|t| words::moment("--begin", t, now)).transpose()?,
+        begin: moment("--begin", &options.begin)?,
         priority: options.priority.unwrap_or(0).saturating_sub(options.nice.unwrap_or(0)),
         hold: options.hold,
         requeue: !options.no_requeue,
@@ -100,16 +102,8 @@ pub fn build(
         soft_limits: facts.soft_limits.clone(),
         comment: options.comment.clone().unwrap_or_default(),
         account: options.account.clone().unwrap_or_default(),
-        max_cost: options
-            .max_cost
-            .as_deref()
-            .map(|text| words::money("--max-cost", text))
-            .transpose()?,
-        deadline: options
-            .deadline
-            .as_deref()
-            .map(|text| words::moment("--deadline", text, now))
-            .transpose()?,
+        max_cost: max_cost(options)?,
+        deadline: moment("--deadline", &options.deadline)?,
         image: options.image.clone(),
         mail: options.mail_type.as_deref().map(words::mail).transpose()?.unwrap_or_default(),
         tasks_given: options.ntasks.is_some() || options.ntasks_per_node.is_some(),
@@ -119,6 +113,10 @@ pub fn build(
         ..JobSpec::default()
     };
     Ok((spec, notes))
+}
+
+fn max_cost(options: &JobOptions) -> Result<Option<MicroUsd>, Failure> {
+    options.max_cost.as_deref().map(|text| words::money("--max-cost", text)).transpose()
 }
 
 fn hostname() -> String {

@@ -5,7 +5,7 @@ use pcluster_api::{
     DependencyRecord, JobRecord, JobState, OutcomeView, PoolList, PoolNode, PoolRecord, ReasonView,
     RecordList, StepRecord,
 };
-use pcluster_model::job::{JobKind, MemoryAsk};
+use pcluster_model::job::MemoryAsk;
 
 /// 2026-11-23T23:25:25 UTC.
 pub const NOW_MS: i64 = 1_795_476_325_000;
@@ -24,30 +24,31 @@ pub fn dependency(kind: &str, job: &str, stands: &str) -> DependencyRecord {
 }
 
 /// A plain job of root's that waits, three seconds old.
-// All fields of a record, several to a line.
-#[rustfmt::skip]
 pub fn pending(job: u64) -> JobRecord {
     JobRecord {
-        job, raw_job: job, array: false, task: None, tasks: None, throttle: None,
-        array_bounds: None, name: "wrap".into(), user: "root".into(), uid: 0, gid: 0,
-        group: "root".into(), account: "root".into(), qos: String::new(),
-        comment: String::new(), pool: "main".into(), kind: JobKind::Batch,
-        state: JobState::Queued, suspended: false, suspended_ms: 0, outcome: None,
-        reason: Some(reason("node_boots")), held_by: None, dependencies: Vec::new(),
-        any_dependency: false, priority: 0, requeue: true, exclusive: false,
-        features: Vec::new(), only_nodes: Vec::new(), not_nodes: Vec::new(), nodes: 1,
-        ntasks: 1, ntasks_given: false, ntasks_per_node: None, cpus_per_task: 1,
-        cpus_given: false, memory_ask: MemoryAsk::PerNode(100 << 20), gpus_per_node: 0,
-        gpu_type: String::new(), tmp_bytes: 0, cpus_per_node: vec![1],
-        memory_per_node_bytes: vec![100 << 20], node_names: Vec::new(),
-        submitted_at_ms: NOW_MS - 3000, eligible_at_ms: Some(NOW_MS - 3000), begin_ms: None,
-        deadline_ms: None, placed_at_ms: None, started_at_ms: None, ended_at_ms: None,
-        expected_start_ms: None, time_limit_ms: Some(300_000), attempt: 0, requeued: None,
-        work_dir: "/home/user/work".into(), output: format!("/home/user/work/slurm-{job}.out"),
-        error: String::new(), input: "/dev/null".into(), command: String::new(),
-        args: Vec::new(), submit_host: "login".into(), user_cpu_ms: 0, system_cpu_ms: 0,
-        max_rss_bytes: 0, batch_user_cpu_ms: 0, batch_system_cpu_ms: 0, batch_max_rss_bytes: 0,
-        run: None, steps: Vec::new(), cost_micro_usd: None,
+        job,
+        raw_job: job,
+        name: "wrap".into(),
+        user: "root".into(),
+        group: "root".into(),
+        account: "root".into(),
+        pool: "main".into(),
+        reason: Some(reason("node_boots")),
+        requeue: true,
+        nodes: 1,
+        ntasks: 1,
+        cpus_per_task: 1,
+        memory_ask: MemoryAsk::PerNode(100 << 20),
+        cpus_per_node: vec![1],
+        memory_per_node_bytes: vec![100 << 20],
+        submitted_at_ms: NOW_MS - 3000,
+        eligible_at_ms: Some(NOW_MS - 3000),
+        time_limit_ms: Some(300_000),
+        work_dir: "/home/user/work".into(),
+        output: format!("/home/user/work/slurm-{job}.out"),
+        input: "/dev/null".into(),
+        submit_host: "login".into(),
+        ..JobRecord::default()
     }
 }
 
