@@ -9,7 +9,11 @@ use pcluster_api::AllocationView;
 use std::collections::BTreeMap;
 
 /// Names that belong to the caller's own step, machine or terminal.
-const STAYS: [&str; 10] = [
+const STAYS: [&str; 14] = [
+    "HOSTNAME",
+    "PCLUSTER_ATTEMPT",
+    "PCLUSTER_CONFIG",
+    "PCLUSTER_SOCKET",
     "SLURM_TASK_PID",
     "SLURM_LOCALID",
     "SLURM_NODEID",
@@ -21,6 +25,18 @@ const STAYS: [&str; 10] = [
     "PMI_SIZE",
     "PMI_JOBID",
 ];
+
+/// Names that mean something of the machine where somebody is logged in, and nothing on a node.
+const OF_A_LOGIN: [&str; 5] =
+    ["TMPDIR", "XDG_RUNTIME_DIR", "SSH_AUTH_SOCK", "DISPLAY", "XAUTHORITY"];
+
+/// What may go along from here: all of it from a node, less from elsewhere.
+pub(super) fn of_caller(variables: Vec<(String, String)>) -> Vec<(String, String)> {
+    if variables.iter().any(|(name, _)| name == "PCLUSTER_NODE") {
+        return variables;
+    }
+    variables.into_iter().filter(|(name, _)| !OF_A_LOGIN.contains(&name.as_str())).collect()
+}
 
 /// The variables of `--export`: `ALL`, `NONE`, names, `NAME=VALUE`.
 pub(super) fn exported(
@@ -238,6 +254,16 @@ mod tests {
         assert_eq!(names(Some("NONE")), ["PATH", "SLURM_X"]);
         assert_eq!(names(Some("B,C=5")), ["B", "C", "SLURM_X"]);
         assert_eq!(exported(Some("ALL,A=9"), vars())["A"], "9");
+    }
+
+    #[test]
+    fn a_logins_own_names_stay_and_those_of_a_node_go() {
+        let login = vec![pair("TMPDIR", "/tmp"), pair("A", "1")];
+        assert_eq!(of_caller(login.clone()), [pair("A", "1")]);
+        let node = [login, vec![pair("PCLUSTER_NODE", "c1")]].concat();
+        assert_eq!(of_caller(node.clone()), node);
+        let socket = vec![pair("PCLUSTER_SOCKET", "/a"), pair("A", "1")];
+        assert_eq!(exported(None, socket.into_iter()).into_keys().collect::<Vec<_>>(), ["A"]);
     }
 
     #[test]

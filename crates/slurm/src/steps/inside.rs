@@ -9,7 +9,7 @@ use super::input::Feed;
 use super::layout::{Layout, Room, lay_out};
 use super::orders::{self, Caller};
 use super::signals::Signals;
-use super::{multi, part, terminal};
+use super::{environment, multi, part, terminal};
 use crate::Context;
 use crate::refusal::Refusal;
 use pcluster_api::client::{Client, ClientError};
@@ -101,10 +101,11 @@ pub(super) fn unreachable(away: &ClientError) -> Refusal {
 /// The caller of a step.
 pub(super) fn caller(context: &Context) -> Caller {
     let facts = &context.facts;
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
     Caller {
-        variables: std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect(),
+        variables: environment::of_caller(variables),
         work_dir: facts.work_dir.clone().unwrap_or_else(|| "/".into()),
         umask: facts.umask,
         soft_limits: facts.soft_limits.clone(),
