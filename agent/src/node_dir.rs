@@ -121,13 +121,15 @@ impl NodeDir {
     }
 
     /// Where the private directories of runs are made. In the node's directory, or where every
-    /// user can get to if other users' jobs run here and the node's own path is closed to them.
+    /// user can get to if other users' jobs run here and the node's own path is closed to them, or
+    /// if that path is so long that sockets below a job's `TMPDIR` would not fit.
     pub fn scratch(&self, for_others: bool, name: &str) -> io::Result<PathBuf> {
         if let Some(path) = self.read::<PathBuf>("scratch.json")? {
             return Ok(path);
         }
         let inside = self.path.join("tmp");
-        let path = if !for_others || self.path.ancestors().all(is_open) {
+        let reachable = !for_others || self.path.ancestors().all(is_open);
+        let path = if reachable && inside.as_os_str().len() <= SCRATCH_MOST {
             inside
         } else {
             let parent = ["/var/tmp", "/tmp"].map(Path::new).into_iter().find(|path| path.is_dir());
@@ -156,6 +158,10 @@ impl NodeDir {
 }
 
 const CLIENT_SOCKET: &str = "agent.sock";
+
+/// Bytes of a scratch directory's path. A run's `TMPDIR` is some 25 longer, and Python's
+/// multiprocessing puts sockets another 32 below that.
+const SCRATCH_MOST: usize = 48;
 
 /// A socket's path has at most 107 bytes.
 fn fits(path: &Path) -> bool {

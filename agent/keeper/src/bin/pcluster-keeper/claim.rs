@@ -80,5 +80,6 @@ pub fn write_start(dir: &RunDir, start: &StartRecord) -> io::Result<()> {
 fn private_name(parent: &Path, run: u64) -> PathBuf {
     let mut random = [0_u8; 8];
     let _ = rustix::rand::getrandom(&mut random[..], rustix::rand::GetRandomFlags::empty());
-    parent.join(format!("pcluster-{run}-{:016x}", u64::from_ne_bytes(random)))
+    // Short: programs put sockets below TMPDIR, whose paths have at most 107 bytes.
+    parent.join(format!("{run}-{:012x}", u64::from_ne_bytes(random) >> 16))
 }
