@@ -13,9 +13,9 @@ use crate::node_dir::NodeDir;
 use crate::order::NodePart;
 use crate::run::{self, LinkNow, RunCommand, RunEvent, Shared, Stage};
 use crate::tls::Dialer;
-use crate::{EXIT_LEAVE, facts, identity};
+use crate::{EXIT_LEAVE, facts, gpus, identity};
 use anyhow::{Context as _, Result, ensure};
-use pcluster_core::agent::env::NodeNames;
+use pcluster_core::agent::env::{JOB_GPUS, NodeNames};
 use pcluster_core::agent::{
     AgentAction, AgentInput, AgentMemory, AgentSetup, AgentState, ExitWhy, KeeperSaid,
 };
@@ -150,6 +150,7 @@ impl Agent {
             keeper: keeper_path()?,
             cage,
             blobs: Blobs::new(&dir, dialer.clone(), join.head_addresses.clone())?,
+            gpus: gpus::Gpus::default(),
             dir,
         };
         let clock = Steady::new();
@@ -197,6 +198,12 @@ impl Agent {
                     continue;
                 }
             };
+            if let Ok(held) = dir.read_order() {
+                let gpus = held.env.iter().find(|(name, _)| name == JOB_GPUS);
+                self.shared
+                    .gpus
+                    .found(run, gpus.map_or_else(Vec::new, |(_, list)| gpus::read(list)));
+            }
             let now = self.clock.now();
             self.step(AgentInput::Adopted { run, order: order.order, since: now });
             self.door.begin(run, order.user.uid);

@@ -10,6 +10,7 @@ mod cage;
 mod clock;
 mod door;
 mod facts;
+mod gpus;
 mod identity;
 mod link;
 mod machine;

@@ -14,6 +14,7 @@ use self::report::{ended, said_held, wall};
 use crate::blobs::Blobs;
 use crate::cage::Cage;
 use crate::clock;
+use crate::gpus::Gpus;
 use crate::node_dir::NodeDir;
 use crate::order::NodePart;
 use crate::output::{Output, Source};
@@ -51,6 +52,7 @@ pub struct Shared {
     pub keeper: PathBuf,
     pub cage: Cage,
     pub blobs: Blobs,
+    pub gpus: Gpus,
 }
 
 /// What the agent's loop asks of a run.
@@ -211,6 +213,13 @@ impl RunTask {
     }
 
     async fn say(&self, said: KeeperSaid) {
+        // Before the head hears of it and starts another.
+        match &said {
+            KeeperSaid::Ended(_) | KeeperSaid::Emptied { .. } | KeeperSaid::NotStarted { .. } => {
+                self.shared.gpus.give_back(self.run);
+            }
+            KeeperSaid::Started { .. } | KeeperSaid::Lost { .. } => {}
+        }
         // Nobody listens any more: the agent ends, and the next one finds what is on disk.
         drop(self.events.send(RunEvent::Said(said)).await);
     }

@@ -4,6 +4,7 @@ use crate::blobs::BlobError;
 use crate::cage::plain;
 use crate::clock;
 use crate::order;
+use pcluster_core::agent::env;
 use pcluster_keeper::{Durability, ExitRecord, Outcome, RunDir, Usage, write_atomic};
 use pcluster_wire::StartOrder;
 use std::fs::{self, DirBuilder};
@@ -57,7 +58,11 @@ pub async fn prepare(shared: &Shared, order: &StartOrder) -> Result<(), Failed> 
         Vec::new()
     });
     match order::for_keeper(order, &shared.node, &environment, script, cgroup) {
-        Ok(run_order) => dir.prepare(&run_order).map_err(here),
+        Ok(mut run_order) => {
+            let gpus = shared.gpus.take(order.run, order.resources.gpus);
+            run_order.env.extend(env::of_gpus(&gpus));
+            dir.prepare(&run_order).map_err(here)
+        }
         Err(why) => Err(cannot_run(&dir, order, why)),
     }
 }

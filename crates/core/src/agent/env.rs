@@ -23,6 +23,20 @@ pub struct NodeNames {
 /// The variable with the number of the script's process, which the keeper knows.
 pub const TASK_PID: &str = "SLURM_TASK_PID";
 
+/// The variable with the indexes of the GPUs that a run has on its node.
+pub const JOB_GPUS: &str = "SLURM_JOB_GPUS";
+
+/// The variables by which programs find the GPUs that a run has; none without any.
+#[must_use]
+pub fn of_gpus(indexes: &[u32]) -> Vec<(String, String)> {
+    if indexes.is_empty() {
+        return Vec::new();
+    }
+    let list = indexes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let names = [JOB_GPUS, "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL"];
+    names.into_iter().map(|name| (name.to_string(), list.clone())).collect()
+}
+
 /// Names that never travel from submit to a job: they mean something of the other machine.
 const LEFT_BEHIND: [&str; 11] = [
     "TMPDIR",
