@@ -11,11 +11,13 @@ use pcluster_model::job::MemoryAsk;
 /// `Refused` while the job has no nodes, and for an array of which several tasks run.
 pub fn of(cx: &Cx<'_>, job: &Job, tasks: Option<&IndexRanges>) -> Result<AllocationView, Problem> {
     let live = job.live_among(tasks);
-    let [(task, run)] = live.as_slice() else {
-        return Err(not_one(job, tasks, live.len()));
-    };
-    let run = cx.cluster.runs.get(run).ok_or_else(|| not_one(job, tasks, 0))?;
-    Ok(view(cx, job, *task, run))
+    let runs = || live.iter().filter_map(|(task, run)| Some((*task, cx.cluster.runs.get(run)?)));
+    // The last task of an array to start has the array's own number: there this number means it.
+    let of_that_number =
+        || runs().find(|(_, run)| tasks.is_none() && job.is_array() && run.raw_job == job.id);
+    let one = if live.len() == 1 { runs().next() } else { of_that_number() };
+    let (task, run) = one.ok_or_else(|| not_one(job, tasks, live.len()))?;
+    Ok(view(cx, job, task, run))
 }
 
 fn not_one(job: &Job, tasks: Option<&IndexRanges>, live: usize) -> Problem {

@@ -178,3 +178,21 @@ fn an_allocation_is_there_once_the_job_has_nodes() {
     lab.end(Exit::Code(0));
     assert_eq!(of(&lab).unwrap_err().message, "job 1 has already finished");
 }
+
+#[test]
+fn the_number_of_an_array_means_the_task_that_has_it() {
+    let ana = user("ana", 1000);
+    let mut lab = Lab::new(config());
+    let array = ArraySpec { indices: (1..=3).collect(), throttle: Some(2) };
+    let job = lab.submit(&ana, JobSpec { array: Some(array), ..spec("call", 4, 600_000) });
+    lab.boot();
+    lab.start();
+    let of = |lab: &Lab| allocation::of(&lab.cx(&ana), &lab.cluster.jobs[&job], None);
+    let two = of(&lab).unwrap_err();
+    assert_eq!(two.message, "2 tasks of job 1 run: one must be named");
+    lab.end(Exit::Code(0));
+    lab.boot();
+    lab.start();
+    let last = of(&lab).unwrap();
+    assert_eq!((last.raw_job, last.task), (1, Some(3)));
+}
