@@ -28,6 +28,8 @@ pub const ARRAY_MOST: usize = 1_000_000;
 pub const INDEX_MOST: u32 = 4_000_000;
 /// Steps of one run (Slurm: `MaxStepCount`).
 pub const STEPS_MOST: usize = 40_000;
+/// Tasks of one step: more than any machine starts, and no sum of them overflows.
+pub const STEP_TASKS_MOST: u64 = 1_000_000;
 /// Jobs that wait or live, of everybody.
 pub const QUEUE_MOST: usize = 1_000_000;
 /// A node's clock may be wrong by this much.

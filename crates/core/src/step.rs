@@ -4,6 +4,7 @@
 //! id is given out once. Steps stay when their run is over, each as a row of its own. Deliberately
 //! absent: tasks, which only the step's client and its step daemons know.
 use crate::job::Run;
+use crate::limits::STEP_TASKS_MOST;
 use alloc::string::String;
 use alloc::vec::Vec;
 use pcluster_model::{JobId, RunId, Timestamp};
@@ -122,7 +123,8 @@ pub enum NoRoom {
 /// # Errors
 /// [`NoRoom`].
 pub fn room_for(run: &Run, steps: &[Step], ask: &StepAsk) -> Result<(), NoRoom> {
-    if ask.tasks.len() != run.parts.len() || ask.tasks.iter().all(|tasks| *tasks == 0) {
+    let all: u64 = ask.tasks.iter().map(|tasks| u64::from(*tasks)).sum();
+    if ask.tasks.len() != run.parts.len() || !(1..=STEP_TASKS_MOST).contains(&all) {
         return Err(NoRoom::Layout);
     }
     if ask.overlap {

@@ -17,6 +17,8 @@ use pcluster_model::RunId;
 
 /// Names and keys of steps at most, in bytes.
 const NAME_BYTES: usize = 256;
+/// What one part of a step can have used at most: a user says it, and sums must hold it.
+const USAGE_MOST: u64 = 1 << 48;
 /// Nodes of one allocation at most, for a layout that is not looked at before it is known.
 const RANKS_MOST: usize = 10_000;
 
@@ -84,10 +86,12 @@ pub(super) async fn make(
     Body(asked): Body<StepRequest>,
 ) -> Result<Json<StepGrant>, Failure> {
     if asked.name.len() > NAME_BYTES
+        || asked.name.chars().any(char::is_control)
         || asked.key.len() > NAME_BYTES
         || asked.tasks_by_rank.len() > RANKS_MOST
     {
-        let text = format!("a step has a name and a key of at most {NAME_BYTES} bytes");
+        let text =
+            format!("a step has a name and a key of at most {NAME_BYTES} bytes, in one line");
         return Err(Problem::new(ProblemKind::BadRequest, text).into());
     }
     let ask = StepAsk {
@@ -123,9 +127,9 @@ pub(super) async fn end(
     let end = step::StepPartEnd {
         exit_code: asked.exit_code,
         signal: asked.signal,
-        user_cpu_ms: asked.user_cpu_ms,
-        system_cpu_ms: asked.system_cpu_ms,
-        max_rss_bytes: asked.max_rss_bytes,
+        user_cpu_ms: asked.user_cpu_ms.min(USAGE_MOST),
+        system_cpu_ms: asked.system_cpu_ms.min(USAGE_MOST),
+        max_rss_bytes: asked.max_rss_bytes.min(USAGE_MOST),
     };
     act(&app, who, job, Request::EndStep { run, step, rank: asked.rank, end }).await
 }

@@ -246,6 +246,7 @@ impl Cluster {
         for part in &run.parts {
             self.volatile.run_starts.remove(&(id, part.part.node));
         }
+        self.volatile.renewed.remove(&run.job);
         self.close_steps(at, id);
         let has_steps = self.steps.contains_key(&id);
         let past = self.past_of(&run, at);

@@ -247,7 +247,9 @@ impl Pass<'_> {
             .filter_map(|run| self.cluster.runs.get(run))
             .filter_map(|run| {
                 let part = run.part(room.node.id)?;
-                let end = run.time_limit_ms.map_or(NEVER, |limit| run.placed_at + limit);
+                // Nobody knows when what stands still goes on.
+                let limit = run.time_limit_ms.filter(|_| run.suspended_since.is_none());
+                let end = limit.map_or(NEVER, |limit| run.placed_at + limit + run.suspended_ms);
                 Some((end, part.part.resources))
             })
             .collect();

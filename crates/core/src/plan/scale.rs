@@ -34,6 +34,9 @@ enum What {
     New(usize),
 }
 
+/// Rooms with what they are to hold, and numbers of machines that are still to be made.
+type Named = (Vec<(usize, Resources)>, Vec<u32>);
+
 /// A machine to be launched.
 struct NewNode<'a> {
     name: String,
@@ -127,7 +130,7 @@ impl Cluster {
             };
             rooms.push(Room {
                 name: node.name.clone(),
-                shape: &*node.shape,
+                shape: &node.shape,
                 usable: node.usable,
                 free: node.free(),
                 image: node.image.clone(),
@@ -248,7 +251,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Rooms that the job names, and the numbers of those that are still to be made.
-    fn named_rooms(&self, spec: &JobSpec) -> Result<(Vec<(usize, Resources)>, Vec<u32>), Wait> {
+    fn named_rooms(&self, spec: &JobSpec) -> Result<Named, Wait> {
         let (mut chosen, mut to_name) = (Vec::new(), Vec::new());
         for name in &spec.only_nodes {
             if let Some(at) = self.rooms.iter().position(|room| room.name == *name) {

@@ -62,6 +62,8 @@ fn steps_are_numbered_from_zero_and_share_no_cpu_unless_asked() {
     assert_eq!(make(&mut small, run, ask(&[0, 3], 1)), Err(RejectionKind::Refused));
     assert_eq!(make(&mut small, run, ask(&[0, 0], 1)), Err(RejectionKind::BadRequest));
     assert_eq!(make(&mut small, run, ask(&[1], 1)), Err(RejectionKind::BadRequest));
+    let endless = StepAsk { overlap: true, ..ask(&[u32::MAX, u32::MAX], u32::MAX) };
+    assert_eq!(make(&mut small, run, endless), Err(RejectionKind::BadRequest));
     let beside = StepAsk { overlap: true, ..ask(&[4, 4], 2) };
     assert_eq!(make(&mut small, run, beside), Ok(2));
     end_step(&mut small, run, 1, 0, ended(0));
