@@ -79,6 +79,12 @@ impl Cluster {
         throttle.filter(|_| job.throttle_room() == 0).map(|limit| Reason::Throttle { limit })
     }
 
+    /// True when the dependencies of what waits can never be met.
+    pub(crate) fn can_never_start(&self, job: &Job, now: Timestamp) -> bool {
+        let never = || matches!(self.dependency_block(job, now), Some(Reason::DependencyNever(_)));
+        !job.pending.is_empty() && never()
+    }
+
     fn dependency_block(&self, job: &Job, now: Timestamp) -> Option<Reason> {
         let states = job.spec.dependencies.iter().map(|d| (self.met(job, d, now), d));
         let waiting = |met: Met| states.clone().find(|(state, _)| *state == met).map(|(_, d)| d);

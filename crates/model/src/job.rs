@@ -257,6 +257,9 @@ pub struct JobSpec {
     /// Where it was submitted; empty is `work_dir`.
     #[serde(default)]
     pub submit_dir: String,
+    /// Given up once its dependencies can never be met; otherwise it waits to be seen.
+    #[serde(default)]
+    pub end_when_never: bool,
 }
 
 const fn one() -> u32 {
@@ -320,6 +323,7 @@ impl Default for JobSpec {
             command: String::new(),
             submit_host: String::new(),
             submit_dir: String::new(),
+            end_when_never: false,
         }
     }
 }

@@ -190,7 +190,8 @@ impl Cluster {
         done(format!("{words} {said}"), count, vec![event])
     }
 
-    /// Jobs that time ends: leases that nobody renewed, and deadlines.
+    /// Jobs that time ends: leases that nobody renewed, deadlines, and dependencies that can never
+    /// be met any more.
     pub(crate) fn job_timers(&self, now: Timestamp) -> Vec<Event> {
         let mut events = Vec::new();
         for job in self.open_jobs() {
@@ -203,6 +204,15 @@ impl Cluster {
                     tasks: None,
                     outcome: Outcome::Cancelled { by, uid },
                     why: "its client has not been heard of".into(),
+                });
+                continue;
+            }
+            if self.is_hopeless(job, now) {
+                events.push(Event::EndWanted {
+                    job: job.id,
+                    tasks: job.is_array().then(|| job.pending.clone()),
+                    outcome: Outcome::Cancelled { by: job.owner.user.clone(), uid: None },
+                    why: "what it waits for can never come".into(),
                 });
                 continue;
             }
@@ -232,17 +242,25 @@ impl Cluster {
             .flat_map(|job| {
                 let live = job.live.values().any(|run| !self.is_finishing(*run));
                 let deadline = self.deadline_of(job).filter(|_| live);
-                [self.lease_end(job), self.give_up_at(job), deadline]
+                let hopeless = self.is_hopeless(job, now).then_some(now);
+                [self.lease_end(job), self.give_up_at(job), deadline, hopeless]
             })
             .flatten()
             .map(|at| at.max(now))
             .min()
     }
 
-    /// Jobs with a lease or a deadline that wait or live.
+    fn is_hopeless(&self, job: &Job, now: Timestamp) -> bool {
+        job.spec.end_when_never && self.can_never_start(job, now)
+    }
+
+    /// Jobs with a lease, a deadline or a wish to be given up, that wait or live.
     fn open_jobs(&self) -> impl Iterator<Item = &Job> {
         let live = self.runs.values().filter_map(|run| self.jobs.get(&run.job));
-        let timed = |job: &&Job| job.spec.lease_ms.is_some() || job.spec.deadline.is_some();
+        let timed = |job: &&Job| {
+            let spec = &job.spec;
+            spec.lease_ms.is_some() || spec.deadline.is_some() || spec.end_when_never
+        };
         let jobs: BTreeMap<JobId, &Job> =
             live.chain(self.queued_jobs()).filter(timed).map(|job| (job.id, job)).collect();
         jobs.into_values()

@@ -151,6 +151,8 @@ fn a_dependency_waits_and_a_failed_one_never_starts() {
         .submit(JobSpec { dependencies: vec![after(DependencyKind::AfterOk)], ..spec("ok", 1) });
     let any = small
         .submit(JobSpec { dependencies: vec![after(DependencyKind::AfterAny)], ..spec("any", 1) });
+    let dependencies = vec![after(DependencyKind::AfterOk)];
+    let gone = small.submit(JobSpec { dependencies, end_when_never: true, ..spec("gone", 1) });
     small.boot();
     let started = small.started();
     assert_eq!(started.len(), 1);
@@ -159,6 +161,10 @@ fn a_dependency_waits_and_a_failed_one_never_starts() {
     assert!(small.cluster.jobs[&any].live.contains_key(&0));
     let reason = small.cluster.reason(&small.cluster.jobs[&ok], small.now);
     assert!(matches!(reason, Reason::DependencyNever(state) if state.failed == 1));
+    small.pass(DurationMs::from_secs(1));
+    let end = small.cluster.jobs[&gone].finished.get(&0).map(|end| &end.outcome);
+    assert!(matches!(end, Some(Outcome::Cancelled { uid: None, .. })), "{end:?}");
+    assert!(!small.cluster.jobs[&ok].pending.is_empty());
     small.check_replay();
 }
 

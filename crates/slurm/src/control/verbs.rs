@@ -214,7 +214,7 @@ async fn change_jobs(change: Change, words: &Words, context: &Context) -> Result
 }
 
 fn problem(word: &str) -> Problem {
-    Problem { word: word.to_owned(), ..Problem::new(ProblemKind::Refused, "it is not suspended") }
+    Problem { word: word.to_owned(), ..Problem::new(ProblemKind::Refused, "it goes on already") }
 }
 
 /// `TEXT for job ID`, and a second line for some verbs.

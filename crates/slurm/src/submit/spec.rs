@@ -130,6 +130,7 @@ pub fn spec(words: &Words, here: &Here<'_>) -> Result<Asked, Refusal> {
         only_nodes: node_list(words, &["nodelist", "nodefile"], command)?,
         not_nodes: node_list(words, &["exclude"], command)?,
         submit_host: hostname(),
+        end_when_never: end_when_never(words, command)?,
         ..JobSpec::default()
     };
     Ok(Asked { spec, nodes_most: layout.nodes_most, warnings })
@@ -194,17 +195,15 @@ fn check_numbers(words: &Words, command: &str) -> Result<(), Refusal> {
             );
         }
     }
-    match words.value("kill-on-invalid-dep").map(str::to_ascii_lowercase).as_deref() {
-        None | Some("no" | "n") => {}
-        Some("yes" | "y") => {
-            let text = "--kill-on-invalid-dep=yes is not supported here";
-            return Err(Refusal::error(command, text, 1).hint(
-                "such a job waits with the reason DependencyNeverSatisfied until scancel ends it",
-            ));
-        }
-        Some(_) => return Err(invalid(command, "kill-on-invalid-dep")),
-    }
     Ok(())
+}
+
+fn end_when_never(words: &Words, command: &str) -> Result<bool, Refusal> {
+    match words.value("kill-on-invalid-dep").map(str::to_ascii_lowercase).as_deref() {
+        None | Some("no" | "n") => Ok(false),
+        Some("yes" | "y") => Ok(true),
+        Some(_) => Err(invalid(command, "kill-on-invalid-dep").hint("yes or no")),
+    }
 }
 
 /// A whole number of at least 1.
