@@ -11,8 +11,11 @@ use pcluster_client::submit::{directives, words};
 /// A letter of a format makes at most this much: no width makes a line of any length.
 const CELL_MOST: usize = 4096;
 
+/// Takes any text; a broken promise panics.
+pub type Target = fn(&str);
+
 /// Every target: its name, which is its folder in `fuzz/corpus`, and what it promises.
-pub const TARGETS: [(&str, fn(&str)); 7] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("directives", directives_of),
     ("hostlist", hostlist),
     ("time", time_limit),
