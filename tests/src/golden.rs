@@ -194,13 +194,38 @@ pub fn differences(reference: &Asked, ours: &Asked, words: &Words) -> Vec<String
     let of_keys = |text: &str| keys(&reference.command, text);
     match (of_keys(&reference.out), of_keys(&ours.out)) {
         (Some(theirs), Some(ours)) => differing_keys(&theirs, &ours, words, &mut found),
-        _ => differing_lines("out", &reference.out, &ours.out, words, &mut found),
+        _ => differing_lines(
+            "out",
+            &in_order(&reference.out),
+            &in_order(&ours.out),
+            words,
+            &mut found,
+        ),
     }
     // Our own help comes after Slurm's words.
-    let err = ours.err.lines().filter(|line| !line.starts_with("hint: "));
-    let err: String = err.map(|line| format!("{line}\n")).collect();
-    differing_lines("err", &reference.err, &err, words, &mut found);
+    let told = |text: &str| {
+        let lines = text.lines().filter(|line| !line.starts_with("hint: ") && !is_of_waiting(line));
+        lines.map(|line| format!("{line}\n")).collect::<String>()
+    };
+    differing_lines("err", &told(&reference.err), &told(&ours.err), words, &mut found);
     found
+}
+
+/// Whether a command had to wait for nodes depends on what is free.
+fn is_of_waiting(line: &str) -> bool {
+    let waiting = ["queued and waiting for resources", "has been allocated resources"];
+    waiting.iter().any(|words| line.ends_with(words))
+}
+
+/// Lines that say which task they are of come in any order.
+fn in_order(text: &str) -> String {
+    let mut lines: Vec<&str> = text.lines().collect();
+    let labelled =
+        |line: &&str| line.split_once(": ").is_some_and(|(task, _)| task.parse::<u32>().is_ok());
+    if lines.iter().all(labelled) {
+        lines.sort_unstable();
+    }
+    lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
 fn differing_lines(what: &str, theirs: &str, ours: &str, words: &Words, found: &mut Vec<String>) {
@@ -316,7 +341,7 @@ fn differing_keys(theirs: &Keys, ours: &Keys, words: &Words, found: &mut Vec<Str
 pub struct Notes {
     before: BTreeMap<String, String>,
     instead: BTreeMap<String, String>,
-    /// Command, path, whether it was used.
+    /// Command, path, whether it was used or need not be.
     differs: Vec<(String, String, RefCell<bool>)>,
 }
 
@@ -337,8 +362,9 @@ impl Notes {
                     (_, command) => {
                         let (path, reason) = line.split_once(" :: ").expect("PATH :: REASON");
                         assert!(!reason.trim().is_empty(), "{line}: no reason");
-                        let entry =
-                            (command.to_owned(), path.trim().to_owned(), RefCell::new(false));
+                        let at_times = path.starts_with('?');
+                        let path = path.trim().trim_start_matches('?').to_owned();
+                        let entry = (command.to_owned(), path, RefCell::new(at_times));
                         notes.differs.push(entry);
                     }
                 }

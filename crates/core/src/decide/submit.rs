@@ -44,9 +44,12 @@ impl Cluster {
             .word("priority")
             .hint("--priority 0 or below is everybody's"));
         }
-        // Not said is the pool's default; 0 says that there is none.
+        // Not said is the pool's default, or its longest; 0 says that there is none.
         spec.time_limit_ms = match spec.time_limit_ms {
-            None => self.choose_pool(&spec)?.default_time_ms,
+            None => {
+                let pool = self.choose_pool(&spec)?;
+                pool.default_time_ms.or(pool.max_time_ms)
+            }
             asked => asked.filter(|limit| limit.0 > 0),
         };
         if spec.kind == JobKind::Allocation {

@@ -437,6 +437,15 @@ fn no_word_on_time_is_the_default_and_zero_is_no_limit() {
 }
 
 #[test]
+fn without_a_default_no_word_on_time_is_the_longest() {
+    let mut config = config(2, vec![shape("2c", 2, 0)]);
+    config.pools[0].max_time_ms = Some(DurationMs::from_hours(2));
+    let mut small = Small::new(config);
+    let silent = small.submit(spec("silent", 1));
+    assert_eq!(small.cluster.jobs[&silent].spec.time_limit_ms, Some(DurationMs::from_hours(2)));
+}
+
+#[test]
 fn a_gang_wider_than_the_pool_may_be_is_refused() {
     let mut config = config(4, vec![shape("2c", 2, 0)]);
     config.pools[0].max_cpus = Some(4);
