@@ -146,3 +146,39 @@ fn a_head_that_is_killed_only_delays_a_step() {
     }
     face.to_zero();
 }
+
+#[test]
+fn a_task_of_an_array_finds_itself_and_agents_that_are_killed_only_delay() {
+    let face = Face::new("array-steps");
+    let cluster = face.cluster();
+    let text = "srun sh -c 'i=0; while [ ! -e go ]; do echo line $i; i=$((i+1)); sleep 0.01; done; \
+                echo last $i of $SLURM_ARRAY_TASK_ID'";
+    fs::write(cluster.work().join("job.sh"), format!("#!/bin/bash\n{text}\n")).unwrap();
+    let id = face.asks("sbatch --parsable -t 5 -n 1 --mem=300M --array=1-2 -o out-%a job.sh");
+    for task in 1..=2 {
+        cluster.until_lines(&format!("out-{task}"), 20);
+    }
+    // Somebody else sees what is written from now on.
+    let seen = face.shell(&format!("sattach -l {id}_1.0 </dev/null | head -n 3"));
+    assert_eq!(
+        seen.out.lines().filter(|line| line.starts_with("0: line ")).count(),
+        3,
+        "{seen:#?}"
+    );
+    let agent = cluster.node_process("agent.json");
+    pcluster_tests::procs::signal(agent, rustix::process::Signal::KILL);
+    until("another agent", || (cluster.node_process("agent.json") != agent).then_some(()));
+    let before = cluster.file("out-1").lines().count();
+    cluster.until_lines("out-1", before + 20);
+    fs::write(cluster.work().join("go"), "").unwrap();
+    assert_eq!(cluster.wait(&id), 0);
+    for task in 1..=2 {
+        let out = cluster.file(&format!("out-{task}"));
+        let lines: Vec<&str> = out.lines().collect();
+        let (last, lines) = lines.split_last().unwrap();
+        let wanted: Vec<String> = (0..lines.len()).map(|number| format!("line {number}")).collect();
+        assert_eq!(lines, wanted);
+        assert_eq!(*last, format!("last {} of {task}", lines.len()));
+    }
+    face.to_zero();
+}

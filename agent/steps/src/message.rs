@@ -209,6 +209,9 @@ pub enum Bind {
     /// Those of the job on this node.
     #[default]
     Free,
+    /// As `Tasks` when the tasks take all CPUs of the job on this node, else as `Free`: a launcher
+    /// that starts more processes by itself must not be tied to one CPU.
+    Auto,
     /// Each task to as many of its own as it asked for.
     Tasks,
     /// These, one set a task, from the first again when there are more tasks.

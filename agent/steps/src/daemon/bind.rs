@@ -42,8 +42,12 @@ pub(super) fn sets(
                 })
                 .collect()
         }
-        Bind::Tasks => {
+        Bind::Auto | Bind::Tasks => {
             let each = usize::try_from(cpus_per_task.max(1)).unwrap_or(1);
+            let takes_all = u32::try_from(each * tasks).is_ok_and(|wanted| wanted == node_cpus);
+            if *bind == Bind::Auto && !takes_all {
+                return Ok(vec![Vec::new(); tasks]);
+            }
             let ours = u32::try_from(own.len()).is_ok_and(|count| count <= node_cpus);
             if !ours || each * tasks > own.len() {
                 return Ok(vec![Vec::new(); tasks]);
@@ -63,6 +67,14 @@ mod tests {
         assert_eq!(sets(&Bind::Tasks, 2, 2, 4, &own).unwrap(), [vec![4, 5], vec![6, 7]]);
         assert_eq!(sets(&Bind::Tasks, 2, 2, 2, &own).unwrap(), [vec![], vec![]] as [Vec<u32>; 2]);
         assert_eq!(sets(&Bind::Tasks, 3, 2, 4, &own).unwrap(), vec![Vec::<u32>::new(); 3]);
+    }
+
+    #[test]
+    fn tasks_that_leave_cpus_free_are_not_bound_unless_asked() {
+        let own = [0, 1, 2, 3];
+        assert_eq!(sets(&Bind::Auto, 1, 1, 4, &own).unwrap(), [vec![]] as [Vec<u32>; 1]);
+        assert_eq!(sets(&Bind::Auto, 2, 2, 4, &own).unwrap(), [vec![0, 1], vec![2, 3]]);
+        assert_eq!(sets(&Bind::Tasks, 1, 1, 4, &own).unwrap(), [vec![0]]);
     }
 
     #[test]

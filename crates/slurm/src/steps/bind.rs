@@ -6,10 +6,10 @@ use pcluster_steps::message::Bind;
 /// # Errors
 /// In Slurm's words, without `srun: error: `.
 pub(super) fn parse(text: Option<&str>) -> Result<Bind, String> {
-    let Some(text) = text else { return Ok(Bind::Tasks) };
+    let Some(text) = text else { return Ok(Bind::Auto) };
     let lower = text.to_ascii_lowercase();
     let words: Vec<&str> = lower.split([',', ';']).map(str::trim).collect();
-    let mut bind = Bind::Tasks;
+    let mut bind = Bind::Auto;
     for (at, word) in words.iter().enumerate() {
         let (name, first) =
             word.split_once([':', '=']).map_or((*word, None), |(n, v)| (n, Some(v)));
@@ -72,8 +72,9 @@ mod tests {
 
     #[test]
     fn words_lists_and_masks() {
-        assert_eq!(parse(None), Ok(Bind::Tasks));
-        assert_eq!(parse(Some("q")), Ok(Bind::Tasks));
+        assert_eq!(parse(None), Ok(Bind::Auto));
+        assert_eq!(parse(Some("q")), Ok(Bind::Auto));
+        assert_eq!(parse(Some("verbose,cores")), Ok(Bind::Tasks));
         assert_eq!(parse(Some("verbose,none")), Ok(Bind::Free));
         assert_eq!(parse(Some("map_cpu:0,3")), Ok(Bind::Sets(vec![vec![0], vec![3]])));
         let masks = Bind::Sets(vec![vec![0, 1], vec![2, 3]]);
