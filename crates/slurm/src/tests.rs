@@ -19,7 +19,8 @@ use std::sync::Arc;
 type Part = (&'static str, fn() -> String);
 
 /// Every part of the document that is made.
-const PARTS: [Part; 17] = [
+const PARTS: [Part; 18] = [
+    ("verbs of scontrol", verbs),
     ("words of pcluster", native_words),
     ("variables of sbatch", variables),
     ("options of sbatch, srun and salloc", job_options),
@@ -112,6 +113,11 @@ fn differences() -> String {
         }
     }
     table("asked | what differs | why", rows.into_iter())
+}
+
+fn verbs() -> String {
+    let rows = crate::control::described().into_iter();
+    table("verb | here", rows.map(|(name, here)| format!("`{name}` | {here}")))
 }
 
 fn variables() -> String {

@@ -8,6 +8,9 @@ mod said;
 mod update;
 mod verbs;
 
+#[cfg(test)]
+pub(crate) use verbs::described;
+
 use crate::Context;
 use crate::options::{self, Order, SCANCEL, SCONTROL, Words};
 use pcluster_client::say;

@@ -45,14 +45,14 @@ enum Change {
 }
 
 const DAEMONS: &str = "pcluster up and pcluster down start and stop the head";
-const FILE: &str = "change cluster.toml, then pcluster up";
+const FILE: &str = "change cluster.toml, then pcluster down and pcluster up";
 const PRIORITY: &str = "scontrol update jobid=ID priority=N (admins), or nice=N for the others";
 
 /// Every verb of real Slurm, longest names first where one begins another.
 const VERBS: [(&str, Verb); 42] = [
     ("abort", Verb::Instead(DAEMONS)),
     ("all", Verb::Nothing),
-    ("cancel_reboot", Verb::Instead("nodes start fresh; pcluster drain NODE replaces one")),
+    ("cancel_reboot", Verb::Instead("nodes start fresh; pcluster node drain NODE replaces one")),
     ("cluster", Verb::Nothing),
     ("completing", Verb::Nothing),
     ("create", Verb::Instead(FILE)),
@@ -74,9 +74,12 @@ const VERBS: [(&str, Verb); 42] = [
     ("pidinfo", Verb::Instead("srun --jobid=ID --overlap ps x shows a job's processes")),
     ("ping", Verb::Ping),
     ("quiet", Verb::Nothing),
-    ("reboot", Verb::Instead("pcluster drain NODE: nodes start fresh")),
-    ("reboot_nodes", Verb::Instead("pcluster drain NODE: nodes start fresh")),
-    ("reconfigure", Verb::Instead("pcluster up reads cluster.toml again")),
+    ("reboot", Verb::Instead("pcluster node drain NODE: nodes start fresh")),
+    ("reboot_nodes", Verb::Instead("pcluster node drain NODE: nodes start fresh")),
+    (
+        "reconfigure",
+        Verb::Instead("the head reads cluster.toml at its start, or at the signal HUP"),
+    ),
     ("release", Verb::Job(Change::Release)),
     ("requeuehold", Verb::Job(Change::RequeueHold)),
     ("requeue", Verb::Job(Change::Requeue)),
@@ -94,6 +97,19 @@ const VERBS: [(&str, Verb); 42] = [
     ("wait_job", Verb::WaitJob),
 ];
 const WRITE: (&str, Verb) = ("write", Verb::Write);
+
+/// Each verb with what it does here, for `docs/slurm.md`.
+#[cfg(test)]
+pub(crate) fn described() -> Vec<(&'static str, String)> {
+    let here = |verb: &Verb| match verb {
+        Verb::Nothing => "**no effect**".to_owned(),
+        Verb::Instead(what) => format!("**refused**: {what}"),
+        _ => "same".to_owned(),
+    };
+    let mut rows: Vec<_> = all().map(|(name, verb)| (*name, here(verb))).collect();
+    rows.sort_unstable();
+    rows
+}
 
 fn all() -> impl Iterator<Item = &'static (&'static str, Verb)> {
     VERBS.iter().chain([&WRITE])
