@@ -599,6 +599,34 @@ async fn the_cluster_tells_its_status_its_metrics_and_its_end() {
     assert_eq!(down.phase, "closed");
 }
 
+#[tokio::test]
+async fn a_stream_to_a_node_is_for_the_owner_and_admins() {
+    let (bench, ana) = (bench().await, user("ana", 1000));
+    bench.submit(&ana, json!({})).await.unwrap();
+    let (_, run) = bench.boot().await[0];
+    let path = |rank: u32| format!("/v1/runs/{run}/parts/{rank}/attach");
+    let asked = async |who: &Principal, rank| {
+        let response = bench.send(Some(who), "GET", &path(rank), None).await;
+        read::<serde_json::Value>(response).await.1.unwrap_err()
+    };
+    assert_eq!(asked(&user("bob", 1001), 0).await.kind, ProblemKind::NotAllowed);
+    // Root's name on a node is no admin's.
+    let roots = Principal { admin: false, ..admin() };
+    assert_eq!(asked(&roots, 0).await.kind, ProblemKind::NotAllowed);
+    // Those who may are told what is missing: here, the wish for another protocol.
+    for who in [&ana, &admin()] {
+        assert_eq!(asked(who, 0).await.kind, ProblemKind::BadRequest);
+        assert_eq!(asked(who, 1).await.kind, ProblemKind::NotFound);
+    }
+    let gone: Problem = read::<serde_json::Value>(
+        bench.send(Some(&ana), "GET", "/v1/runs/999/parts/0/attach", None).await,
+    )
+    .await
+    .1
+    .unwrap_err();
+    assert_eq!(gone.kind, ProblemKind::NotFound);
+}
+
 #[test]
 fn the_document_names_every_route_and_is_checked_in() {
     let document = openapi::generated();
