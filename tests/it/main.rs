@@ -24,6 +24,7 @@ mod slurm_mpi;
 mod slurm_netns;
 mod slurm_scripts;
 mod slurm_steps;
+mod slurm_submit;
 mod storm;
 mod two;
 mod why;

@@ -114,7 +114,7 @@ async fn picked(
         ..RecordsQuery::default()
     };
     let list = ask::records(context, COMMAND, &query).await?;
-    if list.records.is_empty() {
+    if !list.records.iter().any(|record| filters.hold_user(record)) {
         known_user(&filters.users)?;
     }
     let meant = |record: &&JobRecord| filters.hold(record);

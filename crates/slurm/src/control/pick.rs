@@ -56,14 +56,19 @@ impl Filters {
         *self == Self::default()
     }
 
+    /// True when the job is of one of the users.
+    pub fn hold_user(&self, record: &JobRecord) -> bool {
+        let user = |user: &String| *user == record.user || *user == record.uid.to_string();
+        self.users.is_empty() || self.users.iter().any(user)
+    }
+
     /// True when all of them hold.
     pub fn hold(&self, record: &JobRecord) -> bool {
         let is =
             |filter: &Option<String>, value: &str| filter.as_deref().is_none_or(|f| f == value);
-        let user = |user: &String| *user == record.user || *user == record.uid.to_string();
         let on = |name: &String| record.node_names.contains(name);
         !self.nothing
-            && (self.users.is_empty() || self.users.iter().any(user))
+            && self.hold_user(record)
             && is(&self.name, &record.name)
             && is(&self.pool, &record.pool)
             && is(&self.account, &record.account)
