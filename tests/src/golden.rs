@@ -392,7 +392,10 @@ impl Notes {
     /// Whether a difference of a command is listed.
     #[must_use]
     pub fn allows(&self, command: &str, difference: &str) -> bool {
-        let path = difference.split(": ").next().unwrap_or(difference);
+        // The name of a task's variable has the task before it.
+        let from = difference.find(": ").filter(|at| difference[..*at].parse::<u32>().is_ok());
+        let rest = &difference[from.map_or(0, |at| at + 2)..];
+        let path = rest.split(": ").next().unwrap_or(rest);
         let mut any = false;
         for (of, pattern, used) in &self.differs {
             if matches(of, command) && matches(pattern, path) {
@@ -472,7 +475,10 @@ mod tests {
             ..reference[0].clone()
         };
         assert_eq!(differences(&reference[0], &ours, &words()), ["out 1 field 2: two | three"]);
-        let notes = Notes::of("differs: a *\n  out 1 field 2 :: because\n  code :: never\n");
+        let notes = Notes::of(
+            "differs: a *\n  out 1 field 2 :: because\n  code :: never\n  ?A :: it may\n",
+        );
+        assert!(notes.allows("a -x", "3: A: 1 | 2"));
         assert!(notes.allows("a -x", "out 1 field 2: two | three"));
         assert_eq!(notes.unused(), ["a *: code"]);
     }
