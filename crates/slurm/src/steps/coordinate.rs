@@ -5,7 +5,7 @@
 use super::console::Console;
 use super::exits::{Exits, task_list};
 use super::input::Feed;
-use super::part::{News, Part};
+use super::part::{News, Part, Whose};
 use super::signals::{Interrupt, Interrupts, Signals, Told};
 use super::terminal;
 use crate::words::clock::Clock;
@@ -31,6 +31,7 @@ const BYE_WITHIN: Duration = Duration::from_secs(2);
 /// What a step does beside running its tasks.
 #[derive(Debug)]
 pub(super) struct Manner {
+    pub job: Whose,
     /// `165.0`.
     pub label: String,
     pub kill_on_bad_exit: bool,
@@ -56,7 +57,7 @@ pub(super) async fn coordinate(
     let parts: Vec<Part> = orders
         .iter()
         .enumerate()
-        .map(|(index, order)| Part::connect(client, order.run, order.rank, index, &sender))
+        .map(|(index, order)| Part::connect(client, &manner.job, order.rank, index, &sender))
         .collect();
     let tasks = orders.iter().map(|order| order.tasks.iter().map(|task| task.number).collect());
     let step = Step {

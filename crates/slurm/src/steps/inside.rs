@@ -153,6 +153,7 @@ pub(super) async fn step(
     run_here(ask.prolog[0].as_deref());
     let orders = orders::orders(&ask, job, &layout, number, &programs, caller);
     let manner = Manner {
+        job: part::Whose::of(job),
         label: format!("{}.{number}", job.raw_job),
         kill_on_bad_exit: ask.kill_on_bad_exit,
         wait: ask.wait,

@@ -2,7 +2,7 @@
 //!
 //! Invariant: it is told to the daemon of every node of the job, and each has it before this returns
 //! or a limit is over. Deliberately absent: waiting for what the signal does.
-use super::part::Part;
+use super::part::{Part, Whose};
 use pcluster_api::client::{Client, ClientError};
 use pcluster_steps::message::ToNode;
 use std::time::Duration;
@@ -17,10 +17,11 @@ const WITHIN: Duration = Duration::from_secs(10);
 /// The job has no nodes, is not the caller's, or a node could not be reached.
 pub async fn signal(client: &Client, id: &str, step: u32, signal: i32) -> Result<(), ClientError> {
     let job = client.allocation(id).await?;
+    let whose = Whose::of(&job);
     // What the step writes is not looked at: the channel closes at once.
     let (sender, _) = mpsc::channel(1);
     for (index, part) in job.parts.iter().enumerate() {
-        let node = Part::connect(client, job.run, part.rank, index, &sender);
+        let node = Part::connect(client, &whose, part.rank, index, &sender);
         node.tell(ToNode::Attach { step });
         node.tell(ToNode::Signal { signal, tasks: Vec::new() });
         node.tell(ToNode::Bye);

@@ -3,6 +3,7 @@
 //!
 //! Invariant: what a daemon said is delivered before the word that it is gone. Deliberately absent:
 //! what the messages mean.
+use pcluster_api::AllocationView;
 use pcluster_api::client::{Client, ClientError};
 use pcluster_steps::message::{FromNode, Message, ToNode};
 use pcluster_steps::session::Session;
@@ -14,8 +15,8 @@ use tokio::sync::mpsc;
 const AGAIN: Duration = Duration::from_millis(300);
 /// A node that cannot be reached for this long is spoken of.
 const SAY_AFTER: Duration = Duration::from_secs(10);
-/// A head that is there and cannot reach the node for this long has lost it.
-const LOST_AFTER: Duration = Duration::from_secs(120);
+/// Between two questions whether the job is still there while its node cannot be reached.
+const ASK_EVERY: Duration = Duration::from_secs(5);
 
 /// What comes from a part.
 #[derive(Debug)]
@@ -34,17 +35,18 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Starts to speak with the daemon of this rank; news carry `index`.
+    /// Starts to speak with the daemon of this rank of a job; news carry `index`.
     pub(super) fn connect(
         client: &Client,
-        run: u64,
+        job: &Whose,
         rank: u32,
         index: usize,
         news: &mpsc::Sender<(usize, News)>,
     ) -> Self {
         let (session, mut messages) = Session::new(key());
         let (over, ended) = tokio::sync::oneshot::channel();
-        let line = Line { client: client.clone(), run, rank, index, news: news.clone() };
+        let line =
+            Line { client: client.clone(), job: job.clone(), rank, index, news: news.clone() };
         let of_line = Arc::clone(&session);
         tokio::spawn(async move {
             let why = line.keep(&of_line).await;
@@ -94,9 +96,27 @@ async fn deliver(news: &mpsc::Sender<(usize, News)>, index: usize, message: &[u8
     }
 }
 
+/// The job that a part is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Whose {
+    /// `41`, `41_3`.
+    id: String,
+    run: u64,
+}
+
+impl Whose {
+    pub(super) fn of(job: &AllocationView) -> Self {
+        let id = match job.task {
+            Some(task) => format!("{}_{task}", job.job),
+            None => job.job.to_string(),
+        };
+        Self { id, run: job.run }
+    }
+}
+
 struct Line {
     client: Client,
-    run: u64,
+    job: Whose,
     rank: u32,
     index: usize,
     news: mpsc::Sender<(usize, News)>,
@@ -107,9 +127,9 @@ impl Line {
     async fn keep(&self, session: &Arc<Session>) -> String {
         let mut resumed = false;
         let mut away_since: Option<Instant> = None;
-        let mut said = false;
+        let (mut said, mut asked) = (false, Instant::now());
         loop {
-            match self.client.attach(self.run, self.rank).await {
+            match self.client.attach(self.job.run, self.rank).await {
                 Ok(stream) => {
                     (away_since, said) = (None, false);
                     let ended = session.dial(stream, &mut resumed).await;
@@ -122,11 +142,15 @@ impl Line {
                 Err(ClientError::Problem(problem)) if !is_for_now(&problem) => {
                     return problem.message;
                 }
-                Err(error) => {
+                Err(_) => {
                     let since = *away_since.get_or_insert_with(Instant::now);
-                    let head_is_there = matches!(error, ClientError::Problem(_));
-                    if since.elapsed() > LOST_AFTER && head_is_there {
-                        return error.to_string();
+                    // A node may be silent for long, and a suspended job is; whether it is lost is
+                    // the head's word.
+                    if asked.elapsed() > ASK_EVERY {
+                        asked = Instant::now();
+                        if self.job_is_over().await {
+                            return "the job has ended, or is to run again".to_owned();
+                        }
                     }
                     if since.elapsed() > SAY_AFTER && !said {
                         said = true;
@@ -135,6 +159,17 @@ impl Line {
                 }
             }
             tokio::time::sleep(AGAIN).await;
+        }
+    }
+}
+
+impl Line {
+    /// True when the head says that this run is no more.
+    async fn job_is_over(&self) -> bool {
+        match self.client.allocation(&self.job.id).await {
+            Ok(job) => job.run != self.job.run,
+            Err(ClientError::Problem(problem)) => !is_for_now(&problem),
+            Err(_) => false,
         }
     }
 }

@@ -6,7 +6,7 @@ use super::console::Console;
 use super::exits::Exits;
 use super::input::Feed;
 use super::inside::allocation_of;
-use super::part::{News, Part};
+use super::part::{News, Part, Whose};
 use super::signals::{Signals, Told};
 use crate::Context;
 use crate::refusal::Refusal;
@@ -77,8 +77,9 @@ pub(super) async fn sattach(args: &[String], context: &Context) -> Result<u8, Re
     })?;
     let job = allocation_of(&head.client, id).await?;
     let (sender, news) = mpsc::channel(64);
+    let whose = Whose::of(&job);
     let connect = |(index, part): (usize, &PartView)| {
-        let part = Part::connect(&head.client, job.run, part.rank, index, &sender);
+        let part = Part::connect(&head.client, &whose, part.rank, index, &sender);
         part.tell(ToNode::Attach { step });
         part
     };
