@@ -262,8 +262,16 @@ impl Maker<'_> {
         record
     }
 
-    /// What the script used: what the first node counted less what the steps there did.
+    /// What the script used: as its keeper counted it, and where one of an older version did not,
+    /// what the first node counted less what the steps there did.
     fn put_batch_usage(&self, record: &mut JobRecord, past: &PastRun) {
+        let counted = &past.first_usage;
+        if counted.batch_max_rss_bytes > 0 {
+            record.batch_user_cpu_ms = counted.batch_user_cpu_ms;
+            record.batch_system_cpu_ms = counted.batch_system_cpu_ms;
+            record.batch_max_rss_bytes = counted.batch_max_rss_bytes;
+            return;
+        }
         let steps = self.cx.cluster.steps.get(&past.run).map_or(&[][..], Vec::as_slice);
         let there: Vec<_> =
             steps.iter().filter_map(|step| step.parts.first()?.end.as_ref()).collect();
