@@ -77,7 +77,7 @@ pub fn spec(words: &Words, here: &Here<'_>) -> Result<Asked, Refusal> {
             .map_err(|failure| failed(command, "Invalid job array specification").because(&failure))
     });
     let (dependencies, any_dependency) = dependencies(words, command)?;
-    let priority = priority(words)?;
+    let priority = priority(words, command)?;
     let spec = JobSpec {
         name: words
             .value("job-name")
@@ -105,10 +105,7 @@ pub fn spec(words: &Words, here: &Here<'_>) -> Result<Asked, Refusal> {
         requeue: words
             .last_of(&["requeue", "no-requeue"])
             .is_none_or(|s| s.option.name == "requeue"),
-        warn_signal: words
-            .value("signal")
-            .map(|text| words::warn_signal(text).map_err(|f| because(command, "signal", &f)))
-            .transpose()?,
+        warn_signal: shared(words, "signal", command, words::warn_signal)?,
         error: path(words, "error"),
         input: path(words, "input"),
         output: path(words, "output").unwrap_or_default(),
@@ -119,11 +116,7 @@ pub fn spec(words: &Words, here: &Here<'_>) -> Result<Asked, Refusal> {
         comment: words.value("comment").unwrap_or_default().to_owned(),
         account: words.value("account").unwrap_or_default().to_owned(),
         qos: words.value("qos").unwrap_or_default().to_owned(),
-        mail: words
-            .value("mail-type")
-            .map(|text| words::mail(text).map_err(|f| because(command, "mail-type", &f)))
-            .transpose()?
-            .unwrap_or_default(),
+        mail: shared(words, "mail-type", command, words::mail)?.unwrap_or_default(),
         tasks_given: layout.tasks_given,
         cpus_given: words.has("cpus-per-task"),
         features: features(words, command)?,
@@ -134,6 +127,17 @@ pub fn spec(words: &Words, here: &Here<'_>) -> Result<Asked, Refusal> {
         ..JobSpec::default()
     };
     Ok(Asked { spec, nodes_most: layout.nodes_most, warnings })
+}
+
+/// A value in a language that both faces read.
+fn shared<T>(
+    words: &Words,
+    name: &str,
+    command: &str,
+    read: impl Fn(&str) -> Result<T, Failure>,
+) -> Result<Option<T>, Refusal> {
+    let value = words.value(name).map(read).transpose();
+    value.map_err(|failure| because(command, name, &failure))
 }
 
 /// Name of this machine.
@@ -275,10 +279,10 @@ fn dependencies(words: &Words, command: &str) -> Result<(Vec<Dependency>, bool),
 }
 
 /// `--priority` less `--nice`; 0 of `--priority` is "held".
-fn priority(words: &Words) -> Result<i64, Refusal> {
+fn priority(words: &Words, command: &str) -> Result<i64, Refusal> {
     let asked: i64 = words.value("priority").and_then(|text| text.parse().ok()).unwrap_or(0);
     if asked < 0 {
-        return Err(Refusal::error("sbatch", "Priority must be >= 0", 255));
+        return Err(Refusal::error(command, "Priority must be >= 0", 255));
     }
     let nice = match words.value("nice") {
         None => 0,
