@@ -155,7 +155,7 @@ fn checked(mut script: Script) -> Result<Script, Refusal> {
 
 #[cfg(test)]
 pub(super) fn given(text: &str, name: &str) -> Script {
-    let path = format!("/data/{name}");
+    let path = format!("/usr/{name}");
     Script { bytes: text.as_bytes().to_vec(), name: name.into(), path, shown: name.into() }
 }
 
