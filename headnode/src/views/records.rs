@@ -65,8 +65,12 @@ pub fn list(cx: &Cx<'_>, filter: &Filter) -> Vec<JobRecord> {
             }
         }
         None => {
-            let wanted =
-                |job: &&Job| filter.takes(job) && (!job.is_finished() || filter.wants_ends());
+            // Most jobs ended long ago: they are passed over before anything is made of them.
+            let lately = |job: &Job| {
+                let mut ends = job.finished.values();
+                filter.wants_ends() && ends.any(|end| filter.takes_end(cx.wall(end.at)))
+            };
+            let wanted = |job: &&Job| filter.takes(job) && (!job.is_finished() || lately(job));
             chosen.extend(cx.cluster.jobs.values().filter(wanted).map(|j| (j.id, (j, None))));
         }
     }
