@@ -1,6 +1,6 @@
 //! Real clients against a cluster that starts from zero nodes and ends there: the project's own small
 //! programs, and those that lie beside the repository.
-use pcluster_tests::clients::{Face, environment, own, shared};
+use pcluster_tests::clients::{Face, environment, have, own, shared};
 use pcluster_tests::people;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -129,7 +129,8 @@ fn parsls_own_tests_on_a_live_cluster() {
 /// Toil's own tests of its Slurm batch system.
 #[test]
 fn toils_own_tests_on_a_live_cluster() {
-    let Some(venv) = environment("toil") else { return };
+    // They do not even load without rsync.
+    let Some(venv) = environment("toil").filter(|_| have(&["rsync"])) else { return };
     let face = Face::new("toil-tests");
     let folder = face.folder("live");
     let mut command = face.command(&venv.join("bin/python"), Some(&venv), &folder);
