@@ -2,7 +2,7 @@
 //! project's excerpt, and where it is there the full set; also with the head killed in the middle, and
 //! with Snakemake itself as a job on a node.
 use pcluster_tests::clients::{CLIENT_PATIENCE, Face, environment, have, shared};
-use pcluster_tests::{repository, until};
+use pcluster_tests::{repository, within};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -92,7 +92,8 @@ fn snakemake_counts_the_full_set_with_the_head_killed_in_the_middle() {
     let cluster = work.face.cluster();
     let snakemake = cluster.start(&mut work.command());
     // While the samples are mapped: some jobs run, others wait, the workflow polls.
-    until("a sample being mapped", || work.folder.join("bam").exists().then_some(()));
+    let mapping = within(CLIENT_PATIENCE, || work.folder.join("bam").exists().then_some(()));
+    assert!(mapping.is_some(), "no sample was mapped: {}{}", snakemake.out(), snakemake.err());
     cluster.kill_head();
     cluster.up();
     let said = snakemake.ended(CLIENT_PATIENCE);
