@@ -37,6 +37,7 @@ pub async fn of_job(words: &Words, command: &str) -> Result<(Vec<u8>, Vec<String
         .is_none_or(|export| export.split(',').any(|word| word.trim().eq_ignore_ascii_case("all")));
     let refused = |failure| invalid(command, "export").because(&failure);
     let chosen = records(&here, export).map_err(refused)?;
+    let chosen = with_export(&chosen, export.filter(|_| command == "sbatch"));
     if all && !words.has("get-user-env") {
         return Ok((chosen, Vec::new()));
     }
@@ -55,6 +56,20 @@ pub async fn of_job(words: &Words, command: &str) -> Result<(Vec<u8>, Vec<String
     let mut all = records(&below, None).map_err(refused)?;
     all.extend(chosen);
     Ok((all, warnings))
+}
+
+/// The job is told what `--export` said, for the steps it starts, and not what it said for another.
+fn with_export(records: &[u8], export: Option<&str>) -> Vec<u8> {
+    const NAME: &[u8] = b"SLURM_EXPORT_ENV=";
+    let kept =
+        records.split_inclusive(|byte| *byte == 0).filter(|record| !record.starts_with(NAME));
+    let mut all: Vec<u8> = kept.flatten().copied().collect();
+    if let Some(export) = export {
+        all.extend_from_slice(NAME);
+        all.extend_from_slice(export.as_bytes());
+        all.push(0);
+    }
+    all
 }
 
 fn pairs(bytes: &[u8]) -> Variables {
@@ -104,4 +119,17 @@ async fn of_login() -> Option<Variables> {
     }
     let unwanted = |name: &[u8]| [&b"_"[..], b"SHLVL", b"PWD", b"OLDPWD"].contains(&name);
     Some(pairs(&output.stdout).into_iter().filter(|(name, _)| !unwanted(name)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_told_its_own_export_and_no_others() {
+        let inherited = b"A=1\0SLURM_EXPORT_ENV=NONE\0B=2\0";
+        assert_eq!(with_export(inherited, None), b"A=1\0B=2\0");
+        let own = with_export(inherited, Some("ALL,K=V"));
+        assert_eq!(own, b"A=1\0B=2\0SLURM_EXPORT_ENV=ALL,K=V\0");
+    }
 }
