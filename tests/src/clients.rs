@@ -140,6 +140,8 @@ impl Face {
         let name = if crate::people::is_root() { "root".to_owned() } else { whoami() };
         command.env("USER", &name).env("LOGNAME", &name);
         command.env("TMPDIR", self.cluster.root().join("tmp"));
+        // Programs lie in the checkout, which a test leaves as it was.
+        command.env("PYTHONDONTWRITEBYTECODE", "1");
         // Open MPI asks for both before it starts anything as root.
         command.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
         // More ranks than CPUs here: those that wait let others work.
