@@ -340,7 +340,10 @@ impl Agent {
             AgentAction::SuspendRun { run, suspended } => {
                 self.tell(run, RunCommand::Suspend { suspended });
             }
-            AgentAction::Attach { run, stream } => {
+            AgentAction::Attach { stream, live: false, .. } => {
+                self.door.refuse(stream, "this run has ended here");
+            }
+            AgentAction::Attach { run, stream, live: true } => {
                 if self.door.attach(run, stream) {
                     self.tell(run, RunCommand::Steps);
                 }

@@ -156,7 +156,8 @@ impl Door {
         }
     }
 
-    fn refuse(&self, name: String, why: &'static str) {
+    /// Tells the head that this stream does not come.
+    pub fn refuse(&self, name: String, why: &'static str) {
         let relay = self.relay.clone();
         tokio::spawn(async move { relay.refuse(&name, why).await });
     }

@@ -110,7 +110,7 @@ async fn a_stream_goes_to_the_daemon_of_its_run_and_keeps_its_halves() {
 
 #[tokio::test]
 async fn a_stream_to_a_run_that_has_ended_is_refused_in_words() {
-    let mut door = door("refused").await;
+    let mut door = door("too late").await;
     door.connection.say(HeadFrame::End {
         run: RunId(1),
         grace_ms: DurationMs(0),

@@ -189,10 +189,10 @@ impl AgentState {
                     out.push(AgentAction::SuspendRun { run, suspended });
                 }
             }
+            // A run that is over too: whoever waits for the stream is to hear that.
             HeadFrame::Attach { run, stream } => {
-                if self.runs.get(&run).is_some_and(RunEntry::is_live) {
-                    out.push(AgentAction::Attach { run, stream });
-                }
+                let live = self.runs.get(&run).is_some_and(RunEntry::is_live);
+                out.push(AgentAction::Attach { run, stream, live });
             }
             HeadFrame::Forget { runs } => self.forget(&runs, out),
             HeadFrame::Leave { why } => {

@@ -152,10 +152,11 @@ pub enum AgentAction {
         run: RunId,
         suspended: bool,
     },
-    /// Join a stream of the head with the step daemon of this run.
+    /// Join a stream of the head with the step daemon of this run; refuse it when that is over.
     Attach {
         run: RunId,
         stream: String,
+        live: bool,
     },
     LimitRun {
         run: RunId,
