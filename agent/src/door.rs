@@ -27,7 +27,7 @@ use streams::{Streams, Wish};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
-use words::{away, too_many};
+use words::{away, stranger, too_many};
 
 /// Connections at once: of everybody, and of one user.
 const CONNECTIONS: usize = 512;
@@ -50,14 +50,17 @@ pub struct Door {
 }
 
 mod words {
-    //! The two answers that the agent gives itself, in the words of the head's interface.
-    fn problem(message: &str, hint: &str) -> Vec<u8> {
+    //! The answers that the agent gives itself, in the words of the head's interface.
+    const UNAVAILABLE: (&str, &str) = ("503 Service Unavailable", "unavailable");
+    const NOT_ALLOWED: (&str, &str) = ("403 Forbidden", "not_allowed");
+
+    fn problem((status, kind): (&str, &str), message: &str, hint: &str) -> Vec<u8> {
         let body = serde_json::json!({
-            "kind": "unavailable", "message": message, "facts": [], "hints": [hint],
+            "kind": kind, "message": message, "facts": [], "hints": [hint],
         })
         .to_string();
         format!(
-            "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\
+            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\n\
              content-length: {}\r\nconnection: close\r\n\r\n{body}",
             body.len()
         )
@@ -65,11 +68,24 @@ mod words {
     }
 
     pub(super) fn away(why: &str) -> Vec<u8> {
-        problem(&format!("the head is away: {why}"), "nothing was asked of it; ask again later")
+        let words = format!("the head is away: {why}");
+        problem(UNAVAILABLE, &words, "nothing was asked of it; ask again later")
+    }
+
+    pub(super) fn stranger() -> Vec<u8> {
+        problem(
+            NOT_ALLOWED,
+            "you have no running job on this node",
+            "ask the head on its own machine",
+        )
     }
 
     pub(super) fn too_many() -> Vec<u8> {
-        problem("too many connections to this node's agent are open", "ask again later")
+        problem(
+            UNAVAILABLE,
+            "too many connections to this node's agent are open",
+            "ask again later",
+        )
     }
 }
 
@@ -206,7 +222,9 @@ impl Door {
     async fn connection(&self, mut stream: UnixStream) -> io::Result<()> {
         let uid = stream.peer_cred()?.uid();
         let Some(_counted) = Counted::new(&self.counts, uid) else {
-            return answer(&mut stream, &too_many()).await;
+            // Said if it can be said at once: nobody may hold what is not counted.
+            drop(stream.try_write(&too_many()));
+            return Ok(());
         };
         match timeout(FIRST_WORD, first(&mut stream)).await?? {
             First::Request(read) => self.command(stream, uid, &read).await,
@@ -216,6 +234,10 @@ impl Door {
     }
 
     async fn command(&self, mut stream: UnixStream, uid: u32, read: &[u8]) -> io::Result<()> {
+        // The head would say no; it is not to be troubled by everybody on this machine.
+        if !self.streams().knows(uid) {
+            return answer(&mut stream, &stranger()).await;
+        }
         match self.relay.switch(&client_path(uid), CLIENT_PROTOCOL).await {
             Ok(Switched::Yes(head)) => join(stream, head, read).await,
             Ok(Switched::No(refusal)) => answer(&mut stream, &refusal).await,

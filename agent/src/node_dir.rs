@@ -125,6 +125,8 @@ impl NodeDir {
     /// if that path is so long that sockets below a job's `TMPDIR` would not fit.
     pub fn scratch(&self, for_others: bool, name: &str) -> io::Result<PathBuf> {
         if let Some(path) = self.read::<PathBuf>("scratch.json")? {
+            // Whoever may write beside it may have put another in its place since.
+            make_passable(&path)?;
             return Ok(path);
         }
         let inside = self.path.join("tmp");
@@ -150,9 +152,7 @@ impl NodeDir {
             None => Path::new("/tmp").join(name),
         };
         self.write("client.json", &folder)?;
-        if folder != scratch {
-            make_passable(&folder)?;
-        }
+        make_passable(&folder)?;
         Ok(folder.join(CLIENT_SOCKET))
     }
 }

@@ -52,6 +52,8 @@ pub const CLIENTS_OF_ONE: usize = 256;
 pub const NODE_CLIENTS: usize = 512;
 /// Streams to step daemons at once.
 pub const STREAMS: usize = 2048;
+/// Of those, streams that one user asked for.
+pub const STREAMS_OF_ONE: usize = STREAMS / 4;
 /// A node that was asked for a stream has this long; it may have to start the daemon first.
 pub const STREAM_ANSWER: Duration = Duration::from_secs(20);
 /// How long a client may take for the head of its request.

@@ -162,10 +162,11 @@ fn a_job_that_its_user_requeues_runs_again_and_appends() {
     assert_eq!(cluster.wait(&id), 6);
     let out = cluster.file("pcluster-1.out");
     assert!(
-        out.starts_with("try 1\n") && out.ends_with("try 2\n") && out.lines().count() == 3,
+        out.starts_with("try 1\n") && out.ends_with("try 2\n") && out.lines().count() == 4,
         "{out}"
     );
-    assert!(out.lines().nth(1).unwrap().contains("attempt 2"), "{out}");
+    assert!(out.lines().nth(1).unwrap().ends_with("DUE TO JOB REQUEUE ***"), "{out}");
+    assert!(out.lines().nth(2).unwrap().contains("attempt 2"), "{out}");
     // One that is over runs once more, too.
     cluster.ok(&["requeue", &id]);
     until("the third attempt", || cluster.file("pcluster-1.out").contains("try 3").then_some(()));

@@ -10,6 +10,8 @@ use tokio::sync::mpsc;
 pub const WAITING: usize = 64;
 /// Streams told to a daemon that it has not taken yet.
 pub const PROMISED: usize = 512;
+/// Of those, streams to one daemon.
+pub const PROMISED_TO_ONE: usize = 64;
 /// Lines that a daemon has not read yet.
 pub const LINES: usize = 64;
 
@@ -45,6 +47,11 @@ impl Streams {
     /// A run of this user lives here.
     pub fn begin(&mut self, run: RunId, uid: u32) {
         self.users.insert(run, uid);
+    }
+
+    /// True while a run of this user is here.
+    pub fn knows(&self, uid: u32) -> bool {
+        self.users.values().any(|user| *user == uid)
     }
 
     /// Nothing of this run is wanted any more; the streams that nobody has taken.
@@ -86,6 +93,9 @@ impl Streams {
         }
         if self.promised.len() >= PROMISED {
             return Wish::Refused("too many streams wait on this node");
+        }
+        if self.promised.values().filter(|of| **of == run).count() >= PROMISED_TO_ONE {
+            return Wish::Refused("too many streams wait for the step daemon");
         }
         let Some(daemon) = self.daemons.get(&run) else {
             let waiting = self.waiting.entry(run).or_default();

@@ -28,11 +28,34 @@ struct Waiting {
 pub struct Streams {
     waiting: Arc<Mutex<BTreeMap<String, Waiting>>>,
     places: Arc<Semaphore>,
+    /// Open streams of each user.
+    of_users: Arc<Mutex<BTreeMap<u32, usize>>>,
+}
+
+/// Room for one stream, given back when it is dropped.
+#[derive(Debug)]
+struct Place {
+    _of_all: OwnedSemaphorePermit,
+    of_users: Arc<Mutex<BTreeMap<u32, usize>>>,
+    uid: u32,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut all = self.of_users.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(number) = all.get_mut(&self.uid) {
+            *number -= 1;
+            if *number == 0 {
+                all.remove(&self.uid);
+            }
+        }
+    }
 }
 
 impl Default for Streams {
     fn default() -> Self {
-        Self { waiting: Arc::default(), places: Arc::new(Semaphore::new(limits::STREAMS)) }
+        let places = Arc::new(Semaphore::new(limits::STREAMS));
+        Self { waiting: Arc::default(), places, of_users: Arc::default() }
     }
 }
 
@@ -42,7 +65,7 @@ pub struct Expected {
     streams: Streams,
     name: String,
     answer: oneshot::Receiver<Answer>,
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
 }
 
 /// Why a node's end did not come.
@@ -59,10 +82,23 @@ impl Streams {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a name for a stream of this node; `None` when as many are open as may be.
+    /// Room for a stream of this user; nobody gets so many that none are left for others.
+    fn place(&self, uid: u32) -> Option<Place> {
+        let of_all = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        let mut all = self.of_users.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = all.entry(uid).or_default();
+        if *own >= limits::STREAMS_OF_ONE {
+            return None;
+        }
+        *own += 1;
+        Some(Place { _of_all: of_all, of_users: Arc::clone(&self.of_users), uid })
+    }
+
+    /// Makes a name for a stream of this node for this user; `None` when as many are open as may
+    /// be.
     #[must_use]
-    pub fn expect(&self, node: NodeId) -> Option<Expected> {
-        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+    pub fn expect(&self, node: NodeId, uid: u32) -> Option<Expected> {
+        let place = self.place(uid)?;
         let mut random = [0; 16];
         getrandom::fill(&mut random).ok()?;
         let name = hex(&random);
@@ -134,7 +170,7 @@ mod tests {
     #[test]
     fn a_name_is_good_once_and_for_its_node_only() {
         let streams = Streams::default();
-        let expected = streams.expect(NODE).unwrap();
+        let expected = streams.expect(NODE, 1000).unwrap();
         let name = expected.name().to_owned();
         assert_eq!(name.len(), 32);
         assert!(!streams.answer(&name, OTHER, Err("another node".into())));
@@ -145,7 +181,7 @@ mod tests {
     #[test]
     fn a_name_nobody_waits_for_any_more_is_worthless() {
         let streams = Streams::default();
-        let name = streams.expect(NODE).unwrap().name().to_owned();
+        let name = streams.expect(NODE, 1000).unwrap().name().to_owned();
         assert!(!streams.answer(&name, NODE, Err("too late".into())));
         assert!(streams.lock().is_empty());
     }
@@ -153,9 +189,17 @@ mod tests {
     #[test]
     fn places_are_bounded_and_given_back() {
         let streams = Streams::default();
-        let all: Vec<_> = (0..limits::STREAMS).map(|_| streams.expect(NODE).unwrap()).collect();
-        assert!(streams.expect(NODE).is_none());
-        drop(all);
-        assert!(streams.expect(NODE).is_some());
+        let taken = |uid| {
+            let all = 0..=limits::STREAMS;
+            all.map_while(|_| streams.expect(NODE, uid)).collect::<Vec<_>>()
+        };
+        let of_one = taken(1000);
+        assert_eq!(of_one.len(), limits::STREAMS_OF_ONE);
+        assert!(streams.expect(NODE, 1001).is_some(), "others have room");
+        let of_others: Vec<_> = (1001..1010).flat_map(taken).collect();
+        assert_eq!(of_one.len() + of_others.len(), limits::STREAMS);
+        drop((of_one, of_others));
+        assert!(streams.expect(NODE, 1000).is_some());
+        assert!(streams.of_users.lock().unwrap().is_empty());
     }
 }

@@ -31,7 +31,7 @@ pub(super) async fn attach(
     let away = |why: String| {
         Failure::from(Problem::new(ProblemKind::Unavailable, format!("node {name}: {why}")))
     };
-    let expected = app.streams.expect(node).ok_or_else(|| {
+    let expected = app.streams.expect(node, who.uid).ok_or_else(|| {
         Problem::new(ProblemKind::Unavailable, "as many streams are open as the head carries")
     })?;
     if !app.hub.attach(node, RunId(run), expected.name()) {

@@ -22,6 +22,16 @@ const USAGE_MOST: u64 = 1 << 48;
 /// Nodes of one allocation at most, for a layout that is not looked at before it is known.
 const RANKS_MOST: usize = 10_000;
 
+/// What a process can return, whatever was said.
+fn code_of(said: i32) -> i32 {
+    said.clamp(0, 255)
+}
+
+/// A signal there can be, whatever was said.
+fn signal_of(said: i32) -> i32 {
+    said.clamp(0, 64)
+}
+
 #[utoipa::path(post, path = "/v1/jobs/{id}/finish", tag = "steps", request_body = FinishRequest,
     params(("id" = String, Path, description = "`41` or `job:41`")),
     responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
@@ -33,7 +43,7 @@ pub(super) async fn finish(
 ) -> Result<Json<ActionResponse>, Failure> {
     let target = target::locate(&app.mirror.read(), &id)?;
     let job = target.job;
-    let (exit_code, signal) = (asked.exit_code, asked.signal);
+    let (exit_code, signal) = (code_of(asked.exit_code), signal_of(asked.signal));
     act(&app, who, job, Request::Finish { target, exit_code, signal }).await
 }
 
@@ -125,8 +135,8 @@ pub(super) async fn end(
     let run = RunId(run);
     let job = super::auth::job_of_run(&app.mirror.read(), run)?;
     let end = step::StepPartEnd {
-        exit_code: asked.exit_code,
-        signal: asked.signal,
+        exit_code: code_of(asked.exit_code),
+        signal: signal_of(asked.signal),
         user_cpu_ms: asked.user_cpu_ms.min(USAGE_MOST),
         system_cpu_ms: asked.system_cpu_ms.min(USAGE_MOST),
         max_rss_bytes: asked.max_rss_bytes.min(USAGE_MOST),

@@ -4,15 +4,17 @@ use pcluster_api::OutcomeView;
 use pcluster_core::job::{Outcome, PastRun, TaskEnd};
 use pcluster_wire::Exit;
 
-/// The end of a task as the API tells it.
+/// The end of a task as the API tells it. What kept it from starting may name files, which are for
+/// those who see all of the job.
 #[must_use]
-pub fn view(end: &TaskEnd) -> OutcomeView {
+pub fn view(end: &TaskEnd, sees_all: bool) -> OutcomeView {
+    let hidden = matches!(end.outcome, Outcome::CannotRun { .. }) && !sees_all;
     let (exit_code, signal) = codes(&end.outcome, end.last.as_ref());
     OutcomeView {
         word: end.outcome.word().into(),
         exit_code,
         signal,
-        detail: detail(&end.outcome),
+        detail: if hidden { "could not be started".into() } else { detail(&end.outcome) },
         wait_code: wait_code(&end.outcome),
         by_uid: match end.outcome {
             Outcome::Cancelled { uid, .. } => uid,

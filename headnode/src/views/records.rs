@@ -152,7 +152,7 @@ impl Maker<'_> {
         for (end, tasks) in ends {
             let mut record = self.rest(&tasks);
             record.state = JobState::Finished;
-            record.outcome = Some(outcome::view(end));
+            record.outcome = Some(outcome::view(end, self.cx.sees_all_of(self.job)));
             record.ended_at_ms = Some(self.cx.wall(end.at));
             record.cost_micro_usd = self.cost(0);
             records.push(record);
@@ -232,7 +232,7 @@ impl Maker<'_> {
 
     fn finished(&self, task: u32, end: &TaskEnd, last: &PastRun) -> JobRecord {
         let mut record = self.over(last, end.at);
-        record.outcome = Some(outcome::view(end));
+        record.outcome = Some(outcome::view(end, self.cx.sees_all_of(self.job)));
         record.cost_micro_usd = self.cost(self.shares.of_task(task));
         record
     }

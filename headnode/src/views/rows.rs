@@ -234,7 +234,7 @@ fn finished_row(cx: &Cx<'_>, job: &Job, task: u32, end: &TaskEnd) -> JobView {
         id: job.task_label(task),
         task: job.is_array().then_some(task),
         state: JobState::Finished,
-        outcome: Some(outcome::view(end)),
+        outcome: Some(outcome::view(end, cx.sees_all_of(job))),
         ended_at_ms: Some(ended),
         ..base(cx, job)
     };

@@ -160,6 +160,7 @@ pub struct Heard {
     pub exits: BTreeMap<u32, TaskExit>,
     pub taken: u64,
     pub cancelled: bool,
+    pub barriers: usize,
     pub refused: Option<String>,
     pub done: bool,
 }
@@ -221,20 +222,6 @@ impl Client {
         tokio::time::timeout(PATIENCE, both).await.expect("the test can do this");
         self.resumed = true;
     }
-
-    /// Serves one stream until all that was told has arrived.
-    pub async fn settle(&mut self, stream: UnixStream) {
-        let mut resumed = self.resumed;
-        let serve = self.session.dial(stream, &mut resumed);
-        let both = async {
-            tokio::select! {
-                // The daemon may have ended at once.
-                _ = serve => {}
-                () = self.session.settled() => {}
-            }
-        };
-        tokio::time::timeout(PATIENCE, both).await.expect("the test can do this");
-    }
 }
 
 fn take(heard: &mut Heard, message: Message<FromNode>) {
@@ -251,6 +238,7 @@ fn take(heard: &mut Heard, message: Message<FromNode>) {
         Message::Control(FromNode::Refused { why }) => heard.refused = Some(why),
         Message::Control(FromNode::InputTaken { bytes }) => heard.taken += bytes,
         Message::Control(FromNode::Cancelled) => heard.cancelled = true,
+        Message::Control(FromNode::BarrierIn { .. }) => heard.barriers += 1,
         Message::Control(FromNode::Done) => heard.done = true,
         Message::Control(_) => {}
     }

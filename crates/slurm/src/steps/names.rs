@@ -64,8 +64,8 @@ pub(super) fn fill(pattern: &str, facts: &Facts, place: &Place) -> String {
             'N' => place.node.clone(),
             'n' => number(u64::from(place.node_index)),
             't' => number(u64::from(place.task)),
-            'u' => facts.user.clone(),
-            'x' => facts.name.clone(),
+            'u' => inert(&facts.user),
+            'x' => inert(&facts.name),
             other => format!("%{}{other}", &after[..digits]),
         };
         out.push_str(&value);
@@ -73,6 +73,11 @@ pub(super) fn fill(pattern: &str, facts: &Facts, place: &Place) -> String {
     }
     out.push_str(rest);
     out
+}
+
+/// A value cannot add a directory or a line.
+fn inert(value: &str) -> String {
+    value.chars().map(|c| if c == '/' || c.is_control() { '_' } else { c }).collect()
 }
 
 #[cfg(test)]
