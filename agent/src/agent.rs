@@ -111,10 +111,17 @@ fn setup(join: &JoinOrder, boot_id: &str, facts: pcluster_wire::Facts) -> AgentS
     }
 }
 
+/// The agent's file, or the one that an upgrade has put in its place.
+fn own_path() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("cannot find the agent's own path")?;
+    let text = own.to_string_lossy();
+    let replaced = text.strip_suffix(" (deleted)").map(PathBuf::from);
+    Ok(replaced.filter(|path| path.is_file()).unwrap_or(own))
+}
+
 /// The keeper lies beside the agent.
 fn keeper_path() -> Result<PathBuf> {
-    let own = std::env::current_exe().context("cannot find the agent's own path")?;
-    let keeper = own.with_file_name("pcluster-keeper");
+    let keeper = own_path()?.with_file_name("pcluster-keeper");
     ensure!(keeper.is_file(), "there is no {} beside the agent", keeper.display());
     Ok(keeper)
 }
@@ -142,7 +149,7 @@ impl Agent {
                 scratch,
                 client_socket: offered.client_socket,
                 commands: offered.commands,
-                agent: std::env::current_exe().context("cannot find the agent's own path")?,
+                agent: own_path()?,
                 utc_offset_s: clock::utc_offset_s(),
                 boot_id: boot_id.clone(),
                 uid: rustix::process::geteuid().as_raw(),

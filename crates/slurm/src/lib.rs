@@ -5,6 +5,13 @@
 //! (first words of errors, widths, exit codes) is Slurm's; what helps people comes after it as
 //! `hint:` lines on stderr. Deliberately absent: state, and any door to the head but its HTTP
 //! interface.
+/// A line for people, on stderr. Whoever has closed it hears nothing, and what is done goes on.
+macro_rules! tell {
+    ($($words:tt)*) => {
+        $crate::talk(format!("{}\n", format_args!($($words)*)))
+    };
+}
+
 pub mod accounting;
 pub mod control;
 pub mod fuzzed;
@@ -63,4 +70,10 @@ pub async fn run(command: &'static str, args: Vec<OsString>, context: Context) -
         "sstat" => accounting::sstat(args, context).await,
         _ => accounting::seff(args, context).await,
     }
+}
+
+/// Talk goes where it can: a terminal that is gone ends nothing.
+pub(crate) fn talk(text: String) {
+    use std::io::Write as _;
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }

@@ -29,6 +29,8 @@ use wait4::Wait4;
 const DRAIN_WITHIN: Duration = Duration::from_secs(2);
 /// A client hears the last word within this, or never.
 pub(super) const HEARD_WITHIN: Duration = Duration::from_secs(60);
+/// It has this long once the job ends.
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(2);
 /// The client of a step that has been away for this long, while the head was there, is gone.
 const CLIENT_AWAY: Duration = Duration::from_secs(30);
 /// Then its tasks have this long to end.
@@ -109,7 +111,7 @@ pub(super) async fn run(
     };
     report(steps, run, number, &StepPartEnd { rank, ..end }).await;
     audience.tell(FromNode::Done);
-    let _ = tokio::time::timeout(HEARD_WITHIN, session.settled()).await;
+    steps.heard(session).await;
 }
 
 fn bind_sets(steps: &Steps, order: &StepOrder) -> Result<Vec<Vec<u32>>, String> {

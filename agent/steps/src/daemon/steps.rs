@@ -25,6 +25,8 @@ struct Inner {
     known: Mutex<Known>,
     /// Number of steps with living tasks.
     living: watch::Sender<usize>,
+    /// True once the end of the job is near.
+    closing: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -40,7 +42,8 @@ impl Steps {
     pub(super) fn new(place: Place) -> Self {
         let client = Client::new(place.socket.clone());
         let living = watch::channel(0).0;
-        Self(Arc::new(Inner { place, client, known: Mutex::default(), living }))
+        let closing = watch::channel(false).0;
+        Self(Arc::new(Inner { place, client, known: Mutex::default(), living, closing }))
     }
 
     pub(super) fn place(&self) -> &Place {
@@ -150,11 +153,25 @@ impl Steps {
         }
     }
 
+    /// Waits until the other end has everything: not for ever, and not for long once the job ends,
+    /// for a client that is gone hears nothing any more.
+    pub(super) async fn heard(&self, session: &Session) {
+        let ending = async {
+            let _ = self.0.closing.subscribe().wait_for(|closing| *closing).await;
+            tokio::time::sleep(step::LAST_WORDS).await;
+        };
+        tokio::select! {
+            _ = tokio::time::timeout(step::HEARD_WITHIN, session.settled()) => {}
+            () = ending => {}
+        }
+    }
+
     /// No new steps, and those there are end; returns when they have.
     pub(super) async fn close(&self) {
         let steps: Vec<_> = {
             let mut known = self.known();
             known.closing = true;
+            self.0.closing.send_replace(true);
             known.steps.values().cloned().collect()
         };
         for events in steps {

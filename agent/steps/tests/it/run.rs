@@ -162,6 +162,16 @@ async fn the_end_of_the_job_is_told_and_the_daemon_ends_after_its_tasks() {
 }
 
 #[tokio::test]
+async fn a_client_that_hears_nothing_does_not_hold_up_the_end_of_the_job() {
+    let mut node = Node::start();
+    let mut client = Client::launch(order(0, &["echo up"]));
+    client.hear(node.attach().await, |heard| !heard.output.is_empty()).await;
+    drop(client);
+    node.terminate();
+    node.ended().await;
+}
+
+#[tokio::test]
 async fn a_watcher_sees_output_and_another_order_of_the_step_is_refused() {
     let node = Node::start();
     let mut client = Client::launch(order(3, &["echo up; read x; echo $x"]));

@@ -47,6 +47,15 @@ fn same_place(new: &JobSpec, old: &JobSpec) -> bool {
         && new.dependencies == old.dependencies
 }
 
+/// A hold is on a job as a whole.
+fn whole_array(job: JobId, target: &JobTarget, word: &str, verb: &str) -> Result<(), Rejection> {
+    if target.tasks.is_none() {
+        return Ok(());
+    }
+    Err(refuse(format!("a whole array is {word}, not one task of it"))
+        .hint(format!("pcluster {verb} {job}")))
+}
+
 impl Cluster {
     /// The job of a target, if the principal may change it and the tasks exist.
     pub(super) fn target<'a>(
@@ -151,10 +160,7 @@ impl Cluster {
 
     pub(super) fn hold(&self, who: &Principal, target: &JobTarget) -> Decided {
         let job = self.target(who, target)?;
-        if target.tasks.is_some() {
-            return Err(refuse("a whole array is held, not one task of it")
-                .hint(format!("pcluster hold {}", job.id)));
-        }
+        whole_array(job.id, target, "held", "hold")?;
         if job.pending.is_empty() {
             let word = if job.is_finished() { "finished" } else { "not_pending" };
             return Err(refuse(format!("nothing of job {} waits any more", job.id))
@@ -170,6 +176,7 @@ impl Cluster {
 
     pub(super) fn release(&self, who: &Principal, target: &JobTarget) -> Decided {
         let job = self.target(who, target)?;
+        whole_array(job.id, target, "released", "release")?;
         let Some(by) = &job.held_by else {
             return done(format!("job {} is not held", job.id), 0, Vec::new());
         };

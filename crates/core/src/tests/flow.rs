@@ -13,7 +13,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 use pcluster_model::job::MemoryAsk;
 use pcluster_model::{
-    Dependency, DependencyKind, DurationMs, JobId, JobSpec, MicroUsd, NodeId, Timestamp,
+    ArraySpec, Dependency, DependencyKind, DurationMs, IndexRanges, JobId, JobSpec, MicroUsd,
+    NodeId, Timestamp,
 };
 use pcluster_wire::{Exit, RunReport};
 
@@ -454,4 +455,20 @@ fn a_gang_wider_than_the_pool_may_be_is_refused() {
     let reply = small.ask(&user("ana", 1000), Request::Submit { spec: wide.into(), key: None });
     let Reply::Rejected(no) = reply else { panic!("accepted") };
     assert_eq!(no.hints, ["--nodes 2 fits"]);
+}
+
+#[test]
+fn a_hold_is_on_a_whole_array() {
+    let mut small = two_cpu_cluster();
+    let indices: IndexRanges = (1..=3).collect();
+    let array = Some(ArraySpec { indices, throttle: None });
+    let job = small.submit(JobSpec { array, hold: true, ..spec("many", 1) });
+    let one = || JobTarget { job, tasks: Some(IndexRanges::single(2)) };
+    for request in [Request::Hold(one()), Request::Release(one())] {
+        assert!(matches!(small.ask(&user("ana", 1000), request), Reply::Rejected(_)));
+    }
+    assert!(small.cluster.jobs[&job].held_by.is_some());
+    let all = JobTarget { job, tasks: None };
+    small.ask(&user("ana", 1000), Request::Release(all));
+    assert!(small.cluster.jobs[&job].held_by.is_none());
 }

@@ -154,7 +154,7 @@ impl Step {
 
     /// A line on stderr; a terminal in raw mode needs the carriage return.
     fn line(&self, text: &str) {
-        if self.manner.pty { eprint!("{text}\r\n") } else { eprintln!("{text}") }
+        if self.manner.pty { crate::talk(format!("{text}\r\n")) } else { tell!("{text}") }
     }
 
     fn hear(&mut self, part: usize, news: News) {

@@ -69,7 +69,7 @@ pub(super) async fn allocation_of(client: &Client, id: &str) -> Result<Allocatio
         // The first word of a script may be faster than the word that it has started.
         if !said && began.elapsed() > SAY_PENDING_AFTER {
             said = true;
-            eprintln!("srun: Job is pending execution");
+            tell!("srun: Job is pending execution");
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -127,7 +127,7 @@ pub(super) async fn step(
 ) -> Result<u8, Refusal> {
     let layout = layout_of(job, &mut ask)?;
     if let (Some(warning), false) = (&layout.warning, ask.quiet) {
-        eprintln!("srun: {warning}");
+        tell!("srun: {warning}");
     }
     let programs = programs(&ask, layout.tasks(), &caller.work_dir)?;
     let number = room(client, job, &ask, &layout).await?;
@@ -245,7 +245,7 @@ async fn room(
         match patiently(async || client.make_step(job.run, &request).await).await {
             Ok(grant) => {
                 if said {
-                    eprintln!("srun: Step created for StepId={id}.{}", grant.step);
+                    tell!("srun: Step created for StepId={id}.{}", grant.step);
                 }
                 return Ok(grant.step);
             }
@@ -255,7 +255,7 @@ async fn room(
                     return Err(error(format!("Unable to create step for job {id}: {busy}")));
                 }
                 if !std::mem::replace(&mut said, true) {
-                    eprintln!("srun: Job step creation temporarily disabled, retrying ({busy})");
+                    tell!("srun: Job step creation temporarily disabled, retrying ({busy})");
                 }
             }
             Err(ClientError::Problem(problem)) => {
@@ -288,7 +288,7 @@ fn run_here(program: Option<&str>) {
     if let Some(program) = program {
         let ran = std::process::Command::new(program).status();
         if !ran.is_ok_and(|status| status.success()) {
-            eprintln!("srun: error: {program} failed");
+            tell!("srun: error: {program} failed");
         }
     }
 }

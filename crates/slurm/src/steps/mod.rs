@@ -41,7 +41,7 @@ fn variable(name: &str) -> Option<String> {
 /// With `-v`: the options that have no effect here.
 fn tell_without_effect(command: &str, words: &Words) {
     if words.has("verbose") {
-        without_effect(words, command).iter().for_each(|line| eprintln!("{line}"));
+        without_effect(words, command).iter().for_each(|line| tell!("{line}"));
     }
 }
 
@@ -58,11 +58,11 @@ fn job_of(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
 async fn run(args: &[String], context: &Context) -> Result<u8, Refusal> {
     let line = parse(&SRUN, args, Order::StopAtFirst)?;
     if let Some(text) = options::page(&SRUN, &line) {
-        print!("{text}");
+        drop(pcluster_client::say::data(&text));
         return Ok(0);
     }
     if line.value("mpi") == Some("list") {
-        eprintln!("MPI plugin types are...\n\tnone\n\tpmi2\n\tpmi1");
+        tell!("MPI plugin types are...\n\tnone\n\tpmi2\n\tpmi1");
         return Ok(0);
     }
     let mut words = asks::with_variables(line.clone(), variable);

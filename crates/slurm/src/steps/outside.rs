@@ -128,8 +128,8 @@ pub(super) async fn get(
     let job = tokio::select! {
         job = waiting.nodes() => job?,
         () = asked_to_stop(signals) => {
-            eprintln!("{}: Job aborted due to signal", wish.command);
-            eprintln!("{}: Force Terminated job {id}", wish.command);
+            tell!("{}: Job aborted due to signal", wish.command);
+            tell!("{}: Force Terminated job {id}", wish.command);
             // It may have just ended, and the lease ends it otherwise.
             let _ = head.client.cancel(&id, &CancelRequest::default()).await;
             return Err(NoNodes::Given);
@@ -174,7 +174,7 @@ async fn request(
     }
     let (variables, warnings) = environment(wish.words, wish.command).await?;
     for warning in asked.warnings.iter().chain(&warnings) {
-        eprintln!("{warning}");
+        tell!("{warning}");
     }
     let spec = &mut asked.spec;
     spec.kind = JobKind::Allocation;
@@ -215,7 +215,7 @@ async fn tell_start(
     let at = clock.standard(start_ms.unwrap_or(clock.now_ms));
     let cpus = u64::from(spec.cpus_per_node()) * u64::from(spec.nodes);
     let (nodes, pool) = (crate::words::hosts::fold(&nodes), pool.map_or("", |pool| &pool.name));
-    eprintln!(
+    tell!(
         "{command}: Job {job} to start at {at} using {cpus} processors on nodes {nodes} in partition {pool}"
     );
     Ok(())
@@ -252,7 +252,7 @@ impl Waiting<'_> {
             match self.client.allocation(id).await {
                 Ok(job) if job.started => {
                     if queued && !quiet {
-                        eprintln!("{command}: job {id} has been allocated resources");
+                        tell!("{command}: job {id} has been allocated resources");
                     }
                     return Ok(job);
                 }
@@ -262,7 +262,7 @@ impl Waiting<'_> {
             if !queued {
                 queued = true;
                 if !quiet {
-                    eprintln!("{command}: job {id} queued and waiting for resources");
+                    tell!("{command}: job {id} queued and waiting for resources");
                 }
             }
             if immediate.is_some_and(|limit| began.elapsed() >= limit) {
@@ -274,7 +274,7 @@ impl Waiting<'_> {
                 if let Some(why) = self.why().await
                     && why != said
                 {
-                    eprintln!("{command}: job {id} waits: {why}");
+                    tell!("{command}: job {id} waits: {why}");
                     said = why;
                 }
             }

@@ -20,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 pub(super) async fn salloc(args: &[String], context: &Context) -> Result<u8, Refusal> {
     let line = parse(&SALLOC, args, Order::StopAtFirst)?;
     if let Some(text) = options::page(&SALLOC, &line) {
-        print!("{text}");
+        drop(pcluster_client::say::data(&text));
         return Ok(0);
     }
     let words = outside::with_variables(&SALLOC, outside::SALLOC_VARIABLES, line);
@@ -41,10 +41,10 @@ pub(super) async fn salloc(args: &[String], context: &Context) -> Result<u8, Ref
     };
     let quiet = words.has("quiet");
     if !quiet {
-        eprintln!("salloc: Granted job allocation {}", got.id);
+        tell!("salloc: Granted job allocation {}", got.id);
     }
     if words.has("bell") {
-        eprint!("\u{7}");
+        crate::talk("\u{7}".into());
     }
     if !keeps {
         return Ok(0);
@@ -55,7 +55,7 @@ pub(super) async fn salloc(args: &[String], context: &Context) -> Result<u8, Ref
     };
     let id = got.id.clone();
     if !quiet {
-        eprintln!("salloc: Relinquishing job allocation {id}");
+        tell!("salloc: Relinquishing job allocation {id}");
     }
     got.give_back(code).await;
     Ok(code)
@@ -101,7 +101,8 @@ async fn run(words: &Words, got: &Got, signals: &mut Signals) -> Result<u8, Refu
             told = signals.next() => match told {
                 // The terminal sends this to the command itself.
                 Told::Interrupt | Told::Resized => {}
-                Told::End => send(&child, Signal::TERM),
+                // An interactive shell does not hear TERM.
+                Told::End => send(&child, if interactive { Signal::HUP } else { Signal::TERM }),
                 Told::Forward(number) => {
                     if let Some(signal) = Signal::from_named_raw(number) {
                         send(&child, signal);
@@ -111,7 +112,7 @@ async fn run(words: &Words, got: &Got, signals: &mut Signals) -> Result<u8, Refu
             _ = look.tick(), if !lost => {
                 if outside::has_ended(&got.client, &got.id).await {
                     lost = true;
-                    eprintln!("salloc: Job allocation {} has been revoked.", got.id);
+                    tell!("salloc: Job allocation {} has been revoked.", got.id);
                     if let Some(signal) = on_loss {
                         send(&child, signal);
                     }

@@ -54,11 +54,11 @@ fn line(args: &[String]) -> Result<Line, Refusal> {
 /// `sattach`.
 pub(super) async fn sattach(args: &[String], context: &Context) -> Result<u8, Refusal> {
     if args.iter().any(|arg| arg == "-h" || arg == "--help" || arg == "--usage") {
-        print!("{USAGE}");
+        drop(pcluster_client::say::data(USAGE));
         return Ok(0);
     }
     if args.iter().any(|arg| arg == "-V" || arg == "--version") {
-        print!("{}", crate::options::version());
+        drop(pcluster_client::say::data(&crate::options::version()));
         return Ok(0);
     }
     let line = line(args)?;
@@ -142,7 +142,7 @@ impl Watch {
             }
         }
         for line in self.exits.take_lines() {
-            eprintln!("sattach: error: {line}");
+            tell!("sattach: error: {line}");
         }
         if !self.seen {
             let text = format!("Unable to attach: step {} does not run", self.label);
@@ -174,7 +174,7 @@ impl Watch {
         match told {
             Told::Interrupt => {
                 if !self.quiet {
-                    eprintln!("sattach: interrupt: StepId={} goes on", self.label);
+                    tell!("sattach: interrupt: StepId={} goes on", self.label);
                 }
                 Some(130)
             }
