@@ -41,7 +41,7 @@ fn tasks_on_machines_that_are_killed_run_again_and_never_twice_at_once() {
     // The lock of a task dies with its last process.
     let alone = "exec 9>>lock-$SLURM_ARRAY_TASK_ID; flock -n 9 || echo twice >>twice";
     let text = format!(
-        "{alone}; echo \"$SLURM_ARRAY_TASK_ID $PCLUSTER_ATTEMPT\" >>starts; sleep 0.3; exit 0"
+        "{alone}; echo \"$SLURM_ARRAY_TASK_ID $PCLUSTER_ATTEMPT\" >>starts; sleep 1; exit 0"
     );
     let id = cluster.submit(&["--array", "1-24", "--mem", "50M"], &text);
     for (round, starts) in [4, 12, 20].into_iter().enumerate() {

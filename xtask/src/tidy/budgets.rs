@@ -89,8 +89,10 @@ mod tests {
 
     #[test]
     fn a_page_that_names_the_room_is_enough() {
-        let page =
-            |path: &str| File { path: path.into(), text: "core headnode keeper program".into() };
+        let page = |path: &str| File {
+            path: path.into(),
+            text: "core headnode agent keeper program".into(),
+        };
         let files =
             [page("docs/design/0004-keeper-size.md"), page("docs/design/0005-room-sizes.md")];
         assert_eq!(check_reasons(&files), []);
