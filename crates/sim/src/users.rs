@@ -214,8 +214,8 @@ impl World {
             Ask::Release { .. } => (ana(), Request::Release(whole)),
             Ask::Requeue { .. } => (ana(), Request::Requeue(whole)),
             Ask::Rerun { .. } => (ana(), Request::RerunFailed { job }),
-            Ask::Suspend { .. } => (ana(), Request::Suspend(whole)),
-            Ask::Continue { .. } => (ana(), Request::Continue(whole)),
+            Ask::Suspend { .. } => (root(), Request::Suspend(whole)),
+            Ask::Continue { .. } => (root(), Request::Continue(whole)),
             Ask::Finish { .. } => {
                 (ana(), Request::Finish { target: whole, exit_code: 0, signal: 0 })
             }

@@ -556,8 +556,11 @@ async fn an_allocation_has_steps_and_is_given_back() {
 async fn a_job_stands_still_and_goes_on() {
     let (bench, ana) = (bench().await, user("ana", 1000));
     bench.submit(&ana, json!({})).await.unwrap();
-    let refused = bench.post::<ActionResponse>(&ana, "/v1/jobs/1/suspend", json!({})).await;
-    assert_eq!(refused.unwrap_err().kind, ProblemKind::Refused);
+    let root = Principal { admin: true, ..user("root", 0) };
+    for (who, kind) in [(&root, ProblemKind::Refused), (&ana, ProblemKind::NotAllowed)] {
+        let refused = bench.post::<ActionResponse>(who, "/v1/jobs/1/suspend", json!({})).await;
+        assert_eq!(refused.unwrap_err().kind, kind);
+    }
     bench.boot().await;
     let suspended = async || -> bool {
         let list: RecordList = bench.get(&ana, "/v1/records").await;
@@ -565,7 +568,7 @@ async fn a_job_stands_still_and_goes_on() {
     };
     for (verb, stands) in [("suspend", true), ("resume", false)] {
         let path = format!("/v1/jobs/1/{verb}");
-        bench.post::<ActionResponse>(&ana, &path, json!({})).await.unwrap();
+        bench.post::<ActionResponse>(&root, &path, json!({})).await.unwrap();
         assert_eq!(suspended().await, stands);
     }
 }

@@ -159,8 +159,16 @@ impl Cluster {
         done(format!("job {} is kept", job.id), 1, Vec::new())
     }
 
+    /// For admins, as in Slurm: the time limit stands still, and what stands still can be woken by
+    /// any process of its user.
     pub(super) fn suspend(&self, who: &Principal, target: &JobTarget, suspended: bool) -> Decided {
         let job = self.target(who, target)?;
+        if !who.admin {
+            let word = if suspended { "suspends" } else { "resumes" };
+            let text = format!("only an admin {word} a job; you are {}", who.user);
+            return Err(Rejection::new(RejectionKind::NotAllowed, text)
+                .hint(format!("pcluster requeue {}   gives its nodes back", job.id)));
+        }
         let words = target_words(job, target);
         let runs = job.live_among(target.tasks.as_ref());
         let runs = runs.iter().filter_map(|(task, run)| Some((*task, self.runs.get(run)?)));

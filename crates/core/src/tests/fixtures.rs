@@ -47,8 +47,8 @@ fn with_steps(small: &mut Small) {
     small.boot();
     small.run_all();
     let run = small.cluster.jobs[&job].live[&0];
-    small.ask(&ana, Request::Suspend(target()));
-    small.ask(&ana, Request::Continue(target()));
+    small.ask(&root(), Request::Suspend(target()));
+    small.ask(&root(), Request::Continue(target()));
     let ask = StepAsk { tasks: vec![1], cpus_per_task: 1, ..StepAsk::default() };
     small.ask(&ana, Request::MakeStep { run, ask });
     let end = StepPartEnd::default();

@@ -201,7 +201,7 @@ fn job_in(state: &str) -> Small {
     let (node, run) = world.started()[0];
     match state {
         "suspended" => {
-            world.ask(&user("ana", 1000), Request::Suspend(JobTarget { job: JOB, tasks: None }));
+            world.ask(&root(), Request::Suspend(JobTarget { job: JOB, tasks: None }));
         }
         "ending" => {
             world.cancel(&user("ana", 1000), JOB);
@@ -223,8 +223,8 @@ fn job_input(world: &mut Small, name: &str) -> Input {
         "release" => ask(Request::Release(target)),
         "requeue" => ask(Request::Requeue(target)),
         "requeue held" => ask(Request::RequeueHeld(target)),
-        "suspend" => ask(Request::Suspend(target)),
-        "continue" => ask(Request::Continue(target)),
+        "suspend" => Input::Request { principal: root(), request: Request::Suspend(target) },
+        "continue" => Input::Request { principal: root(), request: Request::Continue(target) },
         "finish" => ask(Request::Finish { target, exit_code: 0, signal: 0 }),
         "rerun failed" => ask(Request::RerunFailed { job: JOB }),
         "signal" => ask(Request::Signal { target, signal: 10, scope: SignalScope::All }),

@@ -195,7 +195,9 @@ fn a_suspended_run_keeps_its_room_and_gets_no_steps() {
     let (mut small, job, parts) = running(gang(1, JobKind::Batch));
     let (node, run) = parts[0];
     small.waiting.clear();
-    small.ask(&ana(), Request::Suspend(whole(job)));
+    // Its user could wake it, and would have no time limit.
+    assert!(matches!(small.ask(&ana(), Request::Suspend(whole(job))), Reply::Rejected(_)));
+    small.ask(&root(), Request::Suspend(whole(job)));
     let order = small.waiting.iter().find_map(|effect| match effect {
         Effect::Tell { order: Order::Suspend { suspended, .. }, .. } => Some(*suspended),
         _ => None,
@@ -205,10 +207,10 @@ fn a_suspended_run_keeps_its_room_and_gets_no_steps() {
     assert_eq!(make(&mut small, run, ask(&[1], 1)), Err(RejectionKind::Busy));
     small.pass(DurationMs::from_secs(50));
     assert!(matches!(
-        small.ask(&ana(), Request::Suspend(whole(job))),
+        small.ask(&root(), Request::Suspend(whole(job))),
         Reply::Done { changed: 0, .. }
     ));
-    small.ask(&ana(), Request::Continue(whole(job)));
+    small.ask(&root(), Request::Continue(whole(job)));
     let stood = small.cluster.runs[&run].suspended_ms;
     assert!(stood >= DurationMs::from_secs(50));
     small.end(node, run, Exit::Code(0));

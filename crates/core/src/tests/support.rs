@@ -103,6 +103,10 @@ pub fn user(name: &str, uid: u32) -> Principal {
     Principal { user: UserName::from(name), uid, gid: uid, admin: false }
 }
 
+pub fn root() -> Principal {
+    Principal { admin: true, ..user("root", 0) }
+}
+
 /// The cluster, its log, and what exists outside of it.
 pub struct Small {
     pub cluster: Cluster,
