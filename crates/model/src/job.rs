@@ -184,7 +184,7 @@ pub struct JobSpec {
     pub requeue: bool,
     #[serde(default)]
     pub warn_signal: Option<WarnSignal>,
-    /// Patterns with `%j %A %a %x %u %N %%`; relative to `work_dir`.
+    /// A pattern (`crate::pattern`); relative to `work_dir`.
     pub output: String,
     /// `None`: the same file as `output`.
     #[serde(default)]

@@ -11,6 +11,7 @@ pub mod config;
 pub mod id;
 pub mod job;
 pub mod money;
+pub mod pattern;
 pub mod ranges;
 pub mod resources;
 pub mod time;

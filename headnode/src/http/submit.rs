@@ -3,7 +3,7 @@
 use super::extract::Body;
 use super::problem::{Failure, broken, odd};
 use crate::app::AppState;
-use crate::views::{self, Cx, detail, estimate};
+use crate::views::{self, Cx, estimate};
 use axum::Json;
 use axum::extract::{Extension, State};
 use base64::Engine;
@@ -86,10 +86,7 @@ pub(super) async fn submit(
         .map_err(|error| broken("keep the script", &error))?;
     match app.submit.ask(input).await? {
         Reply::Submitted { job, repeated } => {
-            let id = job.to_string();
-            let raw = spec.array.is_none().then_some(id.as_str());
-            estimate.output =
-                detail::expand(&spec, &spec.output, Some(&id), raw, who.user.as_str());
+            estimate.output = estimate::output_of(&spec, Some(job), who.user.as_str());
             Ok(Json(SubmitResponse { schema, job: job.0, repeated, name, estimate }))
         }
         Reply::Rejected(rejection) => Err(rejection.into()),

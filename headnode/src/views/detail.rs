@@ -5,7 +5,8 @@ use pcluster_api::{JobDetail, RunView, WaitResponse};
 use pcluster_core::job::PastRun;
 use pcluster_core::{Job, Run};
 use pcluster_model::job::MemoryAsk;
-use pcluster_model::{DependencyKind, IndexRanges, JobSpec};
+use pcluster_model::pattern::{NO_INDEX, PatternNames};
+use pcluster_model::{DependencyKind, IndexRanges, JobId, JobSpec};
 
 /// `GET /v1/jobs/{id}`; `script` is its text, given only for readers who may see it.
 #[must_use]
@@ -18,14 +19,16 @@ pub fn of(
     let costs = JobCosts::of_job(cx, job);
     let sees = cx.sees_all_of(job);
     let private = |text: String| sees.then_some(text);
+    let names = names_of(&job.spec, Some(job.id), job.owner.user.as_str());
+    let file = |pattern: &String| private(file(&job.spec, pattern, &names));
     JobDetail {
         schema: schema("job"),
         now_ms: cx.wall_now(),
         rows: rows::of_job(cx, job, tasks, true, &costs),
         runs: runs(cx, job, tasks),
         asked: asked(job),
-        output: private(path_of(&job.spec, &job.spec.output, job)),
-        error: job.spec.error.as_ref().and_then(|error| private(path_of(&job.spec, error, job))),
+        output: file(&job.spec.output),
+        error: job.spec.error.as_ref().and_then(file),
         work_dir: private(job.spec.work_dir.clone()),
         comment: private(job.spec.comment.clone()).filter(|text| !text.is_empty()),
         script: script.filter(|_| sees),
@@ -170,46 +173,30 @@ fn dependency_words(spec: &JobSpec) -> String {
     words.collect::<Vec<_>>().join(if spec.any_dependency { " or " } else { ", " })
 }
 
-/// The file of a pattern, as far as it is known before a run: job, name and user are filled in,
-/// the task of an array stays `%a`. Relative to the working directory.
+/// The letters of a job's files that are known before it runs; its node is not, nor which task of an
+/// array.
 #[must_use]
-pub fn path_of(spec: &JobSpec, pattern: &str, job: &Job) -> String {
-    let raw = if job.is_array() { None } else { Some(job.id.to_string()) };
-    expand(spec, pattern, Some(&job.id.to_string()), raw.as_deref(), job.owner.user.as_str())
+pub fn names_of<'a>(spec: &'a JobSpec, job: Option<JobId>, user: &'a str) -> PatternNames<'a> {
+    let plain = spec.array.is_none();
+    let job = job.map(|id| id.0);
+    PatternNames {
+        job,
+        raw_job: job.filter(|_| plain),
+        index: plain.then_some(NO_INDEX),
+        task: Some(0),
+        node_index: Some(0),
+        user: Some(user),
+        name: Some(&spec.name),
+        ..PatternNames::default()
+    }
 }
 
-/// As `path_of`; `None` leaves the letter as it stands.
+/// The file of a pattern, absolute.
 #[must_use]
-pub fn expand(
-    spec: &JobSpec,
-    pattern: &str,
-    job: Option<&str>,
-    raw_job: Option<&str>,
-    user: &str,
-) -> String {
-    let inert = |text: &str| text.replace(|c: char| c == '/' || c.is_control(), "_");
-    let mut out = String::new();
-    let mut letters = pattern.chars().peekable();
-    while let Some(letter) = letters.next() {
-        let value = match (letter, letters.peek()) {
-            ('%', Some('%')) => Some("%".to_owned()),
-            ('%', Some('A')) => job.map(str::to_owned),
-            ('%', Some('j')) => raw_job.map(str::to_owned),
-            ('%', Some('x')) => Some(inert(&spec.name)),
-            ('%', Some('u')) => Some(inert(user)),
-            _ => None,
-        };
-        match value {
-            Some(value) => {
-                out += &value;
-                letters.next();
-            }
-            None => out.push(letter),
-        }
+pub fn file(spec: &JobSpec, pattern: &str, names: &PatternNames<'_>) -> String {
+    let path = names.expand(pattern);
+    if path.starts_with('/') {
+        return path;
     }
-    if out.starts_with('/') {
-        out
-    } else {
-        format!("{}/{out}", spec.work_dir.trim_end_matches('/'))
-    }
+    format!("{}/{path}", spec.work_dir.trim_end_matches('/'))
 }

@@ -7,7 +7,7 @@ use pcluster_core::event::OfferingKey;
 use pcluster_core::ledger::WHOLE;
 use pcluster_core::node::Node;
 use pcluster_model::config::{Pool, SpotUse};
-use pcluster_model::{DependencyKind, DurationMs, JobSpec, Price, Resources, Shape};
+use pcluster_model::{DependencyKind, DurationMs, JobId, JobSpec, Price, Resources, Shape};
 
 /// The pool a job goes to: the first it names that holds it, else the default pool.
 #[must_use]
@@ -86,9 +86,15 @@ pub fn of(cx: &Cx<'_>, spec: &JobSpec) -> EstimateView {
         cost_at_most_micro_usd: cost(full, limit),
         price_per_hour_micro_usd: price.map(|price| price.0),
         budget_left_micro_usd: cx.cluster.account(cx.now).map(|account| account.left().0),
-        output: detail::expand(spec, &spec.output, None, None, cx.reader.user.as_str()),
+        output: output_of(spec, None, cx.reader.user.as_str()),
         notes: notes(spec, pool, &each, &earlier),
     }
+}
+
+/// Where its output goes, as far as that is known: the id is `None` before it has one.
+#[must_use]
+pub fn output_of(spec: &JobSpec, job: Option<JobId>, user: &str) -> String {
+    detail::file(spec, &spec.output, &detail::names_of(spec, job, user))
 }
 
 /// How often the tasks of an array follow one another: by its throttle, and by what the whole pool

@@ -6,11 +6,11 @@
 use super::money::{JobCosts, TaskShares};
 use super::{Cx, detail, outcome, reason, rows, start};
 use pcluster_api::{DependencyRecord, JobRecord, JobState, StepRecord};
-use pcluster_core::agent::env::PatternNames;
 use pcluster_core::job::{PastRun, TaskEnd};
 use pcluster_core::reason::{Met, Reason};
 use pcluster_core::step::Step;
 use pcluster_core::{Job, Run};
+use pcluster_model::pattern::{NO_INDEX, PatternNames};
 use pcluster_model::{ArraySpec, IndexRanges, JobId, Resources, RunId, Timestamp, UserName};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -326,20 +326,12 @@ impl Maker<'_> {
         }
         let spec = &self.job.spec;
         let names = PatternNames {
-            job: self.job.id,
-            raw_job: JobId(record.raw_job),
-            task: record.task,
-            name: &spec.name,
-            user: self.job.owner.user.as_str(),
+            raw_job: Some(record.raw_job),
+            index: Some(record.task.unwrap_or(NO_INDEX)),
             node: record.node_names.first().map(String::as_str),
+            ..detail::names_of(spec, Some(self.job.id), self.job.owner.user.as_str())
         };
-        let path = |pattern: &str| {
-            let path = names.expand(pattern);
-            if path.starts_with('/') {
-                return path;
-            }
-            format!("{}/{path}", spec.work_dir.trim_end_matches('/'))
-        };
+        let path = |pattern: &str| detail::file(spec, pattern, &names);
         record.output = path(&spec.output);
         record.error = path(spec.error.as_ref().unwrap_or(&spec.output));
         record.input = spec.input.as_deref().map_or_else(|| "/dev/null".into(), path);

@@ -8,8 +8,8 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use pcluster_model::JobId;
 use pcluster_model::job::MemoryAsk;
+use pcluster_model::pattern::{NO_INDEX, PatternNames};
 use pcluster_wire::StartOrder;
 
 /// What the agent knows and the order does not say.
@@ -287,78 +287,19 @@ fn spans(numbers: &[&str]) -> String {
     out.iter().map(shown).collect::<Vec<_>>().join(",")
 }
 
-/// Puts the run's facts into an output pattern: `%j` the task's own id, `%A` the job, `%a` the task
-/// of an array, `%x` the job's name, `%u` the user, `%N` the node, `%n` and `%t` 0, `%%` a percent
-/// sign; a number between widens with zeros (`%4j`). A value cannot add a directory or a line: `/`
-/// and control characters in it become `_`. Anything else is kept as it stands.
+/// The name of an output file of a script: the run's facts in the place of its letters.
 #[must_use]
 pub fn expand_pattern(pattern: &str, order: &StartOrder, node: &str) -> String {
     let names = PatternNames {
-        job: order.job,
-        raw_job: order.raw_job,
-        task: order.task,
-        name: &order.spec.name,
-        user: &order.user.name,
+        job: Some(order.job.0),
+        raw_job: Some(order.raw_job.0),
+        index: Some(order.task.unwrap_or(NO_INDEX)),
+        step: None,
+        task: Some(0),
+        node_index: Some(0),
         node: Some(node),
+        user: Some(&order.user.name),
+        name: Some(&order.spec.name),
     };
     names.expand(pattern)
-}
-
-/// What the letters of an output pattern stand for.
-#[derive(Debug, Clone, Copy)]
-pub struct PatternNames<'a> {
-    pub job: JobId,
-    pub raw_job: JobId,
-    pub task: Option<u32>,
-    pub name: &'a str,
-    pub user: &'a str,
-    /// `None` leaves `%N` as it stands.
-    pub node: Option<&'a str>,
-}
-
-impl PatternNames<'_> {
-    /// As `expand_pattern`.
-    #[must_use]
-    pub fn expand(&self, pattern: &str) -> String {
-        let mut out = String::new();
-        let mut rest = pattern;
-        while let Some(at) = rest.find('%') {
-            out.push_str(&rest[..at]);
-            let after = &rest[at + 1..];
-            let letter_at = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
-            let width: usize = after[..letter_at].parse().unwrap_or(0);
-            let letter = after[letter_at..].chars().next();
-            match (letter.and_then(|letter| self.value(letter, letter_at == 0)), letter) {
-                (Some(value), Some(letter)) => {
-                    let digits = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
-                    // Slurm's own bound: a pattern cannot make a name of any length.
-                    let zeros = if digits { width.min(10).saturating_sub(value.len()) } else { 0 };
-                    out.extend(core::iter::repeat_n('0', zeros));
-                    let inert = |c: char| if c == '/' || c.is_control() { '_' } else { c };
-                    out.extend(value.chars().map(inert));
-                    rest = &after[letter_at + letter.len_utf8()..];
-                }
-                _ => {
-                    out.push('%');
-                    rest = after;
-                }
-            }
-        }
-        out.push_str(rest);
-        out
-    }
-
-    fn value(&self, letter: char, bare: bool) -> Option<String> {
-        match letter {
-            '%' if bare => Some("%".to_string()),
-            'j' | 'J' => Some(self.raw_job.to_string()),
-            'A' => Some(self.job.to_string()),
-            'a' => Some(self.task.map_or_else(|| "4294967294".to_string(), |t| t.to_string())),
-            'x' => Some(self.name.to_string()),
-            'u' => Some(self.user.to_string()),
-            'N' => self.node.map(str::to_string),
-            'n' | 't' => Some("0".to_string()),
-            _ => None,
-        }
-    }
 }

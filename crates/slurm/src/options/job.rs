@@ -68,7 +68,14 @@ const OPTIONS: &[Opt] = &[
     o(RA, "immediate", 'I', Maybe("SECONDS"), Used, "give up unless it starts within this"),
     // How it runs and ends
     o(BRA, "job-name", 'J', Value("NAME"), Used, "name of the job"),
-    o(BR, "output", 'o', Value("PATTERN"), Used, "%j job, %A array, %a task, %x name, %N node"),
+    o(
+        BR,
+        "output",
+        'o',
+        Value("PATTERN"),
+        Used,
+        "%j job, %A array, %a task, %x name, %N node, %s step",
+    ),
     o(BR, "error", 'e', Value("PATTERN"), Used, "where errors go (default: with the output)"),
     o(BR, "input", 'i', Value("FILE"), Used, "what it reads"),
     o(BR, "open-mode", '-', Value("append|truncate"), Used, "whether output files are emptied"),

@@ -2,6 +2,7 @@
 //!
 //! Invariant: so much is under way at most, at every part; the slowest task decides.
 use super::asks::Source;
+use super::names::{Facts, Place, fill, is_per_task};
 use pcluster_steps::message::{Channel, EVERY_TASK, Message, ToNode};
 use std::io::Read;
 use tokio::sync::mpsc;
@@ -25,17 +26,21 @@ impl Feed {
     ///
     /// # Errors
     /// A file that cannot be opened.
-    pub(super) fn start(source: &Source, parts: usize) -> Result<Self, String> {
+    pub(super) fn start(source: &Source, parts: usize, facts: &Facts) -> Result<Self, String> {
         let (queue, pieces) = mpsc::channel(1);
         let (task, over) = match source {
             Source::Nothing => (EVERY_TASK, true),
+            // The tasks read these themselves.
+            Source::File(pattern) if is_per_task(pattern) => (EVERY_TASK, true),
             Source::All | Source::File(_) => (EVERY_TASK, false),
             Source::Task(task) => (*task, false),
         };
         match source {
+            _ if over => {}
             Source::Nothing => {}
-            Source::File(path) => {
-                let file = std::fs::File::open(path);
+            Source::File(pattern) => {
+                let path = fill(pattern, facts, &Place::default());
+                let file = std::fs::File::open(&path);
                 let file =
                     file.map_err(|error| format!("Could not open stdin file {path}: {error}"))?;
                 read(file, queue);
@@ -81,4 +86,25 @@ fn read(mut from: impl Read + Send + 'static, queue: mpsc::Sender<Vec<u8>>) {
             }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_is_named_as_outputs_are_and_read_by_its_tasks_where_each_has_one() {
+        let folder = std::env::temp_dir().join(format!("pct-feed-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("in-41"), "text").unwrap();
+        let facts = Facts { job: 41, dir: folder.display().to_string(), ..Facts::default() };
+        let start = |name: &str| Feed::start(&Source::File(name.into()), 1, &facts);
+        let mut feed = start("in-%j").unwrap();
+        assert!(feed.wants());
+        assert!(matches!(feed.next().await, Message::Data { bytes, .. } if bytes == b"text"));
+        assert!(!start("in-%t").unwrap().wants());
+        let missing = start("out-%j").unwrap_err();
+        assert!(missing.contains("/out-41: No such file"), "{missing}");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: the job's id is enough to find everything; a request for room carries a key, so asking
 //! again gives the same step.
-use super::asks::{StepAsk, Target};
+use super::asks::StepAsk;
 use super::console::Console;
 use super::coordinate::{Manner, coordinate};
 use super::input::Feed;
@@ -131,18 +131,11 @@ pub(super) async fn step(
     }
     let programs = programs(&ask, layout.tasks(), &caller.work_dir)?;
     let number = room(client, job, &ask, &layout).await?;
-    let facts = orders::facts(job, number);
-    let dir = orders::work_dir(&ask, caller);
-    let here = |target: &Target| match target {
-        Target::File(pattern) => Target::File(orders::absolute(&dir, pattern)),
-        other => other.clone(),
-    };
+    let facts = orders::facts(job, number, &orders::work_dir(&ask, caller));
     let label = ask.label.then(|| layout.tasks());
-    let error_target = ask.error.as_ref().map(here);
-    let console =
-        Console::open(&here(&ask.output), error_target.as_ref(), ask.append, label, &facts);
+    let console = Console::open(&ask.output, ask.error.as_ref(), ask.append, label, &facts);
     let console = console.map_err(error);
-    let feed = Feed::start(&ask.input, layout.nodes.len()).map_err(error);
+    let feed = Feed::start(&ask.input, layout.nodes.len(), &facts).map_err(error);
     let (console, feed) = match (console, feed) {
         (Ok(console), Ok(feed)) => (console, feed),
         (Err(refusal), _) | (_, Err(refusal)) => {

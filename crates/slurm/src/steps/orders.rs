@@ -22,14 +22,15 @@ pub(super) struct Caller {
     pub terminal: (u16, u16),
 }
 
-/// What the letters in names of files stand for.
-pub(super) fn facts(job: &AllocationView, step: u32) -> Facts {
+/// What the letters in names of files stand for; `dir` is the tasks' own.
+pub(super) fn facts(job: &AllocationView, step: u32, dir: &str) -> Facts {
     Facts {
         job: job.raw_job,
         array: job.task.map(|task| (job.job, task)),
         step,
         user: job.user.clone(),
         name: job.name.clone(),
+        dir: dir.to_owned(),
     }
 }
 
@@ -72,8 +73,8 @@ pub(super) fn orders(
         size: layout.tasks(),
         mapping: pcluster_steps::pmi::mapping(&by_node),
     });
-    let maker =
-        Maker { ask, names: facts(job, step), dir: work_dir(ask, caller), library: &library };
+    let dir = work_dir(ask, caller);
+    let maker = Maker { ask, names: facts(job, step, &dir), library: &library };
     let order = |index: usize| {
         let placed = &layout.nodes[index];
         let mut environment: BTreeMap<String, String> = shared.clone();
@@ -93,7 +94,7 @@ pub(super) fn orders(
             rank: placed.rank,
             tasks: placed.tasks.iter().enumerate().map(task).collect(),
             environment: environment.into_iter().collect(),
-            work_dir: maker.dir.clone(),
+            work_dir: dir.clone(),
             umask: caller.umask,
             soft_limits: caller.soft_limits.clone(),
             bind: ask.bind.clone(),
@@ -110,7 +111,6 @@ pub(super) fn orders(
 struct Maker<'a> {
     ask: &'a StepAsk,
     names: Facts,
-    dir: String,
     library: &'a Option<LibraryOrder>,
 }
 
@@ -142,7 +142,7 @@ impl Maker<'_> {
             Source::Task(only) if *only == place.task => Input::Client,
             Source::Task(_) | Source::Nothing => Input::Nothing,
             Source::File(pattern) if is_per_task(pattern) => {
-                Input::File(absolute(&self.dir, &fill(pattern, &self.names, place)))
+                Input::File(fill(pattern, &self.names, place))
             }
             Source::File(_) => Input::Client,
         }
@@ -151,10 +151,9 @@ impl Maker<'_> {
     fn output(&self, target: &Target, place: &Place) -> Output {
         match target {
             // With labels the lines come here and are written here.
-            Target::File(pattern) if is_per_task(pattern) => Output::File {
-                path: absolute(&self.dir, &fill(pattern, &self.names, place)),
-                append: self.ask.append,
-            },
+            Target::File(pattern) if is_per_task(pattern) => {
+                Output::File { path: fill(pattern, &self.names, place), append: self.ask.append }
+            }
             Target::Own | Target::File(_) => Output::Client,
             Target::Task(only) if *only == place.task => Output::Client,
             Target::Task(_) | Target::Nothing => Output::Nothing,

@@ -84,13 +84,13 @@ pub(super) async fn sattach(args: &[String], context: &Context) -> Result<u8, Re
         part
     };
     let own = |why: String| Refusal::error("sattach", why, 1);
-    let facts = super::orders::facts(&job, step);
+    let facts = super::orders::facts(&job, step, "");
     let label = line.label.then_some(job.ntasks.max(1));
     let mut watch = Watch {
         parts: job.parts.iter().enumerate().map(connect).collect(),
         over: vec![false; job.parts.len()],
         console: Console::open(&Target::Own, None, false, label, &facts).map_err(own)?,
-        feed: Feed::start(&Source::All, 0).map_err(own)?,
+        feed: Feed::start(&Source::All, 0, &facts).map_err(own)?,
         exits: Exits::default(),
         seen: false,
         quiet: line.quiet,

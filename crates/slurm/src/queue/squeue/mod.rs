@@ -53,49 +53,15 @@ impl View {
         self.file(&record.output, record)
     }
 
-    /// A file name of a job with its patterns filled in, absolute.
+    /// A file name of a job as the head tells it, absolute and its letters filled in.
     #[must_use]
     pub fn file(&self, name: &str, record: &JobRecord) -> String {
         let name = if name.is_empty() { "/dev/null" } else { name };
-        let (mut out, mut chars) = (String::new(), name.chars());
-        while let Some(c) = chars.next() {
-            if c != '%' {
-                out.push(c);
-                continue;
-            }
-            let digits: String = chars.as_str().chars().take_while(char::is_ascii_digit).collect();
-            let mut after = chars.as_str()[digits.len()..].chars();
-            let value = after.next().and_then(|letter| pattern(letter, record));
-            let Some(value) = value else {
-                out.push(c);
-                continue;
-            };
-            let width = digits.parse::<usize>().unwrap_or(0).min(10);
-            let number = value.bytes().all(|byte| byte.is_ascii_digit());
-            out.push_str(&if number { format!("{value:0>width$}") } else { value });
-            chars = after;
+        if name.starts_with('/') || record.work_dir.is_empty() {
+            return name.to_owned();
         }
-        if out.starts_with('/') || record.work_dir.is_empty() {
-            return out;
-        }
-        format!("{}/{out}", record.work_dir.trim_end_matches('/'))
+        format!("{}/{name}", record.work_dir.trim_end_matches('/'))
     }
-}
-
-fn pattern(letter: char, record: &JobRecord) -> Option<String> {
-    let task = || record.task.unwrap_or(u32::MAX - 1).to_string();
-    Some(match letter {
-        '%' => "%".to_owned(),
-        'j' | 'J' => record.raw_job.to_string(),
-        'A' => record.job.to_string(),
-        'a' => task(),
-        'x' => record.name.clone(),
-        'u' => record.user.clone(),
-        'N' => record.node_names.first()?.clone(),
-        'n' | 't' => "0".to_owned(),
-        's' => "batch".to_owned(),
-        _ => return None,
-    })
 }
 
 /// True for a job with a script.

@@ -185,11 +185,12 @@ fn wrong_words_are_refused() {
 }
 
 #[test]
-fn files_of_arrays_have_their_numbers_filled_in() {
+fn files_are_shown_as_the_head_tells_them() {
     let view = View { clock: made_up::clock(), cluster: "refc".into(), mebibytes: false };
     let job = made_up::array_task(148, 1, 150);
-    assert_eq!(view.file("log/%A_%4a-%j-%x.%%", &job), "/home/user/work/log/148_0001-150-wrap.%");
-    assert_eq!(view.file("/tmp/%q", &job), "/tmp/%q");
+    assert_eq!(view.file("log/100%j", &job), "/home/user/work/log/100%j");
+    assert_eq!(view.file("/tmp/%j", &job), "/tmp/%j");
+    assert_eq!(view.file("", &job), "/dev/null");
 }
 
 #[test]
