@@ -11,13 +11,13 @@ use crate::bootlog::BootLog;
 use crate::clock;
 use crate::node_dir::NodeDir;
 use crate::tls::Dialer;
+use pcluster_api::seats::Seats;
 use pcluster_model::RunId;
 use pcluster_wire::{
     CLIENT_PROTOCOL, STEP_DAEMON_GREETING, STEP_STREAM_GREETING, STREAM_PROTOCOL, client_path,
     stream_path,
 };
 use relay::{Relay, Switched, join};
-use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -46,22 +46,19 @@ const REST: Duration = Duration::from_secs(2);
 pub struct Door {
     relay: Relay,
     streams: Arc<Mutex<Streams>>,
-    counts: Arc<Mutex<BTreeMap<u32, usize>>>,
+    seats: Seats<u32>,
 }
 
 mod words {
     //! The answers that the agent gives itself, in the words of the head's interface.
-    const UNAVAILABLE: (&str, &str) = ("503 Service Unavailable", "unavailable");
-    const NOT_ALLOWED: (&str, &str) = ("403 Forbidden", "not_allowed");
+    use pcluster_api::{Problem, ProblemKind};
 
-    fn problem((status, kind): (&str, &str), message: &str, hint: &str) -> Vec<u8> {
-        let body = serde_json::json!({
-            "kind": kind, "message": message, "facts": [], "hints": [hint],
-        })
-        .to_string();
+    fn answer(problem: &Problem) -> Vec<u8> {
+        let body = serde_json::to_string(problem).unwrap_or_default();
         format!(
-            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\n\
+            "HTTP/1.1 {} \r\ncontent-type: application/json\r\n\
              content-length: {}\r\nconnection: close\r\n\r\n{body}",
+            problem.kind.status(),
             body.len()
         )
         .into_bytes()
@@ -69,23 +66,19 @@ mod words {
 
     pub(super) fn away(why: &str) -> Vec<u8> {
         let words = format!("the head is away: {why}");
-        problem(UNAVAILABLE, &words, "nothing was asked of it; ask again later")
+        let problem = Problem::new(ProblemKind::Unavailable, words);
+        answer(&problem.hint("nothing was asked of it; ask again later"))
     }
 
     pub(super) fn stranger() -> Vec<u8> {
-        problem(
-            NOT_ALLOWED,
-            "you have no running job on this node",
-            "ask the head on its own machine",
-        )
+        let words = "you have no running job on this node";
+        let problem = Problem::new(ProblemKind::NotAllowed, words);
+        answer(&problem.hint("ask the head on its own machine"))
     }
 
     pub(super) fn too_many() -> Vec<u8> {
-        problem(
-            UNAVAILABLE,
-            "too many connections to this node's agent are open",
-            "ask again later",
-        )
+        let words = "too many connections to this node's agent are open";
+        answer(&Problem::new(ProblemKind::Unavailable, words).hint("ask again later"))
     }
 }
 
@@ -152,7 +145,7 @@ fn bind(path: &Path, for_others: bool) -> io::Result<UnixListener> {
 
 impl Door {
     fn new(relay: Relay) -> Self {
-        Self { relay, streams: Arc::default(), counts: Arc::default() }
+        Self { relay, streams: Arc::default(), seats: Seats::new(CONNECTIONS, OF_ONE) }
     }
 
     fn streams(&self) -> MutexGuard<'_, Streams> {
@@ -221,7 +214,7 @@ impl Door {
 
     async fn connection(&self, mut stream: UnixStream) -> io::Result<()> {
         let uid = stream.peer_cred()?.uid();
-        let Some(_counted) = Counted::new(&self.counts, uid) else {
+        let Ok(_seat) = self.seats.take(uid) else {
             // Said if it can be said at once: nobody may hold what is not counted.
             drop(stream.try_write(&too_many()));
             return Ok(());
@@ -344,36 +337,6 @@ async fn answer(stream: &mut UnixStream, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Counts the connections of a user while it lives.
-struct Counted {
-    counts: Arc<Mutex<BTreeMap<u32, usize>>>,
-    uid: u32,
-}
-
-impl Counted {
-    fn new(counts: &Arc<Mutex<BTreeMap<u32, usize>>>, uid: u32) -> Option<Self> {
-        let mut all = counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let in_all: usize = all.values().sum();
-        if in_all >= CONNECTIONS || all.get(&uid).is_some_and(|own| *own >= OF_ONE) {
-            return None;
-        }
-        *all.entry(uid).or_default() += 1;
-        Some(Self { counts: Arc::clone(counts), uid })
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let mut all = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(number) = all.get_mut(&self.uid) {
-            *number -= 1;
-            if *number == 0 {
-                all.remove(&self.uid);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -402,16 +365,5 @@ mod tests {
         ] {
             assert!(told(bad).is_err(), "{}", String::from_utf8_lossy(bad));
         }
-    }
-
-    #[test]
-    fn one_user_cannot_take_every_place() {
-        let counts = Arc::default();
-        let own: Vec<_> = std::iter::from_fn(|| Counted::new(&counts, 1000)).collect();
-        assert_eq!(own.len(), OF_ONE);
-        let others: Vec<_> = std::iter::from_fn(|| Counted::new(&counts, 1001)).collect();
-        assert_eq!(others.len(), CONNECTIONS - OF_ONE);
-        drop((own, others));
-        assert!(counts.lock().unwrap().is_empty());
     }
 }

@@ -48,8 +48,16 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(10);
 pub const CLIENTS: usize = 1024;
 /// Connections of one user at once.
 pub const CLIENTS_OF_ONE: usize = 256;
-/// Connections of commands on one node at once: `srun` holds one for each node of its step.
-pub const NODE_CLIENTS: usize = 512;
+/// Connections at once that are only told that there are too many.
+pub const REFUSALS: usize = 64;
+/// And each of them has this long to hear it.
+pub const REFUSAL: Duration = Duration::from_secs(2);
+/// Connections of commands on nodes at once.
+pub const RELAYED: usize = 4096;
+/// Of those, connections of one user from all nodes together.
+pub const RELAYED_OF_ONE: usize = RELAYED / 4;
+/// And from one node: `srun` holds one for each node of its step.
+pub const RELAYED_OF_NODE: usize = 512;
 /// Streams to step daemons at once.
 pub const STREAMS: usize = 2048;
 /// Of those, streams that one user asked for.

@@ -11,13 +11,13 @@ use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use pcluster_api::places::file_beside;
+use pcluster_api::seats::{Full, Seats};
 use pcluster_api::{Problem, ProblemKind};
 use pcluster_core::input::Principal;
-use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
@@ -64,43 +64,61 @@ pub struct Door {
 
 /// Serves users until the task is dropped.
 pub async fn serve(listener: UnixListener, door: Door) {
-    let places = Arc::new(Semaphore::new(limits::CLIENTS));
-    let mine: Arc<Mutex<BTreeMap<u32, usize>>> = Arc::default();
+    let seats = Seats::new(limits::CLIENTS, limits::CLIENTS_OF_ONE);
+    let refusals = Arc::new(Semaphore::new(limits::REFUSALS));
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let taken = async {
+            let (stream, _) = listener.accept().await?;
+            let peer = stream.peer_cred()?;
+            Ok::<_, io::Error>((stream, peer))
+        };
+        let (stream, peer) = match taken.await {
+            Ok(taken) => taken,
             Err(error) => {
                 tracing::warn!(%error, "cannot take a connection of a user");
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;
                 continue;
             }
         };
-        let (door, mine) = (door.clone(), Arc::clone(&mine));
-        tokio::spawn(async move {
-            let _place = place;
-            if let Err(error) = connection(stream, door, mine).await {
-                tracing::debug!(%error, "a connection of a user ended");
+        let door = door.clone();
+        match seats.take(peer.uid()) {
+            Ok(seat) => {
+                tokio::spawn(async move {
+                    let _seat = seat;
+                    let who = principal(&door, peer.uid(), peer.gid()).await;
+                    if let Err(error) = answer(stream, door.router, who).await {
+                        tracing::debug!(%error, "a connection of a user ended");
+                    }
+                });
             }
-        });
+            Err(full) => {
+                // Nobody may hold what is not counted, the words of a refusal included.
+                let Ok(place) = Arc::clone(&refusals).try_acquire_owned() else { continue };
+                tokio::spawn(async move {
+                    let _place = place;
+                    let words = answer(stream, door.router, Err(too_many(full)));
+                    drop(tokio::time::timeout(limits::REFUSAL, words).await);
+                });
+            }
+        }
     }
 }
 
-async fn connection(
-    stream: UnixStream,
-    door: Door,
-    counts: Arc<Mutex<BTreeMap<u32, usize>>>,
-) -> io::Result<()> {
-    let peer = stream.peer_cred()?;
-    let (uid, gid) = (peer.uid(), peer.gid());
-    let _counted = Counted::new(&counts, uid);
-    let many = _counted.number > limits::CLIENTS_OF_ONE;
-    let who = if many {
-        Err(Problem::new(ProblemKind::Unavailable, "too many connections of yours are open"))
-    } else {
-        principal(&door, uid, gid).await
+/// As many connections are open as may be.
+pub(crate) fn too_many(full: Full) -> Problem {
+    let words = match full {
+        Full::OfOne => "too many connections of yours are open",
+        Full::OfAll => "as many connections are open as the head serves",
     };
-    let inner = TowerToHyperService::new(door.router);
+    Problem::new(ProblemKind::Unavailable, words).hint("ask again in a moment")
+}
+
+async fn answer(
+    stream: UnixStream,
+    router: Router,
+    who: Result<Principal, Problem>,
+) -> io::Result<()> {
+    let inner = TowerToHyperService::new(router);
     let service = hyper::service::service_fn(move |mut request: hyper::Request<_>| {
         let answer = match &who {
             Ok(principal) => {
@@ -149,32 +167,4 @@ pub(crate) fn refusal(problem: &Problem) -> axum::response::Response {
         .header("content-type", "application/json")
         .body(Body::from(text))
         .expect("a status of the table and a constant header make a response")
-}
-
-/// Counts the connections of a user while it lives.
-struct Counted {
-    counts: Arc<Mutex<BTreeMap<u32, usize>>>,
-    uid: u32,
-    number: usize,
-}
-
-impl Counted {
-    fn new(counts: &Arc<Mutex<BTreeMap<u32, usize>>>, uid: u32) -> Self {
-        let mut all = counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = all.entry(uid).or_default();
-        *number += 1;
-        Self { counts: Arc::clone(counts), uid, number: *number }
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let mut all = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(number) = all.get_mut(&self.uid) {
-            *number -= 1;
-            if *number == 0 {
-                all.remove(&self.uid);
-            }
-        }
-    }
 }

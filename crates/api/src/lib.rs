@@ -9,6 +9,7 @@ pub mod places;
 mod problem;
 mod record;
 mod request;
+pub mod seats;
 mod step;
 mod view;
 

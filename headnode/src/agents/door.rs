@@ -9,7 +9,7 @@ use super::streams::Streams;
 use crate::limits;
 use crate::mirror::Mirror;
 use crate::people::People;
-use crate::server::refusal;
+use crate::server::{refusal, too_many};
 use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -18,12 +18,11 @@ use hyper::service::Service;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioTimer;
 use hyper_util::service::TowerToHyperService;
+use pcluster_api::seats::{Full, Seat, Seats};
 use pcluster_api::{Problem, ProblemKind};
 use pcluster_core::input::Principal;
 use pcluster_model::{NodeId, UserName};
 use pcluster_wire::{CLIENT_PROTOCOL, STREAM_PROTOCOL, STREAM_REFUSED_HEADER};
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// What users on nodes come to. Cheap to clone.
 #[derive(Clone)]
@@ -31,42 +30,37 @@ pub struct NodeDoor {
     pub router: Router,
     pub people: People,
     pub streams: Streams,
-    counts: Arc<Mutex<BTreeMap<NodeId, usize>>>,
+    of_nodes: Seats<NodeId>,
+    of_users: Seats<u32>,
+}
+
+/// One connection among those of its node and of its user; given back when it is dropped.
+struct Entered {
+    _of_node: Seat<NodeId>,
+    _of_user: Seat<u32>,
 }
 
 impl NodeDoor {
     #[must_use]
     pub fn new(router: Router, people: People, streams: Streams) -> Self {
-        Self { router, people, streams, counts: Arc::default() }
+        let of_nodes = Seats::new(limits::RELAYED, limits::RELAYED_OF_NODE);
+        let of_users = Seats::new(limits::RELAYED, limits::RELAYED_OF_ONE);
+        Self { router, people, streams, of_nodes, of_users }
     }
 
-    /// One more connection of this node, unless it has as many as it may.
-    fn enter(&self, node: NodeId) -> Option<Counted> {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = counts.entry(node).or_default();
-        if *number >= limits::NODE_CLIENTS {
-            return None;
-        }
-        *number += 1;
-        Some(Counted { counts: Arc::clone(&self.counts), node })
-    }
-}
-
-/// Counts a connection while it lives.
-struct Counted {
-    counts: Arc<Mutex<BTreeMap<NodeId, usize>>>,
-    node: NodeId,
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(number) = counts.get_mut(&self.node) {
-            *number -= 1;
-            if *number == 0 {
-                counts.remove(&self.node);
+    /// One more connection of this user from this node, unless either has as many as it may: who
+    /// runs on many nodes holds no more of the head for it.
+    fn enter(&self, node: NodeId, uid: u32) -> Result<Entered, Problem> {
+        let many = |full| match full {
+            Full::OfOne => {
+                let words = "too many connections of commands are open on this node";
+                Problem::new(ProblemKind::Unavailable, words).hint("ask again in a moment")
             }
-        }
+            Full::OfAll => too_many(full),
+        };
+        let of_user = self.of_users.take(uid).map_err(too_many)?;
+        let of_node = self.of_nodes.take(node).map_err(many)?;
+        Ok(Entered { _of_node: of_node, _of_user: of_user })
     }
 }
 
@@ -128,10 +122,7 @@ async fn admit(
     if !has_run(&state.mirror, node, uid) {
         return Err(no_run(uid));
     }
-    let Some(counted) = state.door.enter(node) else {
-        let words = "too many connections of commands are open on this node";
-        return Err(Problem::new(ProblemKind::Unavailable, words));
-    };
+    let entered = state.door.enter(node, uid)?;
     let person = state.door.people.by_uid(uid).await.map_err(|error| {
         Problem::new(ProblemKind::NotAllowed, format!("the head cannot tell who you are: {error}"))
     })?;
@@ -143,7 +134,7 @@ async fn admit(
         admin: false,
     };
     let upgrade = hyper::upgrade::on(&mut request);
-    tokio::spawn(serve(upgrade, state.clone(), node, principal, counted));
+    tokio::spawn(serve(upgrade, state.clone(), node, principal, entered));
     Ok(switching(CLIENT_PROTOCOL))
 }
 
@@ -152,7 +143,7 @@ async fn serve(
     state: LinkState,
     node: NodeId,
     principal: Principal,
-    _counted: Counted,
+    _entered: Entered,
 ) {
     let Ok(Ok(stream)) = tokio::time::timeout(limits::HANDSHAKE, upgrade).await else { return };
     let inner = TowerToHyperService::new(state.door.router.clone());
@@ -219,4 +210,45 @@ pub(crate) fn upgrades(request: &Request, protocol: &str) -> bool {
 pub(crate) fn switching(protocol: &'static str) -> Response {
     let headers = [(header::CONNECTION, "upgrade"), (header::UPGRADE, protocol)];
     (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pcluster_model::LaunchId;
+
+    fn door() -> NodeDoor {
+        NodeDoor::new(Router::new(), People::new(0), Streams::default())
+    }
+
+    fn node(launch: u64) -> NodeId {
+        NodeId { launch: LaunchId(launch), index: 0 }
+    }
+
+    #[test]
+    fn who_runs_on_many_nodes_holds_no_more_of_the_head() {
+        let door = door();
+        // As many from each node as the node lets one user have.
+        let all = (1..=50).flat_map(|launch| (0..384).map(move |_| node(launch)));
+        let held: Vec<_> = all.map_while(|node| door.enter(node, 1000).ok()).collect();
+        assert_eq!(held.len(), limits::RELAYED_OF_ONE);
+        let no = door.enter(node(99), 1000).err().unwrap();
+        assert_eq!((no.kind, no.message.as_str()), {
+            (ProblemKind::Unavailable, "too many connections of yours are open")
+        });
+        assert!(door.enter(node(99), 1001).is_ok(), "others have room");
+        drop(held);
+        assert!(door.enter(node(99), 1000).is_ok());
+    }
+
+    #[test]
+    fn what_its_node_refuses_counts_for_nobody() {
+        let door = door();
+        let held: Vec<_> = (0..).map_while(|uid| door.enter(node(1), uid).ok()).collect();
+        assert_eq!(held.len(), limits::RELAYED_OF_NODE);
+        for _ in 0..limits::RELAYED {
+            assert!(door.enter(node(1), 1000).is_err());
+        }
+        assert!(door.enter(node(2), 1000).is_ok());
+    }
 }

@@ -9,10 +9,11 @@ use super::token::hex;
 use crate::limits;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use pcluster_api::seats::{Seat, Seats};
 use pcluster_model::NodeId;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 /// What the node answers: its end of the stream, or why there is none.
 type Answer = Result<OnUpgrade, String>;
@@ -27,35 +28,13 @@ struct Waiting {
 #[derive(Debug, Clone)]
 pub struct Streams {
     waiting: Arc<Mutex<BTreeMap<String, Waiting>>>,
-    places: Arc<Semaphore>,
-    /// Open streams of each user.
-    of_users: Arc<Mutex<BTreeMap<u32, usize>>>,
-}
-
-/// Room for one stream, given back when it is dropped.
-#[derive(Debug)]
-struct Place {
-    _of_all: OwnedSemaphorePermit,
-    of_users: Arc<Mutex<BTreeMap<u32, usize>>>,
-    uid: u32,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut all = self.of_users.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(number) = all.get_mut(&self.uid) {
-            *number -= 1;
-            if *number == 0 {
-                all.remove(&self.uid);
-            }
-        }
-    }
+    of_users: Seats<u32>,
 }
 
 impl Default for Streams {
     fn default() -> Self {
-        let places = Arc::new(Semaphore::new(limits::STREAMS));
-        Self { waiting: Arc::default(), places, of_users: Arc::default() }
+        let of_users = Seats::new(limits::STREAMS, limits::STREAMS_OF_ONE);
+        Self { waiting: Arc::default(), of_users }
     }
 }
 
@@ -65,7 +44,7 @@ pub struct Expected {
     streams: Streams,
     name: String,
     answer: oneshot::Receiver<Answer>,
-    place: Option<Place>,
+    place: Option<Seat<u32>>,
 }
 
 /// Why a node's end did not come.
@@ -82,23 +61,11 @@ impl Streams {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Room for a stream of this user; nobody gets so many that none are left for others.
-    fn place(&self, uid: u32) -> Option<Place> {
-        let of_all = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        let mut all = self.of_users.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = all.entry(uid).or_default();
-        if *own >= limits::STREAMS_OF_ONE {
-            return None;
-        }
-        *own += 1;
-        Some(Place { _of_all: of_all, of_users: Arc::clone(&self.of_users), uid })
-    }
-
     /// Makes a name for a stream of this node for this user; `None` when as many are open as may
     /// be.
     #[must_use]
     pub fn expect(&self, node: NodeId, uid: u32) -> Option<Expected> {
-        let place = self.place(uid)?;
+        let place = self.of_users.take(uid).ok()?;
         let mut random = [0; 16];
         getrandom::fill(&mut random).ok()?;
         let name = hex(&random);
@@ -187,19 +154,13 @@ mod tests {
     }
 
     #[test]
-    fn places_are_bounded_and_given_back() {
+    fn streams_are_bounded_and_their_places_given_back() {
         let streams = Streams::default();
-        let taken = |uid| {
-            let all = 0..=limits::STREAMS;
-            all.map_while(|_| streams.expect(NODE, uid)).collect::<Vec<_>>()
-        };
-        let of_one = taken(1000);
-        assert_eq!(of_one.len(), limits::STREAMS_OF_ONE);
+        let all = 0..=limits::STREAMS;
+        let own: Vec<_> = all.map_while(|_| streams.expect(NODE, 1000)).collect();
+        assert_eq!(own.len(), limits::STREAMS_OF_ONE);
         assert!(streams.expect(NODE, 1001).is_some(), "others have room");
-        let of_others: Vec<_> = (1001..1010).flat_map(taken).collect();
-        assert_eq!(of_one.len() + of_others.len(), limits::STREAMS);
-        drop((of_one, of_others));
+        drop(own);
         assert!(streams.expect(NODE, 1000).is_some());
-        assert!(streams.of_users.lock().unwrap().is_empty());
     }
 }

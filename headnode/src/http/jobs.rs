@@ -200,6 +200,18 @@ pub(super) async fn act(
     }
 }
 
+/// As `act`, of the job or the tasks that an id names.
+pub(super) async fn acting(
+    app: &AppState,
+    principal: Principal,
+    id: &str,
+    request: impl FnOnce(JobTarget) -> Request,
+) -> Result<Json<ActionResponse>, Failure> {
+    let target = target::locate(&app.mirror.read(), id)?;
+    let job = target.job;
+    act(app, principal, job, request(target)).await
+}
+
 #[utoipa::path(post, path = "/v1/jobs/{id}/cancel", tag = "jobs", request_body = CancelRequest,
     params(("id" = String, Path, description = "`41`, `41_3` or `job:41`")),
     responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
@@ -209,13 +221,11 @@ pub(super) async fn cancel(
     Path(id): Path<String>,
     Body(asked): Body<CancelRequest>,
 ) -> Result<Json<ActionResponse>, Failure> {
-    let target = target::locate(&app.mirror.read(), &id)?;
-    let job = target.job;
-    let request = match asked.signal {
+    let request = |target| match asked.signal {
         Some(signal) => Request::Signal { target, signal, scope: asked.scope },
         None => Request::Cancel(target),
     };
-    act(&app, who, job, request).await
+    acting(&app, who, &id, request).await
 }
 
 #[utoipa::path(post, path = "/v1/jobs/{id}/hold", tag = "jobs", request_body = Object,
@@ -227,8 +237,7 @@ pub(super) async fn hold(
     Path(id): Path<String>,
     Body(_): Body<serde_json::Value>,
 ) -> Result<Json<ActionResponse>, Failure> {
-    let target = target::locate(&app.mirror.read(), &id)?;
-    act(&app, who, target.job, Request::Hold(target)).await
+    acting(&app, who, &id, Request::Hold).await
 }
 
 #[utoipa::path(post, path = "/v1/jobs/{id}/release", tag = "jobs", request_body = Object,
@@ -240,8 +249,7 @@ pub(super) async fn release(
     Path(id): Path<String>,
     Body(_): Body<serde_json::Value>,
 ) -> Result<Json<ActionResponse>, Failure> {
-    let target = target::locate(&app.mirror.read(), &id)?;
-    act(&app, who, target.job, Request::Release(target)).await
+    acting(&app, who, &id, Request::Release).await
 }
 
 #[utoipa::path(post, path = "/v1/jobs/{id}/requeue", tag = "jobs", request_body = RequeueRequest,
@@ -253,10 +261,8 @@ pub(super) async fn requeue(
     Path(id): Path<String>,
     Body(asked): Body<RequeueRequest>,
 ) -> Result<Json<ActionResponse>, Failure> {
-    let target = target::locate(&app.mirror.read(), &id)?;
-    let job = target.job;
-    let request = if asked.hold { Request::RequeueHeld(target) } else { Request::Requeue(target) };
-    act(&app, who, job, request).await
+    let request = if asked.hold { Request::RequeueHeld } else { Request::Requeue };
+    acting(&app, who, &id, request).await
 }
 
 #[utoipa::path(post, path = "/v1/jobs/{id}/rerun", tag = "jobs", request_body = Object,

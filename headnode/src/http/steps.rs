@@ -1,8 +1,7 @@
 //! Allocations given back, renewed and suspended, and the steps of runs.
 use super::extract::Body;
-use super::jobs::act;
+use super::jobs::{act, acting};
 use super::problem::{Failure, odd};
-use super::target;
 use crate::app::AppState;
 use crate::views;
 use axum::Json;
@@ -41,10 +40,8 @@ pub(super) async fn finish(
     Path(id): Path<String>,
     Body(asked): Body<FinishRequest>,
 ) -> Result<Json<ActionResponse>, Failure> {
-    let target = target::locate(&app.mirror.read(), &id)?;
-    let job = target.job;
     let (exit_code, signal) = (code_of(asked.exit_code), signal_of(asked.signal));
-    act(&app, who, job, Request::Finish { target, exit_code, signal }).await
+    acting(&app, who, &id, |target| Request::Finish { target, exit_code, signal }).await
 }
 
 #[utoipa::path(post, path = "/v1/jobs/{id}/renew", tag = "steps", request_body = Object,
@@ -56,8 +53,7 @@ pub(super) async fn renew(
     Path(id): Path<String>,
     Body(_): Body<serde_json::Value>,
 ) -> Result<Json<ActionResponse>, Failure> {
-    let target = target::locate(&app.mirror.read(), &id)?;
-    act(&app, who, target.job, Request::Renew(target)).await
+    acting(&app, who, &id, Request::Renew).await
 }
 
 #[utoipa::path(post, path = "/v1/jobs/{id}/suspend", tag = "jobs", request_body = Object,
@@ -69,8 +65,7 @@ pub(super) async fn suspend(
     Path(id): Path<String>,
     Body(_): Body<serde_json::Value>,
 ) -> Result<Json<ActionResponse>, Failure> {
-    let target = target::locate(&app.mirror.read(), &id)?;
-    act(&app, who, target.job, Request::Suspend(target)).await
+    acting(&app, who, &id, Request::Suspend).await
 }
 
 #[utoipa::path(post, path = "/v1/jobs/{id}/resume", tag = "jobs", request_body = Object,
@@ -82,8 +77,7 @@ pub(super) async fn resume(
     Path(id): Path<String>,
     Body(_): Body<serde_json::Value>,
 ) -> Result<Json<ActionResponse>, Failure> {
-    let target = target::locate(&app.mirror.read(), &id)?;
-    act(&app, who, target.job, Request::Continue(target)).await
+    acting(&app, who, &id, Request::Continue).await
 }
 
 #[utoipa::path(post, path = "/v1/runs/{run}/steps", tag = "steps", request_body = StepRequest,

@@ -88,7 +88,7 @@ impl Site {
         head
     }
 
-    fn socket(&self) -> PathBuf {
+    pub fn socket(&self) -> PathBuf {
         self.root.join("run/t/head.sock")
     }
 }
@@ -125,7 +125,7 @@ impl Head<'_> {
         until("the end of the head", || self.child.try_wait().unwrap())
     }
 
-    fn try_get(&self, path: &str) -> Option<(u16, String)> {
+    pub fn try_get(&self, path: &str) -> Option<(u16, String)> {
         ask(&self.site.socket(), "GET", path, "")
     }
 

@@ -3,3 +3,4 @@
 mod head;
 mod nodes;
 mod process;
+mod users;
