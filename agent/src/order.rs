@@ -63,6 +63,7 @@ pub fn for_keeper(
     run.stdin = spec.input.as_ref().map(path);
     (run.open_mode, run.append_line) = opening(order, name);
     run.make_dirs = spec.make_output_dirs;
+    run.tmp_fallback = spec.tmp_fallback;
     run.identity = identity(&order.user, node.uid)?;
     run.umask = spec.umask.unwrap_or(run.umask);
     run.soft_limits.clone_from(&spec.soft_limits);

@@ -13,7 +13,7 @@ mod adopt;
 pub mod clock;
 mod command;
 pub mod line;
-mod notice;
+pub mod notice;
 mod order;
 pub mod proc;
 mod record;

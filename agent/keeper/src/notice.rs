@@ -38,6 +38,12 @@ impl Notices {
     }
 }
 
+/// The job starts in `/tmp`, because its own directory cannot be entered.
+#[must_use]
+pub fn elsewhere(dir: &str, why: &str) -> String {
+    format!("slurmstepd: error: couldn't chdir to `{dir}': {why}: going to /tmp instead\n")
+}
+
 /// `2026-11-23T23:27:02`.
 fn local(wall_ms: u64, offset_s: i64) -> String {
     let seconds = i64::try_from(wall_ms / 1000).unwrap_or(0) + offset_s;
@@ -68,6 +74,14 @@ mod tests {
         assert_eq!(at(1_795_476_422, 0), "2026-11-23T23:27:02");
         assert_eq!(at(1_795_476_422, 3_600), "2026-11-24T00:27:02");
         assert_eq!(at(4_107_542_399, -18_000), "2100-02-28T18:59:59");
+    }
+
+    #[test]
+    fn another_directory_is_told_as_slurm_tells_it() {
+        assert_eq!(
+            elsewhere("/x", "Permission denied"),
+            "slurmstepd: error: couldn't chdir to `/x': Permission denied: going to /tmp instead\n"
+        );
     }
 
     #[test]

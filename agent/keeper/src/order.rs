@@ -37,6 +37,9 @@ pub struct RunOrder {
     pub pid_names: Vec<String>,
     /// The directory the job starts in; relative paths below start here.
     pub work_dir: PathBuf,
+    /// Where `work_dir` cannot be entered, the job starts in `/tmp` and its error file says so.
+    #[serde(default)]
+    pub tmp_fallback: bool,
     /// The output file, opened as the user.
     pub stdout: PathBuf,
     /// The error file; `None` is the same open file as `stdout`.
@@ -120,6 +123,7 @@ impl RunOrder {
             env: Vec::new(),
             pid_names: Vec::new(),
             work_dir: work_dir.into(),
+            tmp_fallback: false,
             stdout: stdout.into(),
             stderr: None,
             stdin: None,

@@ -204,6 +204,9 @@ pub struct JobSpec {
     /// `NAME=VALUE` records, each ended by a NUL byte.
     pub environment: BlobHash,
     pub work_dir: String,
+    /// Starts in `/tmp`, and says so, where `work_dir` is not there; else it does not start.
+    #[serde(default)]
+    pub tmp_fallback: bool,
     /// File mode mask at submit.
     #[serde(default)]
     pub umask: Option<u32>,
@@ -304,6 +307,7 @@ impl Default for JobSpec {
             args: Vec::new(),
             environment: BlobHash([0; 32]),
             work_dir: String::new(),
+            tmp_fallback: false,
             umask: None,
             soft_limits: Vec::new(),
             comment: String::new(),

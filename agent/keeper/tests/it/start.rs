@@ -200,6 +200,28 @@ fn a_missing_working_directory_is_named() {
 }
 
 #[test]
+fn a_job_may_start_in_tmp_when_its_directory_is_missing_but_not_its_output() {
+    let mut run = Run::shell("pwd; echo of the job >&2");
+    run.order.tmp_fallback = true;
+    run.order.stdout = run.work("out");
+    run.order.stderr = Some(run.work("err"));
+    run.order.work_dir = "/no/such/dir".into();
+    run.finish();
+    assert_eq!(run.output(), "/tmp\n");
+    assert_eq!(
+        fs::read_to_string(run.work("err")).unwrap(),
+        "slurmstepd: error: couldn't chdir to `/no/such/dir': No such file or directory: going to /tmp \
+         instead\nof the job\n"
+    );
+    let mut run = Run::shell("true");
+    run.order.tmp_fallback = true;
+    run.order.stdout = "out".into();
+    run.order.work_dir = "/no/such/dir".into();
+    let (step, why) = cannot(&mut run);
+    assert_eq!(step, "stdout", "{why}");
+}
+
+#[test]
 fn umask_and_soft_limits_are_the_orders() {
     let mut run = Run::shell("umask; ulimit -S -n; ulimit -S -c");
     run.order.umask = 0o027;

@@ -111,6 +111,7 @@ pub fn spec(words: &Words, here: &Here<'_>) -> Result<Asked, Refusal> {
         output: path(words, "output").unwrap_or_default(),
         open_mode: open_mode(words, command)?,
         work_dir: work_dir(words, here)?,
+        tmp_fallback: true,
         umask: here.facts.umask,
         soft_limits: soft_limits(words, here)?,
         comment: words.value("comment").unwrap_or_default().to_owned(),

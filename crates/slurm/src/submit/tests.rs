@@ -71,6 +71,7 @@ fn the_command_line_wins_and_alternatives_exclude_each_other() {
 fn defaults_are_slurms() {
     let spec = understood("#!/bin/sh\n", "").unwrap().asked.spec;
     assert_eq!((spec.output.as_str(), spec.make_output_dirs), ("slurm-%j.out", false));
+    assert!(spec.tmp_fallback, "a folder that is gone is no reason to fail");
     assert_eq!((spec.name.as_str(), spec.tasks_given, spec.cpus_given), ("job.sh", false, false));
     assert_eq!((spec.requeue, spec.open_mode), (true, OpenMode::AppendOnRequeue));
     let spec = understood("#!/bin/sh\n", "--array=0-3").unwrap().asked.spec;

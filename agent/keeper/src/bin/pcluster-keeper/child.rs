@@ -22,7 +22,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use pcluster_keeper::{Identity, OpenMode, RunDir, RunOrder, line, tree};
+use pcluster_keeper::{Identity, OpenMode, RunDir, RunOrder, line, notice, tree};
 use rustix::{
     fs::{Access, Mode, OFlags, access, fcntl_getfl, fcntl_setfl},
     net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, send, sendmsg},
@@ -110,10 +110,7 @@ fn become_job(dir: &RunDir, link: Option<&OwnedFd>) -> Result<Infallible, Failur
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(io::Error::from)
         .map_err(at("start", "cannot follow the keeper"))?;
-    env::set_current_dir(&order.work_dir).map_err(at(
-        "work_dir",
-        format!("cannot enter the working directory {}", order.work_dir.display()),
-    ))?;
+    let elsewhere = enter(&order)?;
     let copy = match link {
         Some(_) => private_files(private.as_deref(), script.as_deref())?,
         None => None,
@@ -126,6 +123,7 @@ fn become_job(dir: &RunDir, link: Option<&OwnedFd>) -> Result<Infallible, Failur
     // The keeper's own mask was good for the private files; the user's files get the user's.
     umask(Mode::from_raw_mode(order.umask & 0o777));
     let files = if steps { no_files()? } else { open_files(&order)? };
+    drop(io::stderr().write_all(elsewhere.as_bytes()));
     limit(&order).map_err(at("limits", "cannot set the resource limits"))?;
     sys::close_on_exec_from_3();
     if let Some(link) = link {
@@ -218,6 +216,19 @@ fn daemon_command(order: &RunOrder, program: &File, private: Option<&Path>) -> C
     job
 }
 
+/// Enters the working directory, or `/tmp` where the order allows it; then with a line for the user.
+fn enter(order: &RunOrder) -> Result<String, Failure> {
+    let dir = order.work_dir.display();
+    match env::set_current_dir(&order.work_dir) {
+        Err(error) if order.tmp_fallback => env::set_current_dir("/tmp")
+            .map(|()| notice::elsewhere(&dir.to_string(), &plain(&error)))
+            .map_err(at("work_dir", format!("cannot enter {dir}, nor /tmp"))),
+        entered => entered
+            .map(|()| String::new())
+            .map_err(at("work_dir", format!("cannot enter the working directory {dir}"))),
+    }
+}
+
 /// Fills the private directory as the user: `tmp` for `$TMPDIR`, and the copy of the script, whose path is returned.
 fn private_files(
     private: Option<&Path>,
@@ -297,7 +308,7 @@ fn no_files() -> Result<Handed, Failure> {
 /// Opens input, output and errors as the user and puts them in place.
 fn open_files(order: &RunOrder) -> Result<Handed, Failure> {
     let input = order.stdin.clone().unwrap_or_else(|| "/dev/null".into());
-    let file = open(OpenOptions::new().read(true), &input)
+    let file = open(OpenOptions::new().read(true), &order.work_dir.join(&input))
         .map_err(at("stdin", format!("cannot read the input file {}", input.display())))?;
     dup2_stdin(&file).map_err(io::Error::from).map_err(at("stdin", "cannot place the input"))?;
     let what = || format!("cannot write the output file {}", order.stdout.display());
@@ -330,9 +341,9 @@ fn open_files(order: &RunOrder) -> Result<Handed, Failure> {
 }
 
 fn open_output(order: &RunOrder, path: &Path) -> io::Result<File> {
-    if let Some(parent) =
-        path.parent().filter(|parent| order.make_dirs && !parent.as_os_str().is_empty())
-    {
+    // Not from where this process is, which may be `/tmp`: what was asked for is there or not.
+    let path = &order.work_dir.join(path);
+    if let Some(parent) = path.parent().filter(|_| order.make_dirs) {
         fs::create_dir_all(parent)?;
     }
     // Always appending: output and errors in one file under two names must not overwrite each other.
