@@ -19,8 +19,9 @@ use crate::metrics::Metrics;
 use crate::mirror::Mirror;
 use crate::people::People;
 use crate::run::{Prepared, VERSION};
-use crate::{http, server};
+use crate::{http, limits, server};
 use pcluster_api::places::Places;
+use pcluster_api::seats::Seats;
 use pcluster_model::ClusterId;
 use pcluster_model::config::{Config, ProviderKind};
 use pcluster_providers::Provider;
@@ -128,6 +129,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Head, BootError> {
         metrics,
         hub: hub.clone(),
         streams: Streams::default(),
+        bodies: Seats::new(limits::BODIES, limits::BODIES_OF_ONE),
         changes: changed,
     };
     let link = link_state(&app, hub, id.clone(), secret);

@@ -1,4 +1,5 @@
 //! Every bound of the head in one place, each with its reason.
+use pcluster_api::MAX_BODY_BYTES;
 use pcluster_model::DurationMs;
 use std::time::Duration;
 
@@ -66,6 +67,15 @@ pub const STREAMS_OF_ONE: usize = STREAMS / 4;
 pub const STREAM_ANSWER: Duration = Duration::from_secs(20);
 /// How long a client may take for the head of its request.
 pub const REQUEST_HEAD: Duration = Duration::from_secs(10);
+
+/// And for its body.
+pub const REQUEST_BODY: Duration = Duration::from_secs(60);
+/// A body up to this is not counted: connections bound those.
+pub const SMALL_BODY_BYTES: usize = 64 << 10;
+/// Bytes of bodies that are being read and answered at once: three copies of each are in memory.
+pub const BODIES: usize = 8 * MAX_BODY_BYTES;
+/// Of those, bytes of one user.
+pub const BODIES_OF_ONE: usize = 3 * MAX_BODY_BYTES;
 
 /// Account data are asked for again after this.
 pub const PEOPLE_FRESH: Duration = Duration::from_secs(60);

@@ -1,11 +1,14 @@
 //! Bodies and queries, refused as `Problem`s.
 use super::problem::Failure;
+use crate::limits;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use pcluster_api::seats::{Full, Seat, Seats};
 use pcluster_api::{MAX_BODY_BYTES, Problem, ProblemKind};
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 /// A JSON body. Nothing else is taken, so that no form of a web page can post here.
 pub(super) struct Body<T>(pub(super) T);
@@ -22,7 +25,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
                 .hint("content-type: application/json");
             return Err(problem.into());
         }
-        let bytes = Bytes::from_request(request, state).await.map_err(|error| {
+        let bytes = timeout(limits::REQUEST_BODY, Bytes::from_request(request, state));
+        let slow = |_| {
+            let words = format!("the body has not come for {} s", limits::REQUEST_BODY.as_secs());
+            Problem::new(ProblemKind::Timeout, words)
+        };
+        let bytes = bytes.await.map_err(slow)?.map_err(|error| {
             Problem::new(ProblemKind::BadRequest, format!("the body cannot be read: {error}"))
                 .fact("at most", format!("{} MB", MAX_BODY_BYTES >> 20))
         })?;
@@ -37,6 +45,33 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
+/// Holds the bytes of a request's body for its user, until it is dropped: what many send at once
+/// is in memory at once.
+///
+/// # Errors
+/// `Unavailable` when as many are being read as may be.
+pub(super) fn hold(
+    bodies: &Seats<u32>,
+    uid: u32,
+    headers: &HeaderMap,
+) -> Result<Option<Seat<u32>>, Problem> {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    let bytes = match length.map(str::parse) {
+        Some(Ok(length)) if length <= limits::SMALL_BODY_BYTES => return Ok(None),
+        // A longer one is refused while it is read.
+        Some(Ok(length)) => MAX_BODY_BYTES.min(length),
+        None if !headers.contains_key(header::TRANSFER_ENCODING) => return Ok(None),
+        Some(Err(_)) | None => MAX_BODY_BYTES,
+    };
+    bodies.take_many(uid, bytes).map(Some).map_err(|full| {
+        let words = match full {
+            Full::OfOne => "too many large requests of yours are being answered",
+            Full::OfAll => "as many large requests are being answered as the head has room for",
+        };
+        Problem::new(ProblemKind::Unavailable, words).hint("ask again in a moment")
+    })
+}
+
 /// The query of the address.
 pub(super) struct Asked<T>(pub(super) T);
 
@@ -49,5 +84,55 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
                 .hint("GET /openapi.json says what is allowed")
         })?;
         Ok(Self(value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(length: Option<&str>) -> HeaderMap {
+        let pair = length.map(|length| (header::CONTENT_LENGTH, length.parse().unwrap()));
+        pair.into_iter().collect()
+    }
+
+    #[test]
+    fn what_one_user_sends_at_once_is_bounded_and_others_have_room() {
+        let bodies = Seats::new(limits::BODIES, limits::BODIES_OF_ONE);
+        let largest = headers(Some(&MAX_BODY_BYTES.to_string()));
+        let held: Vec<_> = (0..3).map(|_| hold(&bodies, 1000, &largest).unwrap()).collect();
+        let no = hold(&bodies, 1000, &headers(Some("100000"))).unwrap_err();
+        assert_eq!(no.kind, ProblemKind::Unavailable);
+        assert!(hold(&bodies, 1001, &largest).unwrap().is_some());
+        // Little is not counted: cancels and steps always come through.
+        assert!(hold(&bodies, 1000, &headers(None)).unwrap().is_none());
+        assert!(hold(&bodies, 1000, &headers(Some("4000"))).unwrap().is_none());
+        drop(held);
+        assert!(hold(&bodies, 1000, &largest).is_ok());
+    }
+
+    #[test]
+    fn a_body_that_does_not_say_its_length_counts_as_the_largest() {
+        let bodies = Seats::new(limits::BODIES, limits::BODIES_OF_ONE);
+        let chunked: HeaderMap =
+            [(header::TRANSFER_ENCODING, "chunked".parse().unwrap())].into_iter().collect();
+        let odd = headers(Some("-1"));
+        let held: Vec<_> =
+            [&chunked, &odd, &chunked].map(|headers| hold(&bodies, 1000, headers)).into();
+        assert!(held.iter().all(|held| matches!(held, Ok(Some(_)))));
+        assert!(hold(&bodies, 1000, &chunked).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_not_waited_for() {
+        let never = futures_util::stream::pending::<Result<Bytes, std::io::Error>>();
+        let request = axum::http::Request::builder()
+            .header("content-type", "application/json")
+            .body(axum::body::Body::from_stream(never))
+            .unwrap();
+        let Err(Failure(no)) = Body::<serde_json::Value>::from_request(request, &()).await else {
+            panic!("an answer to nothing")
+        };
+        assert_eq!(no.kind, ProblemKind::Timeout);
     }
 }

@@ -125,12 +125,15 @@ async fn guard(
         let job = value("id").map(auth::Named::Job);
         job.or_else(|| value("run").map(auth::Named::Run)).unwrap_or(auth::Named::Nothing)
     });
-    let allowed = match parts.extensions.get::<Principal>() {
-        Some(principal) => auth::check(&app, principal, action, &named).await,
+    let admitted = match parts.extensions.get::<Principal>() {
+        Some(principal) => match auth::check(&app, principal, action, &named).await {
+            Ok(()) => extract::hold(&app.bodies, principal.uid, &parts.headers).map_err(Into::into),
+            Err(failure) => Err(failure),
+        },
         None => Err(Problem::new(ProblemKind::NotAllowed, "nobody has proved who asks").into()),
     };
-    let mut response = match allowed {
-        Ok(()) => next.run(Request::from_parts(parts, body)).await,
+    let mut response = match admitted {
+        Ok(_held) => next.run(Request::from_parts(parts, body)).await,
         Err(failure) => failure.into_response(),
     };
     let headers = response.headers_mut();

@@ -5,6 +5,7 @@ use crate::blobs::Blobs;
 use crate::clock::{Clock, SystemTime};
 use crate::disk::DiskWatch;
 use crate::inbox::{Asked, From, inbox};
+use crate::limits;
 use crate::logs::{BootLogs, OutputTails};
 use crate::metrics::Metrics;
 use crate::mirror::Mirror;
@@ -17,6 +18,7 @@ use base64::Engine;
 use http_body_util::{BodyExt, Full};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
+use pcluster_api::seats::Seats;
 use pcluster_api::*;
 use pcluster_core::input::{AgentSaid, Input, LaunchedInstance, ProviderSaid};
 use pcluster_core::{Cluster, Effect, Order};
@@ -82,6 +84,7 @@ async fn bench() -> Bench {
     let app = AppState {
         hub,
         streams: crate::agents::streams::Streams::default(),
+        bodies: Seats::new(limits::BODIES, limits::BODIES_OF_ONE),
         mirror: mirror.clone(),
         submit: submit.clone(),
         blobs: Blobs::open(&scratch.path().join("blobs")).unwrap(),
@@ -653,4 +656,26 @@ fn the_document_names_every_route_and_is_checked_in() {
     }
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(kept == text, "headnode/openapi.json is old: UPDATE=1 cargo test -p pcluster-headnode");
+}
+
+#[tokio::test]
+async fn one_user_cannot_fill_the_head_with_bodies() {
+    let bench = bench().await;
+    let owner = user("ada", 1000);
+    bench.submit(&owner, json!({})).await.unwrap();
+    let _held = bench.app.bodies.take_many(owner.uid, limits::BODIES_OF_ONE).unwrap();
+    let cancel = |length: usize| {
+        let body = format!("{{}}{}", " ".repeat(length - 2));
+        let mut request = axum::http::Request::builder()
+            .method("POST")
+            .uri("/v1/jobs/1/cancel")
+            .header("content-type", "application/json")
+            .header("content-length", length)
+            .body(Full::new(Bytes::from(body)))
+            .unwrap();
+        request.extensions_mut().insert(owner.clone());
+        TowerToHyperService::new(bench.router.clone()).call(request)
+    };
+    assert_eq!(cancel(100_000).await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(cancel(2).await.unwrap().status(), StatusCode::OK);
 }
