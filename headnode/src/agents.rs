@@ -7,6 +7,7 @@
 pub(crate) mod door;
 pub mod link;
 pub mod listener;
+mod strangers;
 pub mod streams;
 pub mod tls;
 pub mod token;

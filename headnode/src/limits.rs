@@ -27,8 +27,17 @@ pub const BALLAST_BYTES: u64 = 16 << 20;
 /// How often free space is looked at.
 pub const DISK_EVERY: Duration = Duration::from_secs(5);
 
-/// Connections to the TLS port that have not said `Hello`.
-pub const PRE_AUTH: usize = 256;
+/// Connections to the TLS port of whoever has not proved that it is a node. No node is kept out by
+/// them: when there are more, the oldest go.
+pub const STRANGERS: usize = 512;
+/// Of those, connections from one address: more than nodes behind one address make at once.
+pub const STRANGERS_OF_ONE: usize = STRANGERS / 2;
+/// And each of them has this long, whatever it says.
+pub const STRANGER: Duration = Duration::from_secs(30);
+/// Connections at once with the key of one node: an agent's door lets half of that through.
+pub const CONNECTIONS_OF_NODE: usize = 2 * RELAYED_OF_NODE;
+/// And of all nodes.
+pub const CONNECTIONS_OF_NODES: usize = 16 << 10;
 /// TLS handshake, request head and `Hello` each have this long.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Frames that may wait for one agent; beyond it the connection is closed (and told anew).

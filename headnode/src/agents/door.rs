@@ -4,7 +4,7 @@
 //! for every request; the user then has the rights over own jobs and no others, whoever it is. A
 //! node holds a bounded number of connections. Deliberately absent: what the requests do.
 use super::link::LinkState;
-use super::listener::{PeerKey, PreAuth};
+use super::listener::{PeerKey, Place};
 use super::streams::Streams;
 use crate::limits;
 use crate::mirror::Mirror;
@@ -93,7 +93,7 @@ fn no_run(uid: u32) -> Problem {
 pub(super) async fn client(
     State(state): State<LinkState>,
     Extension(PeerKey(key)): Extension<PeerKey>,
-    Extension(place): Extension<PreAuth>,
+    Extension(place): Extension<Place>,
     Path(uid): Path<u32>,
     request: Request,
 ) -> Response {
@@ -177,7 +177,7 @@ async fn serve(
 pub(super) async fn stream(
     State(state): State<LinkState>,
     Extension(PeerKey(key)): Extension<PeerKey>,
-    Extension(place): Extension<PreAuth>,
+    Extension(place): Extension<Place>,
     Path(name): Path<String>,
     mut request: Request,
 ) -> Response {

@@ -4,7 +4,7 @@
 //! nothing that is not about the node of that `Hello` reaches the loop. Job output goes straight to
 //! its file.
 use super::door::NodeDoor;
-use super::listener::PreAuth;
+use super::listener::Place;
 use super::token::ClusterSecret;
 use super::{Hub, Out};
 use crate::blobs::Blobs;
@@ -60,8 +60,12 @@ enum LinkEnd {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn run(mut socket: WebSocket, key: String, place: PreAuth, state: LinkState) {
-    let hello = tokio::time::timeout(limits::HANDSHAKE, first_frame(&mut socket)).await;
+pub(super) async fn run(mut socket: WebSocket, key: String, place: Place, state: LinkState) {
+    let hello = tokio::select! {
+        hello = tokio::time::timeout(limits::HANDSHAKE, first_frame(&mut socket)) => hello,
+        // Its place is another's.
+        () = place.shut_out() => return,
+    };
     let checked = match hello {
         Ok(Ok(frame)) => check_hello(frame, key, &state),
         Ok(Err(end)) => Err(end),

@@ -1,11 +1,13 @@
 //! The TLS port: the only thing of the head that a network can reach.
 //!
-//! Invariant: whoever has not proved a key and said a `Hello` that was checked holds one of a fixed
-//! number of places, for a fixed time. Exactly four routes exist; users' own are behind one of them,
+//! Invariant: whoever has not proved the key of a living node or said a `Hello` that was checked is a
+//! stranger and holds one of their places, for a fixed time (`strangers`). Exactly four routes exist; users' own are behind one of them,
 //! for those who run on the node that asks (`door`). Deliberately absent: anything else.
 use super::link::{self, LinkState};
+use super::strangers::{PreAuth, Strangers};
 use super::{door, tls};
 use crate::limits;
+use crate::mirror::Mirror;
 use axum::extract::{Path, Request, State, WebSocketUpgrade};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -14,12 +16,12 @@ use axum::{Extension, Router};
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use pcluster_model::BlobHash;
+use pcluster_api::seats::{Seat, Seats};
+use pcluster_model::{BlobHash, NodeId};
 use pcluster_wire::MAX_FRAME_BYTES;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
@@ -27,26 +29,46 @@ use tokio_rustls::rustls::ServerConfig;
 #[derive(Debug, Clone)]
 pub struct PeerKey(pub String);
 
-/// A place among those who are not known yet; given up once they are.
+/// What a connection holds before its requests are counted elsewhere.
 #[derive(Debug, Clone)]
-pub struct PreAuth(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+pub struct Place {
+    stranger: PreAuth,
+    _of_node: Option<Arc<Seat<NodeId>>>,
+}
 
-impl PreAuth {
+impl Place {
     /// The other end is known now.
     pub fn release(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.stranger.release();
     }
+
+    /// Comes to its end when a stranger must go.
+    pub async fn shut_out(&self) {
+        self.stranger.shut_out().await;
+    }
+}
+
+/// What all connections share.
+#[derive(Clone)]
+struct Port {
+    acceptor: TlsAcceptor,
+    router: Router,
+    mirror: Mirror,
+    of_nodes: Seats<NodeId>,
 }
 
 /// Serves nodes until the process ends.
 pub async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, state: LinkState) {
-    let places = Arc::new(Semaphore::new(limits::PRE_AUTH));
-    let acceptor = TlsAcceptor::from(tls);
-    let router = router(state);
+    let strangers = Strangers::default();
+    let port = Port {
+        acceptor: TlsAcceptor::from(tls),
+        mirror: state.mirror.clone(),
+        router: router(state),
+        of_nodes: Seats::new(limits::CONNECTIONS_OF_NODES, limits::CONNECTIONS_OF_NODE),
+    };
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, from) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, mostly: others must close some first.
                 tracing::warn!(%error, "cannot take a connection of a node");
@@ -54,24 +76,23 @@ pub async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, state: LinkSta
                 continue;
             }
         };
-        let (acceptor, router) = (acceptor.clone(), router.clone());
+        let (port, place) = (port.clone(), strangers.enter(from.ip()));
         tokio::spawn(async move {
-            if let Err(error) = connection(stream, acceptor, router, place).await {
+            let ended = tokio::select! {
+                ended = connection(stream, port, place.clone()) => ended,
+                () = place.shut_out() => Err(io::ErrorKind::TimedOut.into()),
+            };
+            if let Err(error) = ended {
                 tracing::debug!(%error, "a connection of a node ended");
             }
         });
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    acceptor: TlsAcceptor,
-    router: Router,
-    place: OwnedSemaphorePermit,
-) -> io::Result<()> {
+async fn connection(stream: TcpStream, port: Port, stranger: PreAuth) -> io::Result<()> {
     stream.set_nodelay(true)?;
     keep_alive(&stream);
-    let stream = tokio::time::timeout(limits::HANDSHAKE, acceptor.accept(stream))
+    let stream = tokio::time::timeout(limits::HANDSHAKE, port.acceptor.accept(stream))
         .await
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
@@ -79,8 +100,17 @@ async fn connection(
         return Err(io::Error::other("no client certificate"));
     };
     let key = PeerKey(tls::identity(certificate));
-    let place = PreAuth(Arc::new(Mutex::new(Some(place))));
-    let inner = TowerToHyperService::new(router);
+    // The handshake has proved the key: nodes that are known share nothing with strangers.
+    let of_node = match door::node_of(&port.mirror, &key.0) {
+        Some(node) => {
+            let seat = port.of_nodes.take(node);
+            stranger.release();
+            Some(Arc::new(seat.map_err(|_| io::Error::other("too many of this node"))?))
+        }
+        None => None,
+    };
+    let place = Place { stranger, _of_node: of_node };
+    let inner = TowerToHyperService::new(port.router);
     let service = hyper::service::service_fn(move |mut request: hyper::Request<_>| {
         request.extensions_mut().insert(key.clone());
         request.extensions_mut().insert(place.clone());
@@ -118,7 +148,7 @@ fn router(state: LinkState) -> Router {
 async fn open_link(
     State(state): State<LinkState>,
     Extension(PeerKey(key)): Extension<PeerKey>,
-    Extension(place): Extension<PreAuth>,
+    Extension(place): Extension<Place>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
     upgrade
@@ -134,7 +164,7 @@ async fn open_link(
 async fn blob(
     State(state): State<LinkState>,
     Extension(PeerKey(key)): Extension<PeerKey>,
-    Extension(place): Extension<PreAuth>,
+    Extension(place): Extension<Place>,
     Path(hash): Path<String>,
     _request: Request,
 ) -> Response {

@@ -1,5 +1,5 @@
 //! The TLS port, as an attacker and as a stranger meet it.
-use crate::head::{Head, Site, until};
+use crate::head::{self, Head, Site, until};
 use futures_util::{SinkExt, StreamExt};
 use pcluster_model::{ClusterId, InstanceRef, LaunchId, NodeId};
 use pcluster_wire::{AgentFrame, Facts, HeadFrame, PROTOCOL};
@@ -202,4 +202,22 @@ async fn a_hello_of_a_stranger_is_refused_in_words() {
     assert_eq!(say(&head, heartbeat).await, None);
     assert_eq!(say(&head, "{".to_owned()).await, None);
     assert!(!site.log().contains("node_joined"));
+}
+
+#[tokio::test]
+async fn strangers_who_stay_keep_nobody_out() {
+    let site = Site::new("provider = \"process\"\n");
+    let head = site.start();
+    let address = head.get("/v1/status")["node_address"].as_str().unwrap().to_owned();
+    let mut silent = Vec::new();
+    // More than there are places for, all from one address, and none of them says a word.
+    for _ in 0..600 {
+        silent.push(TcpStream::connect(&address).await.unwrap());
+    }
+    let stream = connect(&head, true).await.unwrap();
+    let answer = answer_to(stream, &get("/v1/status")).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+    // The oldest had to go; nothing was said to it.
+    let end = tokio::time::timeout(head::PATIENCE, silent[0].read(&mut [0; 1])).await;
+    assert!(matches!(end, Ok(Ok(0) | Err(_))), "{end:?}");
 }
