@@ -9,6 +9,7 @@ use crate::logs::{BootLogs, OutputTails};
 use crate::metrics::Metrics;
 use crate::mirror::Mirror;
 use crate::people::People;
+use crate::rates::Rates;
 use pcluster_api::seats::Seats;
 use pcluster_model::Timestamp;
 use std::path::{Path, PathBuf};
@@ -43,6 +44,8 @@ pub struct AppState {
     pub streams: Streams,
     /// Bytes of requests that are being answered, by user.
     pub bodies: Seats<u32>,
+    /// How often a user may make a step.
+    pub steps: Rates,
     /// Changes whenever the mirror may show something new; long polls and followers wait on it.
     pub changes: watch::Receiver<u64>,
 }

@@ -18,6 +18,7 @@ use crate::logs::{BootLogs, OutputTails};
 use crate::metrics::Metrics;
 use crate::mirror::Mirror;
 use crate::people::People;
+use crate::rates::Rates;
 use crate::run::{Prepared, VERSION};
 use crate::{http, limits, server};
 use pcluster_api::places::Places;
@@ -80,7 +81,6 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Head, BootError> {
     let mirror = Mirror::new(cluster.clone());
     let (port, node_address) = bind_port(&state, &file.config, in_use).await?;
     let uid = rustix::process::geteuid().as_raw();
-    let people = People::new(uid);
     let orders = Orders {
         mirror: mirror.clone(),
         cluster: id.clone(),
@@ -125,11 +125,12 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Head, BootError> {
         store_path: store.path().into(),
         clock: clock.clone(),
         disk,
-        people,
+        people: People::new(uid),
         metrics,
         hub: hub.clone(),
         streams: Streams::default(),
         bodies: Seats::new(limits::BODIES, limits::BODIES_OF_ONE),
+        steps: Rates::new(limits::STEP_EVERY, limits::STEPS_AT_ONCE),
         changes: changed,
     };
     let link = link_state(&app, hub, id.clone(), secret);

@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod mirror;
 pub mod outlet;
 pub mod people;
+pub mod rates;
 pub mod run;
 #[cfg(test)]
 mod scratch;

@@ -58,6 +58,10 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(10);
 pub const CLIENTS: usize = 1024;
 /// Connections of one user at once.
 pub const CLIENTS_OF_ONE: usize = 256;
+/// A user may make a step this often: 3,000 a minute.
+pub const STEP_EVERY: Duration = Duration::from_millis(20);
+/// And so many at once after a pause.
+pub const STEPS_AT_ONCE: u32 = 3000;
 /// Connections at once that are only told that there are too many.
 pub const REFUSALS: usize = 64;
 /// And each of them has this long to hear it.

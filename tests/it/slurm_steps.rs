@@ -85,7 +85,7 @@ cat third
     for wanted in ["one up", "two", "over", "had to wait"] {
         assert!(out.contains(wanted), "{wanted}: {out}");
     }
-    let busy = "srun: Job step creation temporarily disabled, retrying (Requested nodes are busy)";
+    let busy = "step creation temporarily disabled, retrying (Requested nodes are busy)";
     assert!(out.contains(busy) && out.contains("srun: Step created for StepId="), "{out}");
     face.to_zero();
 }

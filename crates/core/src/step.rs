@@ -137,9 +137,12 @@ pub fn room_for(run: &Run, steps: &[Step], ask: &StepAsk) -> Result<(), NoRoom> 
             return Err(NoRoom::Never { rank, asked, has });
         }
     }
+    // Most steps of a long run have ended: they are passed over once, not once for each part.
+    let open: Vec<&Step> = steps.iter().filter(|step| step.ended_at.is_none()).collect();
     for (rank, part) in run.parts.iter().enumerate() {
         let (asked, has) = (asked_on(rank), part.part.resources.cpus);
-        let free = has.saturating_sub(held(steps, rank));
+        let held = open.iter().map(|step| step.held_on(rank)).fold(0, u32::saturating_add);
+        let free = has.saturating_sub(held);
         if asked > free {
             return Err(NoRoom::Now { rank, asked, free });
         }

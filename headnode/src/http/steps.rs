@@ -3,6 +3,7 @@ use super::extract::Body;
 use super::jobs::{act, acting};
 use super::problem::{Failure, odd};
 use crate::app::AppState;
+use crate::limits;
 use crate::views;
 use axum::Json;
 use axum::extract::{Extension, Path, State};
@@ -13,6 +14,7 @@ use pcluster_core::input::{Input, Principal, Request};
 use pcluster_core::reply::Reply;
 use pcluster_core::step::{self, StepAsk};
 use pcluster_model::RunId;
+use std::time::Duration;
 
 /// Names and keys of steps at most, in bytes.
 const NAME_BYTES: usize = 256;
@@ -80,6 +82,14 @@ pub(super) async fn resume(
     acting(&app, who, &id, Request::Continue).await
 }
 
+/// Steps are kept for ever: nobody fills the head with them.
+fn too_often(wait: Duration) -> Problem {
+    let words = "you make more steps than are kept of one user in this time";
+    Problem::new(ProblemKind::Busy, words)
+        .fact("at most", format!("one each {} ms", limits::STEP_EVERY.as_millis()))
+        .fact("the next one", format!("in {} ms", wait.as_millis()))
+}
+
 #[utoipa::path(post, path = "/v1/runs/{run}/steps", tag = "steps", request_body = StepRequest,
     params(("run" = u64, Path, description = "`run` of the allocation")),
     responses((status = 200, body = StepGrant), (status = "4XX", body = Problem)))]
@@ -106,11 +116,17 @@ pub(super) async fn make(
         overlap: asked.overlap,
     };
     let request = Request::MakeStep { run: RunId(run), ask };
+    let uid = principal.uid;
+    app.steps.take(uid).map_err(too_often)?;
     match app.submit.ask(Input::Request { principal, request }).await? {
         Reply::StepGranted { run, step } => {
             Ok(Json(StepGrant { schema: views::schema("step"), run: run.0, step }))
         }
-        Reply::Rejected(rejection) => Err(rejection.into()),
+        Reply::Rejected(rejection) => {
+            // Only what is kept counts, not asking for room again and again.
+            app.steps.give_back(uid);
+            Err(rejection.into())
+        }
         other => Err(odd(&other)),
     }
 }

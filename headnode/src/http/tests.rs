@@ -10,6 +10,7 @@ use crate::logs::{BootLogs, OutputTails};
 use crate::metrics::Metrics;
 use crate::mirror::Mirror;
 use crate::people::People;
+use crate::rates::Rates;
 use crate::scratch::Scratch;
 use crate::views::tests::{admin, config, user};
 use axum::body::Bytes;
@@ -85,6 +86,7 @@ async fn bench() -> Bench {
         hub,
         streams: crate::agents::streams::Streams::default(),
         bodies: Seats::new(limits::BODIES, limits::BODIES_OF_ONE),
+        steps: Rates::new(limits::STEP_EVERY, limits::STEPS_AT_ONCE),
         mirror: mirror.clone(),
         submit: submit.clone(),
         blobs: Blobs::open(&scratch.path().join("blobs")).unwrap(),
@@ -539,6 +541,10 @@ async fn an_allocation_has_steps_and_is_given_back() {
         let no = bench.post::<StepGrant>(who, path, step("b", 1)).await.unwrap_err();
         assert_eq!(no.kind, kind, "{path}: {no}");
     }
+    // Whoever makes too many is told to come back, as when there is no room.
+    while bench.app.steps.take(1000).is_ok() {}
+    let no = bench.post::<StepGrant>(&ana, &path, step("b", 1)).await.unwrap_err();
+    assert!(no.kind == ProblemKind::Busy && no.message.contains("more steps"), "{no}");
     let end = json!({ "rank": 0, "exit_code": 3, "user_cpu_ms": 70, "max_rss_bytes": 4096 });
     let path = format!("/v1/runs/{run}/steps/0/end");
     bench.post::<ActionResponse>(&ana, &path, end).await.unwrap();

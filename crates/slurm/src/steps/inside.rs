@@ -248,7 +248,7 @@ async fn room(
                     return Err(error(format!("Unable to create step for job {id}: {busy}")));
                 }
                 if !std::mem::replace(&mut said, true) {
-                    tell!("srun: Job step creation temporarily disabled, retrying ({busy})");
+                    tell!("srun: Job {id} step creation temporarily disabled, retrying ({busy})");
                 }
             }
             Err(ClientError::Problem(problem)) => {
