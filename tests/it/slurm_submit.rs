@@ -45,6 +45,40 @@ fn scripts_come_from_files_pipes_and_words_and_are_copied() {
 }
 
 #[test]
+fn what_goes_along_and_what_is_said() {
+    let face = Face::new("along");
+    let text = "HOME=/not/home SHELL=/not/shell sbatch -Q --parsable --wait -D gone -o $PWD/of-all \
+                --wrap 'echo $HOME $SHELL $PWD'";
+    assert_eq!(face.asks(text), "");
+    assert_eq!(
+        face.cluster().file("of-all"),
+        format!(
+            "slurmstepd: error: couldn't chdir to `{}/gone': No such file or directory: going to /tmp \
+             instead\n/not/home /not/shell /tmp\n",
+            face.cluster().work().display()
+        )
+    );
+    let text = "HOME=/not/home SHELL=/not/shell sbatch --wait --export=NONE -o of-none \
+                --wrap 'echo $HOME $SHELL' && getent passwd $(id -u) | cut -d: -f6,7 | tr : ' '";
+    let said = face.asks(text);
+    assert_eq!(said.lines().next(), Some("Submitted batch job 2"));
+    assert_eq!(Some(face.cluster().file("of-none").trim()), said.lines().last());
+    // The folder of its output is missing, too.
+    let said = face.shell("sbatch --wait -D gone --wrap true").expect_code(1);
+    assert!(said.err.contains("of --output does not exist"), "{}", said.err);
+    assert_eq!(face.asks("sacct -X -n -P -j 3 -o State,ExitCode"), "FAILED|0:53");
+    let said = face.shell("squeue -u nobodyknows,4711 -o %i").expect_code(0);
+    assert_eq!(said.out, "JOBID\n");
+    assert_eq!(said.err, "squeue: error: Invalid user: nobodyknows\n");
+    let said = face.shell("sacct -u nobodyknows").expect_code(1);
+    assert_eq!(
+        (said.out.as_str(), said.err.as_str()),
+        ("", "sacct: error: Invalid user id: nobodyknows\n")
+    );
+    face.to_zero();
+}
+
+#[test]
 fn what_is_refused_leaves_nothing_behind() {
     let face = Face::new("refused");
     let cases = [

@@ -27,6 +27,7 @@ pub mod json;
 pub mod words;
 
 mod context;
+mod people;
 #[cfg(test)]
 mod tests;
 

@@ -1,9 +1,10 @@
 //! The environment of a job on a node: what it brought from submit, who its user is, and the
 //! variables by which programs find out about their allocation.
 //!
-//! Invariant: a value that describes this run (`SLURM_*`, `PCLUSTER_*`, the user's own names) wins
-//! over one that came along from submit, which may describe another job. `TMPDIR` is not set here:
-//! the keeper makes the directory and names it.
+//! Invariant: a value that describes this run (`SLURM_*`, `PCLUSTER_*`) wins over one that came along
+//! from submit, which may describe another job. What an account says (`HOME`, `USER`, `SHELL`) counts
+//! where nothing came along: names in an environment say nothing about whose ids a run has. `TMPDIR`
+//! is not set here: the keeper makes the directory and names it.
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -88,18 +89,16 @@ fn travels(name: &str) -> bool {
 pub fn of_run(order: &StartOrder, blob: &[u8], names: &NodeNames) -> Vec<(String, String)> {
     let mut env: BTreeMap<String, String> = submitted(blob).into_iter().collect();
     let user = &order.user;
-    env.entry("PATH".to_string()).or_insert_with(|| {
-        "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin".to_string()
-    });
-    env.extend(
-        [
-            ("HOME", &user.home),
-            ("USER", &user.name),
-            ("LOGNAME", &user.name),
-            ("SHELL", &user.shell),
-        ]
-        .map(|(name, value)| (name.to_string(), value.clone())),
-    );
+    let of_account = [
+        ("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"),
+        ("HOME", &user.home),
+        ("USER", &user.name),
+        ("LOGNAME", &user.name),
+        ("SHELL", &user.shell),
+    ];
+    for (name, value) in of_account {
+        env.entry(name.to_string()).or_insert_with(|| value.to_string());
+    }
     env.extend(of_pcluster(order, names).map(|(name, value)| (name.to_string(), value)));
     env.extend(of_slurm(order, names).into_iter().map(|(name, value)| (name.to_string(), value)));
     env.into_iter().collect()

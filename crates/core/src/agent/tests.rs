@@ -354,15 +354,30 @@ fn value<'a>(env: &'a [(String, String)], name: &str) -> Option<&'a str> {
 
 #[test]
 fn what_describes_this_run_wins_over_what_came_from_submit() {
-    let blob = b"HOME=/root\0SLURM_JOB_ID=1\0SLURM_ARRAY_TASK_ID=4\0TMPDIR=/x\0A=b=c\0BASH_FUNC_f%%=() { :\n}\0";
+    let blob =
+        b"SLURM_JOB_ID=1\0SLURM_ARRAY_TASK_ID=4\0TMPDIR=/x\0A=b=c\0BASH_FUNC_f%%=() { :\n}\0";
     let env = of_run(&order(5, 1), blob, &names());
-    assert_eq!(value(&env, "HOME"), Some("/home/ana"));
     assert_eq!(value(&env, "SLURM_JOB_ID"), Some("9"));
     assert_eq!(value(&env, "A"), Some("b=c"));
     assert_eq!(value(&env, "BASH_FUNC_f%%"), Some("() { :\n}"));
     for absent in ["TMPDIR", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT"] {
         assert_eq!(value(&env, absent), None, "{absent}");
     }
+}
+
+#[test]
+fn home_and_names_are_those_of_submit_and_else_those_of_the_account() {
+    let blob =
+        b"HOME=/data/home\0SHELL=/bin/zsh\0USER=root\0SLURM_JOB_USER=root\0SLURM_JOB_UID=0\0";
+    let env = of_run(&order(5, 1), blob, &names());
+    let found = ["HOME", "SHELL", "USER", "LOGNAME"].map(|name| value(&env, name));
+    assert_eq!(found, [Some("/data/home"), Some("/bin/zsh"), Some("root"), Some("ana")]);
+    // Whose run it is remains the head's word.
+    assert_eq!(value(&env, "SLURM_JOB_USER"), Some("ana"));
+    assert_eq!(value(&env, "SLURM_JOB_UID"), Some("1000"));
+    let env = of_run(&order(5, 1), b"", &names());
+    let found = ["HOME", "SHELL", "USER", "LOGNAME"].map(|name| value(&env, name));
+    assert_eq!(found, [Some("/home/ana"), Some("/bin/bash"), Some("ana"), Some("ana")]);
 }
 
 /// `sbatch -N2 --ntasks-per-node=2 -c1 --mem=200`, as Slurm 22.05 answers it; what it says of its own

@@ -14,7 +14,7 @@ use crate::queue::{Ended, cluster_line, command_line, read, tell, variable};
 use crate::refusal::Refusal;
 use crate::words::Clock;
 use crate::words::jobid::{self, JobId};
-use crate::{Context, ask};
+use crate::{Context, ask, people};
 use pcluster_api::{JobRecord, RecordsQuery};
 use pcluster_client::failure::Failure;
 
@@ -35,6 +35,10 @@ async fn sacct_page(args: &[String], context: &Context) -> Result<String, Ended>
         return Ok(scripts(&wanted.jobs, context).await?);
     }
     let list = ask::records(context, "sacct", &wanted.query()).await?;
+    let users = wanted.users.as_deref().unwrap_or_default();
+    if let Some(name) = people::nobodies(users, &list.records).first() {
+        return Err(Refusal::error("sacct", format!("Invalid user id: {name}"), 1).into());
+    }
     cluster_line("sacct", &words, &list.cluster)?;
     if wanted.json {
         let command = command_line("sacct", args);

@@ -7,7 +7,7 @@ use super::said::{is_over, trouble_words};
 use crate::options::Words;
 use crate::refusal::Refusal;
 use crate::words::jobid::{JobId, StepId};
-use crate::{Context, ask};
+use crate::{Context, ask, people};
 use pcluster_api::{CancelRequest, JobRecord, RecordsQuery};
 use pcluster_client::say;
 use pcluster_client::submit::words::signal;
@@ -114,8 +114,8 @@ async fn picked(
         ..RecordsQuery::default()
     };
     let list = ask::records(context, COMMAND, &query).await?;
-    if !list.records.iter().any(|record| filters.hold_user(record)) {
-        known_user(&filters.users)?;
+    if let Some(name) = people::nobodies(&filters.users, &list.records).first() {
+        return Err(Refusal::error(COMMAND, format!("Invalid user name: {name}"), 1));
     }
     let meant = |record: &&JobRecord| filters.hold(record);
     let target = |record: &JobRecord, step| Target {
@@ -133,17 +133,6 @@ async fn picked(
         }
     }
     Ok(targets)
-}
-
-/// Refuses names that nobody on this machine has.
-fn known_user(users: &[String]) -> Result<(), Refusal> {
-    for user in users.iter().filter(|user| user.parse::<u32>().is_err()) {
-        let asked = std::process::Command::new("getent").args(["passwd", user]).output();
-        if asked.is_ok_and(|answer| answer.status.code() == Some(2)) {
-            return Err(Refusal::error(COMMAND, format!("Invalid user name: {user}"), 1));
-        }
-    }
-    Ok(())
 }
 
 fn shown(target: &Target) -> String {

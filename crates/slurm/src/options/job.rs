@@ -104,7 +104,7 @@ const OPTIONS: &[Opt] = &[
     o(BR, "test-only", '-', Nothing, Used, "only say when it would start"),
     o(BRA, "clusters", 'M', Value("NAME"), Used, "only this cluster's name, or all"),
     alias(BRA, "cluster", "clusters", Value("NAME")),
-    o(BRA, "quiet", 'Q', Nothing, Used, "say less"),
+    o(BRA, "quiet", 'Q', Nothing, Used, "say nothing but errors"),
     o(BRA, "verbose", 'v', Nothing, Used, "say which options have no effect here"),
     o(BRA, "help", 'h', Nothing, Used, "this text"),
     o(BRA, "usage", '-', Nothing, Used, "all options in short"),

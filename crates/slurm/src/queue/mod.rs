@@ -10,7 +10,7 @@ pub mod squeue;
 use crate::options::{self, Effect, Order, Table, Words};
 use crate::refusal::Refusal;
 use crate::words::Clock;
-use crate::{Context, ask};
+use crate::{Context, ask, people};
 use pcluster_api::RecordsQuery;
 use pcluster_client::failure::Failure;
 use pcluster_client::say;
@@ -153,6 +153,7 @@ pub async fn squeue(args: Vec<String>, context: Context) -> u8 {
     let page = async || {
         let clock = Clock::here();
         let list = ask::records(&context, "squeue", &wanted.query(clock.now_ms)).await?;
+        people::complain("squeue", wanted.users.as_deref().unwrap_or_default(), &list.records);
         if wanted.json {
             let command = command_line("squeue", &args);
             return Ok(squeue::data(&list, &wanted, &clock, &command)?);
@@ -203,6 +204,7 @@ pub async fn sprio(args: Vec<String>, context: Context) -> u8 {
         let words = read(&sprio::SPRIO, &args)?;
         let ids = sprio::ids(&words)?;
         let list = ask::records(&context, "sprio", &RecordsQuery::default()).await?;
+        people::complain("sprio", &sprio::users(&words), &list.records);
         Ok(sprio::page(&list, &words, &ids, &Clock::here())?)
     };
     tell(page.await)

@@ -97,6 +97,12 @@ pub fn ids(words: &Words) -> Result<Vec<JobId>, Refusal> {
     jobid::list(text).map_err(|word| Refusal::error("sprio", format!("Invalid job id: {word}"), 1))
 }
 
+/// The users of the options.
+#[must_use]
+pub fn users(words: &Words) -> Vec<String> {
+    words.value("user").map_or_else(Vec::new, |text| text.split(',').map(str::to_owned).collect())
+}
+
 /// The page of jobs that wait.
 ///
 /// # Errors

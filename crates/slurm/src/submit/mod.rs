@@ -55,24 +55,21 @@ async fn run(args: &[String], context: &Context) -> Result<u8, Refusal> {
     let mut request = send::request(COMMAND, asked.spec, &script.bytes, &environment)?;
     request.estimate_only = words.has("test-only");
     let answer = send::send(context, COMMAND, &request).await?;
-    if !words.has("quiet") {
+    let quiet = tell::is_quiet(&words);
+    if !quiet {
         asked.warnings.iter().for_each(say::line);
     }
     if request.estimate_only {
-        let pools = ask::pools(context, COMMAND).await?;
-        let line = tell::would_start(&answer, &request.spec, &pools, &now);
-        say::line(format!("{COMMAND}: {line}"));
+        if !quiet {
+            let pools = ask::pools(context, COMMAND).await?;
+            let line = tell::would_start(&answer, &request.spec, &pools, &now);
+            say::line(format!("{COMMAND}: {line}"));
+        }
         return Ok(0);
     }
-    let id = answer.job;
-    let cluster = cluster.map_or(String::new(), |name| format!(";{name}"));
-    let _ = if words.has("parsable") {
-        say::data(&format!("{id}{cluster}\n"))
-    } else {
-        say::data(&format!("Submitted batch job {id}\n"))
-    };
+    let _ = say::data(&tell::submitted(answer.job, cluster.as_deref(), &words));
     if words.has("wait") {
-        return tell::wait(context, id).await;
+        return tell::wait(context, answer.job).await;
     }
     Ok(0)
 }

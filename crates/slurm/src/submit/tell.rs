@@ -1,6 +1,6 @@
 //! What `sbatch` says beside the id: its options, a likely start, missing directories; and `--wait`.
 use super::spec::without_effect;
-use crate::options::Words;
+use crate::options::{Origin, Words};
 use crate::refusal::Refusal;
 use crate::words::hosts;
 use crate::{Context, ask};
@@ -13,11 +13,33 @@ use std::time::Duration;
 /// One long poll of `--wait`.
 const POLL: Duration = Duration::from_secs(50);
 
+/// As `sbatch` does, a `--quiet` in the script is read too late to matter.
+pub(super) fn is_quiet(words: &Words) -> bool {
+    words.last("quiet").is_some_and(|said| !matches!(said.origin, Origin::Script { .. }))
+}
+
+/// All that stdout gets to hear of a new job; with `--quiet` not even the bare id.
+pub(super) fn submitted(job: u64, cluster: Option<&str>, words: &Words) -> String {
+    match (words.has("parsable"), cluster) {
+        _ if is_quiet(words) => String::new(),
+        (true, None) => format!("{job}\n"),
+        (true, Some(cluster)) => format!("{job};{cluster}\n"),
+        (false, None) => format!("Submitted batch job {job}\n"),
+        (false, Some(cluster)) => format!("Submitted batch job {job} on cluster {cluster}\n"),
+    }
+}
+
 /// `-v`: the options that count, and those without effect.
 pub(super) fn defined(words: &Words) -> String {
     let mut shown: Vec<(&str, String)> = Vec::new();
     for said in &words.said {
-        let value = said.value.clone().unwrap_or_else(|| "set".to_owned());
+        let name = said.option.name;
+        let times = || words.said.iter().filter(|said| said.option.name == name).count();
+        let value = match &said.value {
+            Some(value) => value.clone(),
+            None if matches!(name, "verbose" | "quiet") => times().to_string(),
+            None => "set".to_owned(),
+        };
         shown.retain(|(name, _)| *name != said.option.name);
         shown.push((said.option.name, value));
     }

@@ -187,6 +187,28 @@ fn sbatch_takes_every_silent_option_and_v_lists_it() {
     assert!(silent > 35, "{silent}");
 }
 
+#[test]
+fn a_new_job_is_told_as_sbatch_tells_it() {
+    let said = |script: &str, args: &str, cluster: Option<&str>| {
+        tell::submitted(41, cluster, &understood(script, args).unwrap().words)
+    };
+    assert_eq!(said("#!/bin/sh\n", "", None), "Submitted batch job 41\n");
+    assert_eq!(said("#!/bin/sh\n", "", Some("lab")), "Submitted batch job 41 on cluster lab\n");
+    assert_eq!(said("#!/bin/sh\n", "--parsable", None), "41\n");
+    assert_eq!(said("#!/bin/sh\n", "--parsable", Some("lab")), "41;lab\n");
+    assert_eq!(said("#!/bin/sh\n", "-Q", None), "");
+    assert_eq!(said("#!/bin/sh\n", "--quiet --parsable", None), "");
+    assert_eq!(said("#!/bin/sh\n#SBATCH --quiet\n", "", None), "Submitted batch job 41\n");
+}
+
+#[test]
+fn verbose_is_counted() {
+    for (args, count) in [("-v", 1), ("-vvv", 3), ("--verbose -vQ", 2)] {
+        let listed = tell::defined(&understood("#!/bin/sh\n", args).unwrap().words);
+        assert!(listed.contains(&format!("sbatch: verbose             : {count}\n")), "{listed}");
+    }
+}
+
 /// `tests/fixtures/slurm/heads.txt`: heads as users write them, each with what is read from it.
 #[test]
 fn heads_as_users_write_them() {

@@ -4,6 +4,7 @@
 //! login below what is named. Deliberately absent: what a node adds.
 use super::spec::invalid;
 use crate::options::Words;
+use crate::people::Account;
 use crate::refusal::Refusal;
 use pcluster_client::submit::environment::records;
 use std::fs::File;
@@ -41,7 +42,8 @@ pub async fn of_job(words: &Words, command: &str) -> Result<(Vec<u8>, Vec<String
     if all && !words.has("get-user-env") {
         return Ok((chosen, Vec::new()));
     }
-    let (mut below, warnings) = match of_login().await {
+    let login = of_login(crate::people::own(), |name| std::env::var(name).ok());
+    let (mut below, warnings) = match login.await {
         Some(login) => (login, Vec::new()),
         None => (
             Vec::new(),
@@ -95,11 +97,21 @@ fn of_file(file: &str) -> Result<Variables, Refusal> {
     }
 }
 
-/// What a fresh login of this user would have.
-async fn of_login() -> Option<Variables> {
-    let kept = ["HOME", "USER", "LOGNAME", "SHELL", "LANG"];
-    let kept = kept.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
-    let shell = std::env::var("SHELL").unwrap_or_default();
+/// What a fresh login of this user would have: of the account, not of this shell. Where the account
+/// cannot be found out, its names are taken from here.
+async fn of_login(
+    account: Option<Account>,
+    here: impl Fn(&str) -> Option<String>,
+) -> Option<Variables> {
+    let mut kept = ["HOME", "USER", "LOGNAME", "SHELL", "LANG"]
+        .map(|name| (name, here(name).unwrap_or_default()));
+    if let Some(Account { name, home, shell }) = account {
+        for (at, value) in [home, name.clone(), name, shell].into_iter().enumerate() {
+            kept[at].1 = value;
+        }
+    }
+    let shell = kept[3].1.clone();
+    let kept = kept.into_iter().filter(|(_, value)| !value.is_empty());
     let known = ["bash", "sh", "dash", "ksh", "zsh"];
     let is_known = known.iter().any(|name| shell.ends_with(&format!("/{name}")));
     let shell = if is_known { shell } else { "/bin/sh".to_owned() };
@@ -131,5 +143,22 @@ mod tests {
         assert_eq!(with_export(inherited, None), b"A=1\0B=2\0");
         let own = with_export(inherited, Some("ALL,K=V"));
         assert_eq!(own, b"A=1\0B=2\0SLURM_EXPORT_ENV=ALL,K=V\0");
+    }
+
+    #[tokio::test]
+    async fn a_login_is_that_of_the_account_and_not_of_this_shell() {
+        let here = |name: &str| Some(format!("/not/{name}"));
+        let account = Account { name: "ana".into(), home: "/tmp".into(), shell: "/bin/sh".into() };
+        let found = of_login(Some(account), here).await.unwrap();
+        let value = |name: &str| {
+            let record = found.iter().find(|(known, _)| known == name.as_bytes());
+            record.map(|(_, value)| String::from_utf8_lossy(value).into_owned())
+        };
+        assert_eq!(value("HOME").as_deref(), Some("/tmp"));
+        assert_eq!(value("USER").as_deref(), Some("ana"));
+        assert_eq!(value("LOGNAME").as_deref(), Some("ana"));
+        assert_eq!(value("SHELL").as_deref(), Some("/bin/sh"));
+        let found = of_login(None, |name| (name == "HOME").then(|| "/tmp".into())).await.unwrap();
+        assert!(found.contains(&(b"HOME".to_vec(), b"/tmp".to_vec())));
     }
 }

@@ -201,6 +201,9 @@ fn users_are_ones_own_unless_others_are_meant() {
     assert_eq!(wanted_of(&[], 1000).users, Some(vec!["1000".to_owned()]));
     assert_eq!(wanted_of(&["-a"], 1000).users, None);
     assert_eq!(wanted_of(&["-j", "1"], 1000).users, None);
+    assert_eq!(wanted_of(&["-u", "-1"], 1000).users, None);
+    assert_eq!(wanted_of(&["-u", "ana", "-a"], 1000).users, None);
+    assert_eq!(wanted_of(&["-a", "-u", "ana"], 1000).users, Some(vec!["ana".to_owned()]));
     assert_eq!(wanted_of(&["-u", "ana,bert"], 1000).query().users.as_deref(), Some("ana,bert"));
     assert_eq!(
         wanted_of(&["--name", "x", "--clusters", "all"], 0).query().names.as_deref(),

@@ -162,8 +162,12 @@ impl Wanted {
             None => Vec::new(),
         };
         let states = said(words, "state").map(|text| states(&text)).transpose()?;
-        let everybody = words.has("allusers") || words.has("jobs") || uid == 0;
-        let users = named("uid").or_else(|| (!everybody).then(|| vec![uid.to_string()]));
+        // As in Slurm, the later of both counts, and the user -1 is everybody.
+        let last = words.last_of(&["allusers", "uid"]);
+        let all = last.is_some_and(|said| said.value.as_deref().is_none_or(|who| who == "-1"));
+        let everybody = all || words.has("jobs") || uid == 0;
+        let users = named("uid").filter(|_| !all);
+        let users = users.or_else(|| (!everybody).then(|| vec![uid.to_string()]));
         let nodes = words.value("nodelist").map(|text| {
             hosts::expand(text)
                 .ok_or_else(|| wrong(format!("'{text}' invalid entry for --nodelist")))
