@@ -159,6 +159,30 @@ fn a_job_is_signalled_held_suspended_requeued_and_ended() {
 }
 
 #[test]
+fn one_task_of_an_array_is_held_released_and_changed() {
+    let face = Face::new("one task");
+    let id = face.asks("sbatch --parsable -t 10 -H --array=1-4 -o out-%a --wrap 'true'");
+    face.asks(&format!("scontrol update jobid={id}_2 timelimit=20 minmemorynode=200M"));
+    face.asks(&format!("scontrol release {id}_2 {id}_4"));
+    until("two of four", || {
+        let ended = face.asks(&format!("sacct -X -n -P -j {id} -o jobid,state,timelimit"));
+        let done = ended.lines().filter(|line| line.contains("COMPLETED")).count() == 2;
+        done.then_some(ended)
+    });
+    let ended = face.asks(&format!("sacct -X -n -P -s cd -j {id} -o jobid,timelimit,reqmem"));
+    let mut lines: Vec<&str> = ended.lines().collect();
+    lines.sort_unstable();
+    assert!(lines[0].starts_with(&format!("{id}_2|00:20:00|200M")), "{ended}");
+    assert!(lines[1].starts_with(&format!("{id}_4|00:10:00|")), "{ended}");
+    assert_eq!(face.asks("squeue -h -o '%i %r'"), format!("{id}_[1,3] JobHeldUser"));
+    let said = face.shell(&format!("scontrol update jobid={id}_1 nice=7")).expect_code(1);
+    assert!(said.err.contains("of a whole array"), "{}", said.err);
+    face.asks(&format!("scontrol release {id}"));
+    until("the rest", || face.asks("squeue -h").is_empty().then_some(()));
+    face.to_zero();
+}
+
+#[test]
 fn tasks_and_filters_choose_what_is_cancelled() {
     let face = Face::new("choose");
     face.asks("sbatch -H --array=0-9 -J many --wrap true && sbatch -H -J one --wrap true");

@@ -166,7 +166,7 @@ impl Cluster {
             task: job.is_array().then_some(run.task),
             raw_job: run.raw_job,
             attempt: run.attempt,
-            spec: job.spec.clone(),
+            spec: job.spec_of(run.task).clone(),
             owner: job.owner.clone(),
             pool: job.pool.to_string(),
             image: node.image.clone(),

@@ -183,18 +183,26 @@ pub enum Event {
         #[serde(default)]
         key: Option<String>,
     },
+    /// `None` is the whole job.
     JobHeld {
         job: JobId,
         by: UserName,
+        #[serde(default)]
+        tasks: Option<IndexRanges>,
     },
+    /// `None` is the whole job, with all that was held of it.
     JobReleased {
         job: JobId,
+        #[serde(default)]
+        tasks: Option<IndexRanges>,
     },
-    /// Replaces the whole specification.
+    /// Replaces the whole specification: of the job, or of these tasks.
     JobUpdated {
         job: JobId,
         pool: PoolName,
         spec: Box<JobSpec>,
+        #[serde(default)]
+        tasks: Option<IndexRanges>,
     },
     JobPlaced {
         job: JobId,
@@ -388,7 +396,7 @@ impl Event {
             | Self::DownWanted { .. } => "cluster".into(),
             Self::JobSubmitted { job, .. }
             | Self::JobHeld { job, .. }
-            | Self::JobReleased { job }
+            | Self::JobReleased { job, .. }
             | Self::JobUpdated { job, .. }
             | Self::JobPlaced { job, .. }
             | Self::TasksPlaced { job, .. }

@@ -73,9 +73,9 @@ pub enum Request {
     RerunFailed {
         job: JobId,
     },
-    /// The new specification (the caller merged it with the old one).
+    /// The new specification of a job or of tasks of it (the caller merged it with the old one).
     Update {
-        job: JobId,
+        target: JobTarget,
         spec: Box<JobSpec>,
     },
     DrainNode {

@@ -5,6 +5,7 @@
 //! Deliberately absent: `Starting` as a durable state (whether a placed run has started is
 //! volatile; the node knows).
 use crate::event::{Part, PartEnd, Then};
+use crate::own::Own;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -237,9 +238,12 @@ pub struct Job {
     #[serde(default)]
     pub key: Option<String>,
     pub submitted_at: Timestamp,
-    /// Who holds it; a held job keeps its place and starts nothing.
+    /// Who holds it as a whole; what is held keeps its place and starts nothing.
     #[serde(default)]
     pub held_by: Option<UserName>,
+    /// What single tasks have of their own.
+    #[serde(default, skip_serializing_if = "Own::is_empty")]
+    pub own: Own,
     /// Tasks that wait for a run.
     pub pending: IndexRanges,
     /// Tasks with a run.
@@ -316,6 +320,7 @@ impl Job {
     ) {
         self.failed += usize::from(!outcome.is_success());
         let numbers = self.numbers.remove(&task);
+        self.own.forget_hold(task);
         self.finished.insert(task, TaskEnd { outcome, at, numbers, last });
     }
 

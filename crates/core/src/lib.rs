@@ -21,6 +21,7 @@ pub mod limits;
 pub mod money;
 pub mod node;
 mod note;
+pub mod own;
 pub mod plan;
 mod pump;
 pub mod reason;

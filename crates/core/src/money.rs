@@ -14,7 +14,7 @@ use crate::reply::{Rejection, RejectionKind};
 use alloc::format;
 use alloc::vec::Vec;
 use pcluster_model::config::Pool;
-use pcluster_model::{DurationMs, MicroUsd, Price, Timestamp};
+use pcluster_model::{DurationMs, IndexRanges, MicroUsd, Price, Timestamp};
 
 /// The month's account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -156,6 +156,7 @@ impl Cluster {
     pub(crate) fn reserve_for_longer(
         &self,
         job: &Job,
+        tasks: Option<&IndexRanges>,
         limit: Option<DurationMs>,
     ) -> Result<Vec<Event>, Rejection> {
         let now = self.last_at;
@@ -163,7 +164,7 @@ impl Cluster {
         let Some(pool) = self.pool(&job.pool) else { return Ok(Vec::new()) };
         let mut events = Vec::new();
         let mut needs = MicroUsd::ZERO;
-        for run in job.live.values().filter_map(|run| self.runs.get(run)) {
+        for run in job.live_among(tasks).iter().filter_map(|(_, run)| self.runs.get(run)) {
             let until = self.reserved_until(pool, limit, run.placed_at);
             for node in run.parts.iter().filter_map(|part| self.nodes.get(&part.part.node)) {
                 let amount = self.placement_cost(node, until, now);

@@ -3,7 +3,7 @@ use crate::Cluster;
 use crate::job::Job;
 use crate::plan::Wait;
 use alloc::string::String;
-use pcluster_model::{Dependency, DependencyKind, JobId, Timestamp, UserName};
+use pcluster_model::{Dependency, DependencyKind, IndexRanges, JobId, Timestamp, UserName};
 
 /// How far a dependency is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,9 +64,18 @@ impl Cluster {
         Reason::Waits(self.volatile.report.waits.get(&job.id).cloned())
     }
 
+    /// Why these waiting tasks of a job wait, which are alike (`Job::waiting_alike`).
+    #[must_use]
+    pub fn reason_of(&self, job: &Job, tasks: &IndexRanges, now: Timestamp) -> Reason {
+        match tasks.first().and_then(|task| job.holder_of(task)) {
+            Some(by) => Reason::Held { by: by.clone() },
+            None => self.reason(job, now),
+        }
+    }
+
     /// What keeps a job from being tried at all; `None`: it is eligible.
     pub(crate) fn block(&self, job: &Job, now: Timestamp) -> Option<Reason> {
-        if let Some(by) = &job.held_by {
+        if let Some(by) = job.holder() {
             return Some(Reason::Held { by: by.clone() });
         }
         if let Some(block) = self.dependency_block(job, now) {
@@ -179,7 +188,7 @@ impl Cluster {
             .filter_map(|dependency| self.jobs.get(&dependency.job))
             .filter(|other| other.is_array())
             .collect();
-        job.pending.iter().filter(move |task| {
+        job.pending.iter().filter(|task| job.holder_of(*task).is_none()).filter(move |task| {
             let mut met =
                 others.iter().map(|other| Self::counterpart_met(other, *task) == Met::Yes);
             if job.spec.any_dependency {

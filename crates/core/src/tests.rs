@@ -6,3 +6,4 @@ mod flow;
 mod matrix;
 mod steps;
 mod support;
+mod tasks;

@@ -31,9 +31,11 @@ pub enum Ask {
     },
     Hold {
         job: usize,
+        task: Option<u32>,
     },
     Release {
         job: usize,
+        task: Option<u32>,
     },
     Requeue {
         job: usize,
@@ -63,6 +65,7 @@ pub enum Ask {
     /// A new time limit.
     Update {
         job: usize,
+        task: Option<u32>,
         time_limit_ms: DurationMs,
     },
     /// The n-th living node is drained, resumed or ended.
@@ -338,13 +341,18 @@ fn depend(rng: &mut Rng, asks: &mut [(DurationMs, Ask)]) {
 fn meddle(rng: &mut Rng, config: &Config, jobs: usize) -> Ask {
     let job = usize::try_from(rng.below(jobs as u64)).unwrap_or(0);
     let nth = usize::try_from(rng.below(6)).unwrap_or(0);
+    // Drawn from what is there already: other draws would make other stories of all seeds.
+    let task = u32::try_from(nth / 2).ok().filter(|_| nth % 2 == 0);
     match rng.below(30) {
         0..=4 => Ask::Cancel { job, task: rng.chance(3_000).then(|| rng.small(0, 4)) },
-        5..=7 => Ask::Hold { job },
-        8..=10 => Ask::Release { job },
+        5..=7 => Ask::Hold { job, task },
+        8..=10 => Ask::Release { job, task },
         11 | 12 => Ask::Requeue { job },
         13 => Ask::Rerun { job },
-        14 => Ask::Update { job, time_limit_ms: DurationMs::from_secs(rng.between(30, 3_000)) },
+        14 => {
+            let time_limit_ms = DurationMs::from_secs(rng.between(30, 3_000));
+            Ask::Update { job, task, time_limit_ms }
+        }
         15 => Ask::Drain { nth },
         16 => Ask::Resume { nth },
         17 => Ask::Terminate { nth },

@@ -5,6 +5,7 @@
 use crate::head::From;
 use crate::scenario::Ask;
 use crate::world::{What, World};
+use pcluster_core::Job;
 use pcluster_core::input::{Input, JobTarget, Principal, Request};
 use pcluster_core::step::{StepAsk, StepPartEnd};
 use pcluster_model::{Dependency, IndexRanges, JobId, NodeId};
@@ -109,7 +110,7 @@ impl Users {
         }
         let mut last = Vec::new();
         for job in 0..self.submits.len() {
-            last.push(self.add(Ask::Release { job }));
+            last.push(self.add(Ask::Release { job, task: None }));
             last.push(self.add(Ask::Continue { job }));
         }
         last
@@ -120,8 +121,8 @@ impl Users {
 const fn job_asked_about(ask: &Ask) -> Option<usize> {
     match ask {
         Ask::Cancel { job, .. }
-        | Ask::Hold { job }
-        | Ask::Release { job }
+        | Ask::Hold { job, .. }
+        | Ask::Release { job, .. }
         | Ask::Requeue { job }
         | Ask::Rerun { job }
         | Ask::Suspend { job }
@@ -180,6 +181,13 @@ impl World {
         }
     }
 
+    /// A task of an array, else the job.
+    fn part_of(&self, job: JobId, task: Option<u32>) -> JobTarget {
+        let jobs = self.head.as_ref().map(|head| &head.cluster.jobs);
+        let array = jobs.and_then(|jobs| jobs.get(&job)).is_some_and(Job::is_array);
+        JobTarget { job, tasks: task.filter(|_| array).map(IndexRanges::single) }
+    }
+
     /// The request, once everything it names is known.
     fn request_of(&mut self, number: usize) -> Option<(Principal, Request)> {
         let ask = self.users.clients[number].ask.clone();
@@ -191,6 +199,7 @@ impl World {
         };
         self.users.clients[number].job = Some(job);
         let whole = JobTarget { job, tasks: None };
+        let part = |task: Option<u32>| self.part_of(job, task);
         Some(match ask.clone() {
             Ask::Submit { mut spec, after } => {
                 for (other, kind) in after {
@@ -206,12 +215,9 @@ impl World {
                 let key = self.users.clients[number].key.clone();
                 (ana(), Request::Submit { spec, key })
             }
-            Ask::Cancel { task, .. } => {
-                let tasks = task.map(IndexRanges::single);
-                (ana(), Request::Cancel(JobTarget { job, tasks }))
-            }
-            Ask::Hold { .. } => (ana(), Request::Hold(whole)),
-            Ask::Release { .. } => (ana(), Request::Release(whole)),
+            Ask::Cancel { task, .. } => (ana(), Request::Cancel(part(task))),
+            Ask::Hold { task, .. } => (ana(), Request::Hold(part(task))),
+            Ask::Release { task, .. } => (ana(), Request::Release(part(task))),
             Ask::Requeue { .. } => (ana(), Request::Requeue(whole)),
             Ask::Rerun { .. } => (ana(), Request::RerunFailed { job }),
             Ask::Suspend { .. } => (root(), Request::Suspend(whole)),
@@ -225,12 +231,13 @@ impl World {
                 };
                 (ana(), request)
             }
-            Ask::Update { time_limit_ms, .. } => {
+            Ask::Update { task, time_limit_ms, .. } => {
                 let cluster = &self.head.as_ref()?.cluster;
                 let Some(known) = cluster.jobs.get(&job) else { return self.drop_ask(number) };
-                let mut spec = Box::new((*known.spec).clone());
+                let own = task.map_or(&known.spec, |task| known.spec_of(task));
+                let mut spec = Box::new((**own).clone());
                 spec.time_limit_ms = Some(time_limit_ms);
-                (root(), Request::Update { job, spec })
+                (root(), Request::Update { target: part(task), spec })
             }
             Ask::Drain { nth } | Ask::Resume { nth } | Ask::Terminate { nth } => {
                 let Some(node) = self.nth_node(nth) else { return self.drop_ask(number) };

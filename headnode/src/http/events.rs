@@ -113,7 +113,7 @@ fn job_of(event: &Event) -> Option<JobId> {
     match event {
         Event::JobSubmitted { job, .. }
         | Event::JobHeld { job, .. }
-        | Event::JobReleased { job }
+        | Event::JobReleased { job, .. }
         | Event::JobUpdated { job, .. }
         | Event::JobPlaced { job, .. }
         | Event::TasksPlaced { job, .. }

@@ -9,13 +9,12 @@ use axum::Json;
 use axum::extract::{Extension, Path, State};
 use pcluster_api::{
     ActionResponse, CancelRequest, JobDetail, JobList, JobsQuery, Problem, ProblemKind,
-    RequeueRequest, UpdateRequest, WaitQuery, WaitResponse, WhyView,
+    RequeueRequest, WaitQuery, WaitResponse, WhyView,
 };
 use pcluster_core::Job;
 use pcluster_core::input::{Input, JobTarget, Principal, Request};
 use pcluster_core::reply::Reply;
-use pcluster_model::job::MemoryAsk;
-use pcluster_model::{DurationMs, JobId, JobSpec, Timestamp};
+use pcluster_model::JobId;
 use pcluster_store::Reader;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -283,101 +282,4 @@ pub(super) async fn rerun(
         return Err(problem.into());
     }
     act(&app, who, target.job, Request::RerunFailed { job: target.job }).await
-}
-
-#[utoipa::path(post, path = "/v1/jobs/{id}/update", tag = "jobs", request_body = UpdateRequest,
-    params(("id" = String, Path, description = "`41` or `job:41`")),
-    responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
-pub(super) async fn update(
-    State(app): State<AppState>,
-    Extension(who): Extension<Principal>,
-    Path(id): Path<String>,
-    Body(asked): Body<UpdateRequest>,
-) -> Result<Json<ActionResponse>, Failure> {
-    let target = target::locate(&app.mirror.read(), &id)?;
-    if target.tasks.is_some() {
-        let problem =
-            Problem::new(ProblemKind::BadRequest, "a whole job is changed, not tasks of it")
-                .hint(format!("pcluster update {}", target.job));
-        return Err(problem.into());
-    }
-    let job = find_job(&app, target.job).await?;
-    let spec = Box::new(merged(&job.spec, asked)?);
-    super::submit::check_texts(&spec)?;
-    act(&app, who, target.job, Request::Update { job: target.job, spec }).await
-}
-
-/// The old specification with what was asked for; what is absent stays.
-pub(super) fn merged(old: &JobSpec, asked: UpdateRequest) -> Result<JobSpec, Problem> {
-    let mut spec = old.clone();
-    put(&mut spec.name, asked.name.clone());
-    put(&mut spec.priority, asked.priority);
-    put(&mut spec.requeue, asked.requeue);
-    put(&mut spec.comment, asked.comment.clone());
-    put(&mut spec.account, asked.account.clone());
-    put(&mut spec.qos, asked.qos.clone());
-    put(&mut spec.output, asked.output.clone());
-    put(&mut spec.work_dir, asked.work_dir.clone());
-    put(&mut spec.dependencies, asked.dependencies.clone());
-    put(&mut spec.any_dependency, asked.any_dependency);
-    if let Some(error) = &asked.error {
-        spec.error = Some(error.clone());
-    }
-    if let Some(limit) = asked.time_limit_ms {
-        spec.time_limit_ms = (limit > 0).then_some(DurationMs(limit));
-    }
-    if let Some(begin) = asked.begin_ms {
-        spec.begin = (begin > 0).then_some(Timestamp(begin));
-    }
-    if let Some(deadline) = asked.deadline_ms {
-        spec.deadline = (deadline > 0).then_some(Timestamp(deadline));
-    }
-    if let Some(throttle) = asked.throttle {
-        let Some(array) = &mut spec.array else {
-            let text = "only an array has a number of tasks at once";
-            return Err(Problem::new(ProblemKind::Refused, text));
-        };
-        array.throttle = (throttle > 0).then_some(throttle);
-    }
-    merge_size(&mut spec, asked);
-    Ok(spec)
-}
-
-fn put<T>(field: &mut T, asked: Option<T>) {
-    if let Some(value) = asked {
-        *field = value;
-    }
-}
-
-/// What a job takes, and where.
-fn merge_size(spec: &mut JobSpec, asked: UpdateRequest) {
-    if let Some(bytes) = asked.memory_bytes_per_node {
-        spec.memory = MemoryAsk::PerNode(bytes);
-    }
-    if let Some(bytes) = asked.memory_bytes_per_cpu {
-        spec.memory = MemoryAsk::PerCpu(bytes);
-    }
-    if let Some(cpus) = asked.cpus_per_task {
-        (spec.cpus_per_task, spec.cpus_given) = (cpus.max(1), true);
-    }
-    if let Some(pool) = asked.pool {
-        spec.pools = vec![pool.into()];
-    }
-    if let Some(nodes) = asked.nodes {
-        spec.nodes = nodes;
-        if !spec.tasks_given || spec.tasks < nodes {
-            spec.tasks = nodes;
-        }
-    }
-    if let Some(tasks) = asked.tasks {
-        (spec.tasks, spec.tasks_given) = (tasks, true);
-    }
-    if let Some(tasks) = asked.tasks_per_node {
-        spec.tasks_per_node = (tasks > 0).then_some(tasks);
-    }
-    put(&mut spec.gpus_per_node, asked.gpus_per_node);
-    put(&mut spec.exclusive, asked.exclusive);
-    put(&mut spec.features, asked.features);
-    put(&mut spec.only_nodes, asked.only_nodes);
-    put(&mut spec.not_nodes, asked.not_nodes);
 }

@@ -17,6 +17,7 @@ mod records;
 mod steps;
 mod submit;
 mod target;
+mod update;
 
 #[cfg(test)]
 mod tests;
@@ -74,7 +75,7 @@ fn routes() -> Vec<Route> {
         write("/v1/jobs/{id}/renew", A::ChangeJob, post(steps::renew)),
         write("/v1/runs/{run}/steps", A::ChangeJob, post(steps::make)),
         write("/v1/runs/{run}/steps/{step}/end", A::ChangeJob, post(steps::end)),
-        write("/v1/jobs/{id}/update", A::ChangeJob, post(jobs::update)),
+        write("/v1/jobs/{id}/update", A::ChangeJob, post(update::update)),
         write("/v1/jobs/{id}/rerun", A::ChangeJob, post(jobs::rerun)),
         // Whose run it is, the handler looks at itself.
         read("/v1/runs/{run}/parts/{rank}/attach", A::ChangeJob, get(attach::attach)),

@@ -1,6 +1,6 @@
 //! The OpenAPI document, generated from the handlers. `headnode/openapi.json` is a copy that a test
 //! compares; `UPDATE=1` writes it anew.
-use super::{attach, cluster, events, jobs, nodes, output, records, steps, submit};
+use super::{attach, cluster, events, jobs, nodes, output, records, steps, submit, update};
 use axum::Json;
 use pcluster_api::Problem;
 use utoipa::OpenApi;
@@ -32,7 +32,7 @@ use utoipa::OpenApi;
         jobs::hold,
         jobs::release,
         jobs::requeue,
-        jobs::update,
+        update::update,
         jobs::rerun,
         attach::attach,
         nodes::list,

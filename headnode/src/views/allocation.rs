@@ -33,7 +33,7 @@ fn not_one(job: &Job, tasks: Option<&IndexRanges>, live: usize) -> Problem {
 }
 
 fn view(cx: &Cx<'_>, job: &Job, task: u32, run: &Run) -> AllocationView {
-    let spec = &job.spec;
+    let spec = job.spec_of(task);
     let user = job.owner.user.to_string();
     let parts = (0u32..).zip(&run.parts).map(|(rank, part)| PartView {
         rank,

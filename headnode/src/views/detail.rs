@@ -26,7 +26,7 @@ pub fn of(
         now_ms: cx.wall_now(),
         rows: rows::of_job(cx, job, tasks, true, &costs),
         runs: runs(cx, job, tasks),
-        asked: asked(job),
+        asked: asked(job, tasks),
         output: file(&job.spec.output),
         error: job.spec.error.as_ref().and_then(file),
         work_dir: private(job.spec.work_dir.clone()),
@@ -105,8 +105,8 @@ fn live_run(cx: &Cx<'_>, run: &Run) -> RunView {
 
 /// Words of the request, in order of showing.
 #[must_use]
-pub fn asked(job: &Job) -> Vec<(String, String)> {
-    let spec = &job.spec;
+pub fn asked(job: &Job, tasks: Option<&IndexRanges>) -> Vec<(String, String)> {
+    let spec = tasks.and_then(IndexRanges::first).map_or(&job.spec, |task| job.spec_of(task));
     let mut lines: Vec<(String, String)> = Vec::new();
     let mut line = |label: &str, text: String| lines.push((label.into(), text));
     line("pool", job.pool.to_string());

@@ -154,7 +154,7 @@ fn start_of(
     let (Some(pool), Some(shape)) = (pool, shape) else { return ("unknown".into(), None) };
     let wanted = spec.nodes.max(1) as usize;
     let waiting =
-        cx.cluster.queued_jobs().any(|job| job.pool == pool.name && job.held_by.is_none());
+        cx.cluster.queued_jobs().any(|job| job.pool == pool.name && job.holder().is_none());
     let fits = |node: &&Node| node.free().holds(&spec.per_node_on(&node.usable));
     let ready = |node: &&Node| node.is_ready() && cx.cluster.is_connected(node.id);
     let free: Vec<&str> = cx

@@ -24,6 +24,57 @@ fn whole(job: JobId) -> JobTarget {
 }
 
 #[test]
+fn tasks_with_something_of_their_own_have_records_of_their_own() {
+    let ana = user("ana", 1000);
+    let mut lab = Lab::new(config());
+    let array = ArraySpec { indices: (1..=6).collect(), throttle: None };
+    let asked = JobSpec { array: Some(array), hold: true, ..spec("call", 1, 600_000) };
+    let job = lab.submit(&ana, asked.clone());
+    let some = |tasks: &[u32]| JobTarget { job, tasks: Some(tasks.iter().copied().collect()) };
+    lab.ask(&ana, Request::Release(some(&[1, 2, 3, 4])));
+    let own = Box::new(JobSpec { time_limit_ms: Some(DurationMs(1_200_000)), ..asked });
+    lab.ask(&admin(), Request::Update { target: some(&[3]), spec: own });
+    lab.ask(&admin(), Request::Hold(some(&[4])));
+    let now = records(&lab, &ana, &Filter::default());
+    let lines: Vec<_> = now
+        .iter()
+        .map(|r| (line(r), r.held_by.as_deref(), r.time_limit_ms.unwrap_or(0) / 60_000))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            ((1, None, Some("1-2"), JobState::Starting), None, 10),
+            ((1, Some(3), None, JobState::Starting), None, 20),
+            ((1, Some(4), None, JobState::Held), Some("root"), 10),
+            ((1, None, Some("5-6"), JobState::Held), Some("ana"), 10),
+        ]
+    );
+    assert_eq!(now[2].reason.as_ref().unwrap().word, "held");
+    let costs = super::money::JobCosts::default();
+    let cx = lab.cx(&ana);
+    let rows = super::rows::of_job(&cx, &cx.cluster.jobs[&job], None, true, &costs);
+    let rows: Vec<_> = rows.iter().map(|row| (row.id.as_str(), row.count, row.state)).collect();
+    assert_eq!(
+        rows,
+        [
+            ("1_[1-2]", 2, JobState::Starting),
+            ("1_3", 1, JobState::Starting),
+            ("1_4", 1, JobState::Held),
+            ("1_[5-6]", 2, JobState::Held),
+        ]
+    );
+    let why = super::why::job(&cx, &cx.cluster.jobs[&job], None);
+    assert!(!why.headline.contains("held"), "{}", why.headline);
+    let held: Vec<_> = why.facts.iter().filter(|(label, _)| label == "held").collect();
+    assert_eq!(held.len(), 2, "{:?}", why.facts);
+    let four = IndexRanges::single(4);
+    let why = super::why::job(&cx, &cx.cluster.jobs[&job], Some(&four));
+    assert_eq!(why.headline, "task 1_4 (call) is held by root");
+    let status = super::status::view(&cx, super::status::HeadFacts::default());
+    assert_eq!((status.jobs_held, status.jobs_starting), (3, 3));
+}
+
+#[test]
 fn an_array_is_its_waiting_rest_and_a_record_for_each_run() {
     let ana = user("ana", 1000);
     let mut lab = Lab::new(config());

@@ -11,7 +11,9 @@ use pcluster_core::reason::{Met, Reason};
 use pcluster_core::step::Step;
 use pcluster_core::{Job, Run};
 use pcluster_model::pattern::{NO_INDEX, PatternNames};
-use pcluster_model::{ArraySpec, IndexRanges, JobId, Resources, RunId, Timestamp, UserName};
+use pcluster_model::{
+    ArraySpec, IndexRanges, JobId, JobSpec, Resources, RunId, Timestamp, UserName,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Which records are wanted.
@@ -128,9 +130,12 @@ impl Maker<'_> {
     fn never_ran(&self, records: &mut Vec<JobRecord>) {
         let fresh = |task: &u32| !self.job.numbers.contains_key(task) && self.wants(*task);
         let waiting: IndexRanges = self.job.pending.iter().filter(fresh).collect();
-        if !waiting.is_empty() {
-            let mut record = self.rest(&waiting);
-            self.put_waiting(&mut record);
+        for alike in self.job.waiting_alike(Some(&waiting)) {
+            let mut record = self.rest(&alike);
+            if let Some(task) = self.job.apart(&alike) {
+                (record.task, record.tasks) = (Some(task), None);
+            }
+            self.put_waiting(&mut record, &alike);
             record.cost_micro_usd = self.cost(0);
             records.push(record);
         }
@@ -160,7 +165,8 @@ impl Maker<'_> {
     }
 
     fn rest(&self, tasks: &IndexRanges) -> JobRecord {
-        let mut record = self.base(None, self.job.id);
+        let spec = tasks.first().map_or(&self.job.spec, |task| self.job.spec_of(task));
+        let mut record = self.base(spec, None, self.job.id);
         record.tasks = self.job.is_array().then(|| tasks.to_string());
         record
     }
@@ -176,16 +182,19 @@ impl Maker<'_> {
     fn waiting_again(&self, task: u32) -> JobRecord {
         let numbers = self.job.numbers_of(task);
         let raw_job = numbers.map_or(self.job.id, |numbers| numbers.raw_job);
-        let mut record = self.base(self.task_of(task), raw_job);
+        let mut record = self.base(self.job.spec_of(task), self.task_of(task), raw_job);
         record.attempt = numbers.map_or(0, |numbers| numbers.attempts);
         record.cost_micro_usd = self.cost(self.shares.of_task(task));
-        self.put_waiting(&mut record);
+        self.put_waiting(&mut record, &IndexRanges::single(task));
         record
     }
 
-    fn put_waiting(&self, record: &mut JobRecord) {
-        let why = self.cx.cluster.reason(self.job, self.cx.now);
-        record.state = if self.job.held_by.is_some() {
+    /// Of tasks that are alike.
+    fn put_waiting(&self, record: &mut JobRecord, tasks: &IndexRanges) {
+        let why = self.cx.cluster.reason_of(self.job, tasks, self.cx.now);
+        let holder = tasks.first().and_then(|task| self.job.holder_of(task));
+        record.held_by = holder.map(ToString::to_string);
+        record.state = if holder.is_some() {
             JobState::Held
         } else if reason::is_covered(&why) {
             JobState::Starting
@@ -202,7 +211,8 @@ impl Maker<'_> {
     }
 
     fn live(&self, task: u32, run: &Run) -> JobRecord {
-        let mut record = self.base(self.task_of(task), run.raw_job);
+        let spec = self.job.spec_of(task);
+        let mut record = self.base(spec, self.task_of(task), run.raw_job);
         let held: Vec<Resources> = run.parts.iter().map(|part| part.part.resources).collect();
         put_allocation(&mut record, &held);
         record.node_names = self.names(run);
@@ -221,7 +231,7 @@ impl Maker<'_> {
         record.suspended_ms = run.suspended_ms.0 + still;
         self.put_steps(&mut record, run.id);
         record.cost_micro_usd = self.cost(self.shares.of_task(task));
-        self.put_files(&mut record);
+        self.put_files(&mut record, spec);
         record
     }
 
@@ -247,7 +257,8 @@ impl Maker<'_> {
     fn over(&self, past: &PastRun, at: Timestamp) -> JobRecord {
         let raw_job =
             self.job.numbers_of(past.task).map_or(past.raw_job, |numbers| numbers.raw_job);
-        let mut record = self.base(self.task_of(past.task), raw_job);
+        let spec = self.job.spec_of(past.task);
+        let mut record = self.base(spec, self.task_of(past.task), raw_job);
         record.state = JobState::Finished;
         put_allocation(&mut record, &per_node(past));
         record.node_names.clone_from(&past.nodes);
@@ -262,7 +273,7 @@ impl Maker<'_> {
         record.suspended_ms = past.suspended_ms.0;
         self.put_batch_usage(&mut record, past);
         self.put_steps(&mut record, past.run);
-        self.put_files(&mut record);
+        self.put_files(&mut record, spec);
         record
     }
 
@@ -320,11 +331,10 @@ impl Maker<'_> {
     }
 
     /// Output, error and input of this task, as far as its reader may see them.
-    fn put_files(&self, record: &mut JobRecord) {
+    fn put_files(&self, record: &mut JobRecord, spec: &JobSpec) {
         if !self.cx.sees_all_of(self.job) {
             return;
         }
-        let spec = &self.job.spec;
         let names = PatternNames {
             raw_job: Some(record.raw_job),
             index: Some(record.task.unwrap_or(NO_INDEX)),
@@ -338,11 +348,11 @@ impl Maker<'_> {
     }
 
     /// What all records of a job have in common.
-    fn base(&self, task: Option<u32>, raw_job: JobId) -> JobRecord {
-        let (cx, job, spec) = (self.cx, self.job, &*self.job.spec);
+    fn base(&self, spec: &JobSpec, task: Option<u32>, raw_job: JobId) -> JobRecord {
+        let (cx, job) = (self.cx, self.job);
         let sees = cx.sees_all_of(job);
         let private = |text: &str| if sees { text.to_owned() } else { String::new() };
-        let each = rows::size_of(cx, job);
+        let each = rows::size_of(cx, job, spec);
         let array = spec.array.as_ref();
         let user = job.owner.user.to_string();
         let submitted = cx.wall(job.submitted_at);
@@ -396,7 +406,7 @@ impl Maker<'_> {
             submit_host: spec.submit_host.clone(),
             ..JobRecord::default()
         };
-        self.put_files(&mut record);
+        self.put_files(&mut record, spec);
         record
     }
 

@@ -4,7 +4,7 @@ use super::{Cx, outcome, reason, schema, start};
 use pcluster_api::{JobList, JobState, JobView};
 use pcluster_core::job::TaskEnd;
 use pcluster_core::{Job, Run};
-use pcluster_model::{IndexRanges, JobId, Resources, UserName};
+use pcluster_model::{IndexRanges, JobId, JobSpec, Resources, UserName};
 use std::collections::BTreeSet;
 
 /// Which jobs are listed.
@@ -64,7 +64,7 @@ pub fn list(cx: &Cx<'_>, filter: &Filter) -> JobList {
 }
 
 fn row_count(job: &Job) -> u64 {
-    job.live.len() as u64 + u64::from(!job.pending.is_empty())
+    job.live.len() as u64 + job.waiting_alike(None).len() as u64
 }
 
 /// Running first, then starting, then in the order of expected start; held last, then the finished.
@@ -99,11 +99,7 @@ pub fn of_job(
             });
         }
     }
-    let pending: IndexRanges = match tasks {
-        None => job.pending.clone(),
-        Some(_) => job.pending_among(tasks).into_iter().collect(),
-    };
-    if !pending.is_empty() {
+    for pending in job.waiting_alike(tasks) {
         rows.push(JobView {
             cost_micro_usd: cost(shares.of_pending(job)),
             ..pending_row(cx, job, &pending)
@@ -121,19 +117,19 @@ pub fn of_job(
     rows
 }
 
-/// What all rows of a job have in common.
-fn base(cx: &Cx<'_>, job: &Job) -> JobView {
-    let nodes = job.spec.nodes.max(1);
-    let each = size_of(cx, job);
+/// What all rows have in common that are of one specification.
+fn base(cx: &Cx<'_>, job: &Job, spec: &JobSpec) -> JobView {
+    let nodes = spec.nodes.max(1);
+    let each = size_of(cx, job, spec);
     JobView {
         id: job.id.to_string(),
         job: job.id.0,
         task: None,
         tasks: None,
         count: 1,
-        name: job.spec.name.clone(),
+        name: spec.name.clone(),
         user: job.owner.user.to_string(),
-        account: job.spec.account.clone(),
+        account: spec.account.clone(),
         pool: job.pool.to_string(),
         state: JobState::Queued,
         outcome: None,
@@ -147,21 +143,21 @@ fn base(cx: &Cx<'_>, job: &Job) -> JobView {
         started_at_ms: None,
         ended_at_ms: None,
         elapsed_ms: 0,
-        time_limit_ms: job.spec.time_limit_ms.map(|limit| limit.0),
+        time_limit_ms: spec.time_limit_ms.map(|limit| limit.0),
         expected_start_ms: None,
         cost_micro_usd: None,
         node_names: Vec::new(),
-        priority: job.spec.priority,
+        priority: spec.priority,
     }
 }
 
 /// What a job that has no place yet will take of a node: on the first shape that holds it, because
 /// unspecified memory is in proportion to the shape it lands on.
-pub(super) fn size_of(cx: &Cx<'_>, job: &Job) -> Resources {
-    let least = job.spec.least_per_node();
+pub(super) fn size_of(cx: &Cx<'_>, job: &Job, spec: &JobSpec) -> Resources {
+    let least = spec.least_per_node();
     let shapes = cx.cluster.pool(&job.pool).map_or(&[][..], |pool| &pool.shapes);
     let shape = shapes.iter().find(|shape| shape.usable().holds(&least));
-    shape.map_or(least, |shape| job.spec.per_node_on(&shape.usable()))
+    shape.map_or(least, |shape| spec.per_node_on(&shape.usable()))
 }
 
 /// Users see `starting` until the node has said that the run runs.
@@ -197,13 +193,14 @@ fn live_row(cx: &Cx<'_>, job: &Job, task: u32, run: &Run) -> JobView {
         elapsed_ms: elapsed,
         time_limit_ms: run.time_limit_ms.map(|limit| limit.0),
         node_names: names.map(|node| node.name.clone()).collect(),
-        ..base(cx, job)
+        ..base(cx, job, job.spec_of(task))
     }
 }
 
 fn pending_row(cx: &Cx<'_>, job: &Job, pending: &IndexRanges) -> JobView {
-    let why = cx.cluster.reason(job, cx.now);
-    let state = if job.held_by.is_some() {
+    let why = cx.cluster.reason_of(job, pending, cx.now);
+    let first = pending.first().unwrap_or_default();
+    let state = if job.holder_of(first).is_some() {
         JobState::Held
     } else if reason::is_covered(&why) {
         JobState::Starting
@@ -224,7 +221,7 @@ fn pending_row(cx: &Cx<'_>, job: &Job, pending: &IndexRanges) -> JobView {
         reason: Some(reason::view(cx, &why)),
         expected_start_ms: start::expected_for(cx, job, &why),
         attempt: single.and_then(|task| job.numbers_of(task)).map_or(0, |numbers| numbers.attempts),
-        ..base(cx, job)
+        ..base(cx, job, job.spec_of(first))
     }
 }
 
@@ -236,7 +233,7 @@ fn finished_row(cx: &Cx<'_>, job: &Job, task: u32, end: &TaskEnd) -> JobView {
         state: JobState::Finished,
         outcome: Some(outcome::view(end, cx.sees_all_of(job))),
         ended_at_ms: Some(ended),
-        ..base(cx, job)
+        ..base(cx, job, job.spec_of(task))
     };
     if let Some(last) = &end.last {
         row.nodes = u32::try_from(last.nodes.len()).unwrap_or(u32::MAX);

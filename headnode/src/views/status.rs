@@ -54,15 +54,17 @@ fn tasks(cx: &Cx<'_>) -> Tasks {
         let started = started(job);
         tasks.running += started;
         tasks.starting += job.live.len() as u64 - started;
-        let waiting = job.pending.len() as u64;
+        let held = job.held_count() as u64;
+        let waiting = job.pending.len() as u64 - held;
+        tasks.held += held;
         let covered = matches!(
             cx.cluster.volatile.report.waits.get(&job.id),
             Some(Wait::NodeBoots { .. } | Wait::NodeWanted { .. })
         );
-        match (&job.held_by, covered) {
-            (Some(_), _) => tasks.held += waiting,
-            (None, true) => tasks.starting += waiting,
-            (None, false) => tasks.queued += waiting,
+        if covered {
+            tasks.starting += waiting;
+        } else {
+            tasks.queued += waiting;
         }
         let done = job.finished.values().filter(|end| cx.wall(end.at) >= month);
         tasks.done_this_month += done.count() as u64;

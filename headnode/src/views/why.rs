@@ -69,8 +69,12 @@ pub(super) fn title(job: &Job) -> String {
 /// `GET /v1/jobs/{id}/why`: of what waits, else of what runs, else of how it ended.
 #[must_use]
 pub fn job(cx: &Cx<'_>, job: &Job, tasks: Option<&IndexRanges>) -> WhyView {
-    if !job.pending_among(tasks).is_empty() {
-        return waits(cx, job, &cx.cluster.reason(job, cx.now)).done();
+    let waiting = job.waiting_alike(tasks);
+    // What is held of it is not what the job waits for.
+    let free = |set: &&IndexRanges| set.first().is_some_and(|task| job.holder_of(task).is_none());
+    if let Some(set) = waiting.iter().find(free).or(waiting.first()) {
+        let frame = waits(cx, job, set, &cx.cluster.reason_of(job, set, cx.now));
+        return held_beside(job, set, &waiting, frame).done();
     }
     let live = job.live_among(tasks);
     if let Some(run) = live.first().and_then(|(_, run)| cx.cluster.runs.get(run)) {
@@ -86,8 +90,22 @@ pub fn job(cx: &Cx<'_>, job: &Job, tasks: Option<&IndexRanges>) -> WhyView {
     }
 }
 
-fn waits(cx: &Cx<'_>, job: &Job, reason: &Reason) -> Frame {
-    let (who, id) = (title(job), job.id);
+/// Tells of tasks that are held while others of the job wait for something else.
+fn held_beside(job: &Job, told: &IndexRanges, waiting: &[IndexRanges], frame: Frame) -> Frame {
+    let others = waiting.iter().filter(|set| *set != told);
+    let held = others.filter_map(|set| Some((set, job.holder_of(set.first()?)?)));
+    held.fold(frame, |frame, (set, by)| {
+        frame.fact("held", format!("{}_[{set}] by {by}: pcluster release {0}_[{set}]", job.id))
+    })
+}
+
+fn waits(cx: &Cx<'_>, job: &Job, set: &IndexRanges, reason: &Reason) -> Frame {
+    let (who, id) = match job.apart(set) {
+        Some(task) => {
+            (format!("task {} ({})", job.task_label(task), job.spec.name), job.task_label(task))
+        }
+        None => (title(job), job.id.to_string()),
+    };
     let word = reason::view(cx, reason).word;
     let frame = |headline: String| Frame::new(&word, headline);
     match reason {

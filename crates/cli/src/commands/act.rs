@@ -45,6 +45,7 @@ pub struct HoldArgs {
 #[command(after_help = "\
 Examples:
   pcluster release 42
+  pcluster release 41_3        one task of an array
   pcluster submit -H job.sh    submits a job that waits for its release")]
 pub struct ReleaseArgs {
     #[arg(value_name = "JOB", required = true)]
@@ -83,6 +84,7 @@ Examples:
   pcluster update 42 --mem 12G           ask for less, start sooner
   pcluster update 42 --time 4h           also while it runs
   pcluster update 47 --after-ok 48       wait for another job
+  pcluster update 41_3 --mem 12G         one task of an array asks for more
   pcluster update 41 --throttle 8        tasks of an array at once")]
 pub struct UpdateArgs {
     #[arg(value_name = "JOB")]

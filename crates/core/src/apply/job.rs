@@ -2,6 +2,7 @@
 use crate::Cluster;
 use crate::event::{Event, PartEnd, Placement, TaskEnded, Then};
 use crate::job::{Job, Outcome, PastRun, Run, RunPart, TaskNumbers};
+use crate::own::Own;
 use crate::rows::RowKey;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -18,11 +19,17 @@ impl Cluster {
                 self.insert_job(at, event);
                 self.job_changed(*job);
             }
-            Event::JobHeld { job, by } => {
-                self.with_job(*job, |job| job.held_by = Some(by.clone()));
+            Event::JobHeld { job, by, tasks } => {
+                self.with_job(*job, |job| job.hold(tasks.as_ref(), by));
             }
-            Event::JobReleased { job } => self.with_job(*job, |job| job.held_by = None),
-            Event::JobUpdated { job, pool, spec } => self.with_job(*job, |job| {
+            Event::JobReleased { job, tasks } => {
+                self.with_job(*job, |job| job.release(tasks.as_ref()));
+            }
+            Event::JobUpdated { job, pool, spec, tasks } => self.with_job(*job, |job| {
+                if let Some(tasks) = tasks {
+                    job.specify(tasks, spec);
+                    return;
+                }
                 job.pool = pool.clone();
                 job.spec = Arc::new((**spec).clone());
             }),
@@ -78,6 +85,7 @@ impl Cluster {
             pool: pool.clone(),
             pending: Job::all_indices(spec),
             held_by: spec.hold.then(|| owner.user.clone()),
+            own: Own::default(),
             spec: Arc::new((**spec).clone()),
             key: key.clone(),
             submitted_at: at,
@@ -144,7 +152,7 @@ impl Cluster {
                 .map(|part| RunPart { part: part.clone(), end: None })
                 .collect(),
             placed_at: at,
-            time_limit_ms: job.spec.time_limit_ms,
+            time_limit_ms: job.spec_of(placement.task).time_limit_ms,
             limit_changes: 0,
             then: None,
             suspended_since: None,
@@ -254,7 +262,7 @@ impl Cluster {
         self.with_job(run.job, |job| {
             job.live.remove(&run.task);
             let requeues = job.numbers.get(&run.task).map_or(0, |numbers| numbers.requeues);
-            let may_requeue = job.spec.requeue && requeues < requeue_limit;
+            let may_requeue = job.spec_of(run.task).requeue && requeues < requeue_limit;
             match resolve(&run, job.spec.kind, has_steps, may_requeue) {
                 Resolution::NotAnAttempt => {
                     if let Some(numbers) = job.numbers.get_mut(&run.task) {

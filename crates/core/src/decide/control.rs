@@ -12,9 +12,7 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use pcluster_model::job::JobKind;
-use pcluster_model::{
-    ArraySpec, IndexRanges, JobId, JobSpec, NodeId, RunId, SignalScope, Timestamp,
-};
+use pcluster_model::{ArraySpec, IndexRanges, JobId, NodeId, RunId, SignalScope, Timestamp};
 
 pub(super) type Decided = Result<Decision, Rejection>;
 
@@ -33,27 +31,6 @@ pub(super) fn target_words(job: &Job, target: &JobTarget) -> String {
         Some((count, _)) if job.is_array() => format!("{count} tasks of job {}", job.id),
         _ => format!("job {}", job.id),
     }
-}
-
-/// Size, place and time of a start are the same: what runs can have no other.
-fn same_place(new: &JobSpec, old: &JobSpec) -> bool {
-    let size = |spec: &JobSpec| {
-        (spec.nodes, spec.tasks, spec.cpus_per_task, spec.tasks_per_node, spec.gpus_per_node)
-    };
-    size(new) == size(old)
-        && (new.memory, new.exclusive, new.begin) == (old.memory, old.exclusive, old.begin)
-        && (&new.pools, &new.features) == (&old.pools, &old.features)
-        && (&new.only_nodes, &new.not_nodes) == (&old.only_nodes, &old.not_nodes)
-        && new.dependencies == old.dependencies
-}
-
-/// A hold is on a job as a whole.
-fn whole_array(job: JobId, target: &JobTarget, word: &str, verb: &str) -> Result<(), Rejection> {
-    if target.tasks.is_none() {
-        return Ok(());
-    }
-    Err(refuse(format!("a whole array is {word}, not one task of it"))
-        .hint(format!("pcluster {verb} {job}")))
 }
 
 impl Cluster {
@@ -158,38 +135,6 @@ impl Cluster {
         Ok(Decision::reply(Reply::Signals { runs, signal, scope }))
     }
 
-    pub(super) fn hold(&self, who: &Principal, target: &JobTarget) -> Decided {
-        let job = self.target(who, target)?;
-        whole_array(job.id, target, "held", "hold")?;
-        if job.pending.is_empty() {
-            let word = if job.is_finished() { "finished" } else { "not_pending" };
-            return Err(refuse(format!("nothing of job {} waits any more", job.id))
-                .word(word)
-                .hint(format!("pcluster show {}", job.id)));
-        }
-        if let Some(by) = &job.held_by {
-            return done(format!("job {} is already held by {by}", job.id), 0, Vec::new());
-        }
-        let event = Event::JobHeld { job: job.id, by: who.user.clone() };
-        done(format!("job {} held; what runs of it goes on", job.id), 1, vec![event])
-    }
-
-    pub(super) fn release(&self, who: &Principal, target: &JobTarget) -> Decided {
-        let job = self.target(who, target)?;
-        whole_array(job.id, target, "released", "release")?;
-        let Some(by) = &job.held_by else {
-            return done(format!("job {} is not held", job.id), 0, Vec::new());
-        };
-        if *by != who.user && !who.admin {
-            return Err(Rejection::new(
-                RejectionKind::NotAllowed,
-                format!("job {} is held by {by}", job.id),
-            )
-            .hint("they or an admin can release it"));
-        }
-        done(format!("job {} released", job.id), 1, vec![Event::JobReleased { job: job.id }])
-    }
-
     pub(super) fn requeue(&self, who: &Principal, target: &JobTarget) -> Decided {
         let job = self.target(who, target)?;
         if job.spec.kind == JobKind::Allocation {
@@ -247,45 +192,6 @@ impl Cluster {
         let as_owner =
             Principal { user: owner.user, uid: owner.uid, gid: owner.gid, ..who.clone() };
         self.submit(now, &as_owner, spec, None)
-    }
-
-    pub(super) fn update(&self, who: &Principal, id: JobId, mut spec: Box<JobSpec>) -> Decided {
-        let job = self.own_job(who, id)?;
-        if job.is_finished() {
-            return Err(refuse(format!("job {id} has already finished")).word("finished"));
-        }
-        if spec.priority > job.spec.priority && !who.admin {
-            return Err(Rejection::new(
-                RejectionKind::NotAllowed,
-                "only an admin raises a priority",
-            ));
-        }
-        let limit_changed = spec.time_limit_ms != job.spec.time_limit_ms;
-        let longer = match (spec.time_limit_ms, job.spec.time_limit_ms) {
-            (Some(new), Some(old)) => new > old,
-            (None, Some(_)) => true,
-            (_, None) => false,
-        };
-        if !job.live.is_empty() && longer && !who.admin {
-            return Err(Rejection::new(
-                RejectionKind::NotAllowed,
-                format!("job {id} runs; only an admin gives it more time"),
-            ));
-        }
-        if job.pending.is_empty() && !same_place(&spec, &job.spec) {
-            return Err(refuse(format!("job {id} runs; that is changed only while it waits"))
-                .word("not_pending"));
-        }
-        let pool = self.check_spec(&spec)?;
-        self.name_tasks(&mut spec);
-        self.check_dependencies(&spec, id)?;
-        let time_limit_ms = spec.time_limit_ms;
-        let mut events = vec![Event::JobUpdated { job: id, pool, spec }];
-        if limit_changed && !job.live.is_empty() {
-            events.push(Event::LimitChanged { job: id, tasks: None, time_limit_ms });
-            events.extend(self.reserve_for_longer(job, time_limit_ms)?);
-        }
-        done(format!("job {id} updated"), 1, events)
     }
 
     fn own_node(&self, who: &Principal, id: NodeId) -> Result<&Node, Rejection> {

@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing is changed here. Every `match` over inputs is exhaustive.
 mod agent;
+mod change;
 mod control;
 mod provider;
 mod step;
@@ -105,7 +106,7 @@ impl Cluster {
             Request::MakeStep { run, ask } => self.make_step(who, run, ask),
             Request::EndStep { run, step, rank, end } => self.end_step(who, (run, step), rank, end),
             Request::RerunFailed { job } => self.rerun_failed(now, who, job),
-            Request::Update { job, spec } => self.update(who, job, spec),
+            Request::Update { target, spec } => self.update(who, &target, spec),
             Request::DrainNode { node } => self.drain_node(who, node),
             Request::ResumeNode { node } => self.resume_node(who, node),
             Request::TerminateNode { node } => self.terminate_node(who, node),

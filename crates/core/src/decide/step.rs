@@ -299,7 +299,8 @@ impl Cluster {
         let mut decision = self.requeue(who, target)?;
         let job = self.own_job(who, target.job)?;
         if job.held_by.is_none() {
-            decision.events.push(Event::JobHeld { job: job.id, by: who.user.clone() });
+            let tasks = target.tasks.clone();
+            decision.events.push(Event::JobHeld { job: job.id, by: who.user.clone(), tasks });
         }
         Ok(decision)
     }

@@ -44,6 +44,29 @@ struct Counters {
     job: u64,
 }
 
+/// Ids for the tasks of one job.
+struct Numbers<'a> {
+    /// How many of them have an id of their own.
+    numbered: usize,
+    counters: &'a mut Counters,
+}
+
+impl Numbers<'_> {
+    /// The id of a task for those who know no arrays: its own from its first start on, and the
+    /// array's for the last one.
+    fn raw_id(&mut self, job: &Job, task: u32) -> JobId {
+        if let Some(known) = job.numbers_of(task) {
+            return known.raw_job;
+        }
+        self.numbered += 1;
+        if self.numbered == job.task_count() {
+            return job.id;
+        }
+        self.counters.job += 1;
+        JobId(self.counters.job)
+    }
+}
+
 /// The result of a pass.
 pub(crate) struct PlacementPlan {
     pub events: Vec<Event>,
@@ -149,29 +172,16 @@ impl Pass<'_> {
             self.report.waits.insert(job.id, Wait::NotReached);
             return;
         }
-        let class = class_of(&job.spec);
-        if self.failed.contains(&class) {
-            self.wait(job);
-            return;
-        }
+        let mut numbers = Numbers { numbered: job.numbered, counters };
         let mut placements = Vec::new();
-        let mut numbered = job.numbered;
-        for task in self.cluster.ready_tasks(job).take(job.throttle_room()) {
-            let Some((parts, until)) = self.find(job) else {
-                self.failed.insert(class);
-                self.wait(job);
-                break;
-            };
-            let raw_job = raw_id(job, task, &mut numbered, counters);
-            counters.run += 1;
-            placements.push(Placement {
-                task,
-                run: RunId(counters.run),
-                raw_job,
-                attempt: job.numbers_of(task).map_or(0, |numbers| numbers.attempts) + 1,
-                parts,
-                reserved_until: until,
-            });
+        let own = |task: &u32| job.own.specs.contains_key(task);
+        let alike = self.cluster.ready_tasks(job).filter(|task| !own(task));
+        self.try_tasks(job, &job.spec, alike, &mut numbers, &mut placements);
+        // Each task that asks for something else is tried by itself.
+        let others = self.cluster.ready_tasks(job).filter(|_| !job.own.specs.is_empty());
+        for task in others.filter(own) {
+            let one = core::iter::once(task);
+            self.try_tasks(job, job.spec_of(task), one, &mut numbers, &mut placements);
         }
         if job.is_array() && !placements.is_empty() {
             events.push(Event::TasksPlaced { job: job.id, placements });
@@ -180,41 +190,81 @@ impl Pass<'_> {
         }
     }
 
+    /// Tasks of a job that all ask for `spec`, as many as there is room for.
+    fn try_tasks(
+        &mut self,
+        job: &Job,
+        spec: &JobSpec,
+        tasks: impl Iterator<Item = u32>,
+        numbers: &mut Numbers<'_>,
+        placements: &mut Vec<Placement>,
+    ) {
+        let room = job.throttle_room().saturating_sub(placements.len());
+        let mut tasks = tasks.take(room).peekable();
+        if tasks.peek().is_none() {
+            return;
+        }
+        let class = class_of(spec);
+        if self.failed.contains(&class) {
+            self.wait(job, spec);
+            return;
+        }
+        for task in tasks {
+            let Some((parts, until)) = self.find(job, spec) else {
+                self.failed.insert(class);
+                self.wait(job, spec);
+                return;
+            };
+            numbers.counters.run += 1;
+            placements.push(Placement {
+                task,
+                run: RunId(numbers.counters.run),
+                raw_job: numbers.raw_id(job, task),
+                attempt: job.numbers_of(task).map_or(0, |numbers| numbers.attempts) + 1,
+                parts,
+                reserved_until: until,
+            });
+        }
+    }
+
     /// Nothing is free for it. The first such job of a pool that cannot grow is protected.
-    fn wait(&mut self, job: &Job) {
-        if !can_ever_hold(self.pool, &job.spec) {
+    fn wait(&mut self, job: &Job, spec: &JobSpec) {
+        if !can_ever_hold(self.pool, spec) {
             // The configuration changed under it. It keeps no room from jobs that can start.
             self.report.waits.entry(job.id).or_insert(Wait::NoShape);
             return;
         }
-        self.report.ahead.entry(self.pool.name.clone()).or_default().push(job.id);
+        let ahead = self.report.ahead.entry(self.pool.name.clone()).or_default();
+        if ahead.last() != Some(&job.id) {
+            ahead.push(job.id);
+        }
         if let Some(first) = self.protected {
             self.report.waits.entry(job.id).or_insert(Wait::Turn { after: first });
             return;
         }
-        if self.cluster.is_at_most(self.pool, &job.spec) {
-            self.protect(job);
+        if self.cluster.is_at_most(self.pool, spec) {
+            self.protect(job, spec);
             let wait = Wait::PoolMax { max: self.pool.max, max_cpus: self.pool.max_cpus };
             self.report.waits.entry(job.id).or_insert(wait);
         }
     }
 
     /// Keeps the machines on which this job can start first from jobs that would delay it.
-    fn protect(&mut self, job: &Job) {
+    fn protect(&mut self, job: &Job, spec: &JobSpec) {
         self.protected = Some(job.id);
         let mut starts: Vec<(Timestamp, usize)> = Vec::new();
         for (at, room) in self.rooms.iter().enumerate() {
-            if !may_hold(self.pool, &job.spec, room.node) {
+            if !may_hold(self.pool, spec, room.node) {
                 continue;
             }
-            let need = need_on(self.pool, &job.spec, &room.node.usable);
+            let need = need_on(self.pool, spec, &room.node.usable);
             if let Some(when) = self.room_free_at(room, &need) {
                 starts.push((when, at));
             }
         }
         starts.sort_unstable();
-        if starts.len() < job.spec.nodes as usize {
-            if self.cluster.able_nodes(self.pool, &job.spec) >= job.spec.nodes {
+        if starts.len() < spec.nodes as usize {
+            if self.cluster.able_nodes(self.pool, spec) >= spec.nodes {
                 return;
             }
             // No machine that is there will ever hold it: make room for another one, unless one
@@ -229,8 +279,8 @@ impl Pass<'_> {
             }
             return;
         }
-        let last = starts[job.spec.nodes as usize - 1].0;
-        for (_, at) in starts.into_iter().take(job.spec.nodes as usize) {
+        let last = starts[spec.nodes as usize - 1].0;
+        for (_, at) in starts.into_iter().take(spec.nodes as usize) {
             self.rooms[at].reserved_from = Some(last);
         }
     }
@@ -268,8 +318,7 @@ impl Pass<'_> {
     }
 
     /// Room for one task, all of its nodes or none; takes it.
-    fn find(&mut self, job: &Job) -> Option<(Vec<Part>, Timestamp)> {
-        let spec = &job.spec;
+    fn find(&mut self, job: &Job, spec: &JobSpec) -> Option<(Vec<Part>, Timestamp)> {
         let limit = spec.time_limit_ms;
         let named = |node: &Node| spec.only_nodes.contains(&node.name);
         let mut fitting: Vec<(bool, u32, NodeId, usize, Resources)> = Vec::new();
@@ -343,20 +392,6 @@ fn may_use(room: &Room<'_>, now: Timestamp, limit: Option<DurationMs>) -> bool {
     }
 }
 
-/// The id of a task for those who know no arrays: its own from its first start on, and the array's
-/// for the last one.
-fn raw_id(job: &Job, task: u32, started: &mut usize, counters: &mut Counters) -> JobId {
-    if let Some(known) = job.numbers_of(task) {
-        return known.raw_job;
-    }
-    *started += 1;
-    if *started == job.task_count() {
-        return job.id;
-    }
-    counters.job += 1;
-    JobId(counters.job)
-}
-
 /// Pending tasks of each class, over the whole queue of a pool.
 pub(super) fn class_counts(
     cluster: &Cluster,
@@ -366,8 +401,13 @@ pub(super) fn class_counts(
     let mut counts = BTreeMap::new();
     for job in cluster.queued_in(pool).take(crate::limits::SCALE_JOBS) {
         if cluster.block(job, now).is_none() {
-            let tasks = cluster.ready_tasks(job).take(job.throttle_room()).count();
-            *counts.entry(class_of(&job.spec)).or_insert(0) += tasks;
+            let ready = || cluster.ready_tasks(job).take(job.throttle_room());
+            let own = |task: &u32| job.own.specs.contains_key(task);
+            let alike = ready().filter(|task| !own(task)).count();
+            *counts.entry(class_of(&job.spec)).or_insert(0) += alike;
+            for task in ready().filter(|_| !job.own.specs.is_empty()).filter(own) {
+                *counts.entry(class_of(job.spec_of(task))).or_insert(0) += 1;
+            }
         }
     }
     counts

@@ -166,17 +166,25 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Finds room for every waiting task of a job, or adds machines for it.
+    /// Finds room for every task of a job that may start, or adds machines for it.
     fn cover(&mut self, job: &Job) {
-        let tasks = job.pending.len().min(job.throttle_room());
         let mut boots: Vec<NodeId> = Vec::new();
         let mut wanted: Option<OfferingKey> = None;
         let mut there: Vec<NodeId> = Vec::new();
-        for _ in 0..tasks {
+        // Tasks that ask for the same fail alike.
+        let mut failed: Vec<&JobSpec> = Vec::new();
+        for task in self.cluster.ready_tasks(job).take(job.throttle_room()) {
+            let spec = &**job.spec_of(task);
+            if failed.iter().any(|other| core::ptr::eq(*other, spec)) {
+                if job.own.specs.is_empty() {
+                    break;
+                }
+                continue;
+            }
             if self.new.len() >= LAUNCH_MOST as usize {
                 return;
             }
-            match self.cover_task(job) {
+            match self.cover_task(job, spec) {
                 Ok(rooms) => {
                     for at in rooms {
                         match &self.rooms[at].what {
@@ -190,7 +198,7 @@ impl<'a> Pass<'a> {
                 }
                 Err(wait) => {
                     self.report.waits.entry(job.id).or_insert(wait);
-                    break;
+                    failed.push(spec);
                 }
             }
         }
@@ -212,8 +220,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Rooms for one task, all of its nodes or none.
-    fn cover_task(&mut self, job: &Job) -> Result<Vec<usize>, Wait> {
-        let spec = &job.spec;
+    fn cover_task(&mut self, job: &Job, spec: &JobSpec) -> Result<Vec<usize>, Wait> {
         let (mut chosen, to_name) = self.named_rooms(spec)?;
         let image = image_of(self.pool, spec);
         let gang = spec.nodes > 1;
@@ -235,7 +242,7 @@ impl<'a> Pass<'a> {
         }
         let missing = spec.nodes.saturating_sub(u32::try_from(chosen.len()).unwrap_or(spec.nodes));
         if missing > 0 {
-            chosen.extend(self.open_for(job, missing, &to_name)?);
+            chosen.extend(self.open_for(job, spec, missing, &to_name)?);
         }
         for (at, need) in &chosen {
             self.rooms[*at].free = self.rooms[*at].free.minus(need);
@@ -278,10 +285,10 @@ impl<'a> Pass<'a> {
     fn open_for(
         &mut self,
         job: &Job,
+        spec: &JobSpec,
         missing: u32,
         to_name: &[u32],
     ) -> Result<Vec<(usize, Resources)>, Wait> {
-        let spec = &job.spec;
         let mut first_trouble = None;
         for shape in self.shapes_by_cost(spec) {
             if let Err(wait) = self.may_open(shape, missing, spec.time_limit_ms) {

@@ -78,7 +78,7 @@ fn eventful() -> Small {
     small.ask(
         &admin(),
         Request::Update {
-            job: first,
+            target: target(first),
             spec: Box::new(JobSpec {
                 time_limit_ms: Some(DurationMs::from_hours(2)),
                 ..spec("first", 2)

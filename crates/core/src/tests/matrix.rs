@@ -228,7 +228,7 @@ fn job_input(world: &mut Small, name: &str) -> Input {
         "finish" => ask(Request::Finish { target, exit_code: 0, signal: 0 }),
         "rerun failed" => ask(Request::RerunFailed { job: JOB }),
         "signal" => ask(Request::Signal { target, signal: 10, scope: SignalScope::All }),
-        "update" => ask(Request::Update { job: JOB, spec: Box::new(spec("b", 1)) }),
+        "update" => ask(Request::Update { target, spec: Box::new(spec("b", 1)) }),
         "run ended" => Input::AgentSaid {
             node: NODE,
             said: AgentSaid::RunEnded(pcluster_wire::RunEnd {

@@ -55,7 +55,7 @@ impl Promises {
                     None => Ok(()),
                 }
             }
-            Event::JobReleased { job } | Event::RequeueWanted { job, .. } => {
+            Event::JobReleased { job, .. } | Event::RequeueWanted { job, .. } => {
                 self.stopped.remove(job);
                 Ok(())
             }
