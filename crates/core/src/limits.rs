@@ -39,6 +39,9 @@ pub const CLOCK_SKEW_MOST: DurationMs = DurationMs::from_mins(5);
 pub const SUSPECT_NODES: usize = 3;
 /// Within this time.
 pub const SUSPECT_SPAN: DurationMs = DurationMs::from_mins(1);
+/// A head that suspects itself ends silent nodes after this all the same: a machine that nobody
+/// hears must not bill for ever, and two of three nodes can be lost at once while a head is well.
+pub const SUSPECT_MOST: DurationMs = DurationMs::from_hours(1);
 /// A driver loop that stood still for longer proves nothing about silence.
 pub const STALL: DurationMs = DurationMs::from_secs(5);
 /// Plain jobs that one user may have finished in memory; older ones are in rows only.

@@ -2,7 +2,7 @@
 //! node in use is stopped by no timer but its grace after silence.
 use crate::Cluster;
 use crate::event::{Event, StopCause};
-use crate::limits::{REST_MOST, STOP_ALLOWANCE, SUSPECT_NODES, SUSPECT_SPAN};
+use crate::limits::{REST_MOST, STOP_ALLOWANCE, SUSPECT_MOST, SUSPECT_NODES, SUSPECT_SPAN};
 use crate::node::{Node, NodeState};
 use alloc::format;
 use alloc::vec;
@@ -265,22 +265,21 @@ impl Cluster {
         since: Timestamp,
         pool: Option<&Pool>,
     ) -> Option<Deadline> {
-        if self.suspects_itself(since) {
-            return None;
-        }
         let grace = match pool {
             Some(pool) if node.runs.is_empty() => pool.lost_grace_idle_ms?,
             Some(pool) => pool.lost_grace_busy_ms?,
             None => DurationMs::from_mins(10),
         };
+        // The trouble may be here; but what is not heard for that long is not paid for ever.
+        let grace = if self.suspects_itself(since) { grace.max(SUSPECT_MOST) } else { grace };
         let at = (since + grace).max(self.volatile.settle_until);
         let cause = StopCause::Lost;
         let events = vec![Event::NodeStopping { node: node.id, cause }];
         Some(Deadline { at, events, idle: false })
     }
 
-    /// More than half of at least three nodes fell silent together: the trouble is here, and no
-    /// node is ended for it.
+    /// More than half of at least three nodes fell silent together: the trouble is likely here, and
+    /// no node is ended for it before `SUSPECT_MOST`.
     #[must_use]
     pub fn suspects_itself(&self, since: Timestamp) -> bool {
         let mut known = 0;

@@ -19,6 +19,18 @@ fn five_hundred_seeds_keep_every_law() {
     assert_eq!(sweep.figures.faults.len(), kinds, "{:?}", sweep.figures.faults);
 }
 
+/// Seeds beyond the first five hundred that found something, and what it was.
+const FOUND: [(u64, Mode, &str); 1] =
+    [(1929, Mode::Liveness, "two of three nodes lost at once were billed for ever")];
+
+#[test]
+fn seeds_that_found_something_find_it_no_more() {
+    for (seed, mode, what) in FOUND {
+        let verdict = run_seed(seed, mode, Plant::Nothing, check::all()).verdict;
+        assert_eq!(verdict, Ok(()), "seed {seed}: {what}");
+    }
+}
+
 /// Finds a seed on which the checker of `law` fires under the plant, and is silent without it.
 fn caught(plant: Plant, law: u8, mode: Mode) {
     for seed in 1..=SEEDS {

@@ -13,8 +13,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use pcluster_model::job::MemoryAsk;
 use pcluster_model::{
-    ArraySpec, Dependency, DependencyKind, DurationMs, IndexRanges, JobId, JobSpec, MicroUsd,
-    NodeId, Timestamp,
+    Dependency, DependencyKind, DurationMs, JobId, JobSpec, MicroUsd, NodeId, Timestamp,
 };
 use pcluster_wire::{Exit, RunReport};
 
@@ -252,6 +251,30 @@ fn a_silent_node_is_lost_then_ended_and_its_job_runs_again() {
 }
 
 #[test]
+fn a_head_that_suspects_itself_ends_silent_nodes_at_last() {
+    let mut small = Small::new(config(3, vec![shape("2c", 2, 0)]));
+    let hours = Some(DurationMs::from_hours(9));
+    for name in ["a", "b", "c"] {
+        small.submit(JobSpec { time_limit_ms: hours, ..spec(name, 2) });
+    }
+    small.boot();
+    let runs = small.run_all();
+    for (node, _) in runs.iter().take(2) {
+        small.give(Input::AgentSaid { node: *node, said: crate::AgentSaid::Disconnected });
+    }
+    // Well past the grace of a node with a job: two of three at once may be the head's own trouble.
+    small.pass(DurationMs::from_mins(50));
+    let lost = |small: &Small| {
+        let nodes = small.cluster.nodes.values();
+        nodes.filter(|node| matches!(node.state, NodeState::Lost { .. })).count()
+    };
+    assert_eq!(lost(&small), 2);
+    small.pass(DurationMs::from_mins(15));
+    assert_eq!((lost(&small), small.events_of("node_stopping").len()), (0, 2));
+    small.check_replay();
+}
+
+#[test]
 fn a_small_job_does_not_delay_the_protected_one() {
     let mut small = Small::new(config(1, vec![shape("2c", 2, 0)]));
     let minutes = |m| Some(DurationMs::from_mins(m));
@@ -455,20 +478,4 @@ fn a_gang_wider_than_the_pool_may_be_is_refused() {
     let reply = small.ask(&user("ana", 1000), Request::Submit { spec: wide.into(), key: None });
     let Reply::Rejected(no) = reply else { panic!("accepted") };
     assert_eq!(no.hints, ["--nodes 2 fits"]);
-}
-
-#[test]
-fn a_hold_is_on_a_whole_array() {
-    let mut small = two_cpu_cluster();
-    let indices: IndexRanges = (1..=3).collect();
-    let array = Some(ArraySpec { indices, throttle: None });
-    let job = small.submit(JobSpec { array, hold: true, ..spec("many", 1) });
-    let one = || JobTarget { job, tasks: Some(IndexRanges::single(2)) };
-    for request in [Request::Hold(one()), Request::Release(one())] {
-        assert!(matches!(small.ask(&user("ana", 1000), request), Reply::Rejected(_)));
-    }
-    assert!(small.cluster.jobs[&job].held_by.is_some());
-    let all = JobTarget { job, tasks: None };
-    small.ask(&user("ana", 1000), Request::Release(all));
-    assert!(small.cluster.jobs[&job].held_by.is_none());
 }
