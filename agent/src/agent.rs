@@ -136,9 +136,10 @@ impl Agent {
         log.phase("facts", &facts::words(&facts));
         let boot_id = proc::boot_id()?;
         let dialer = Dialer::new(&join.head_key_sha256, &identity)?;
-        let scratch = dir.scratch(facts.switches_users, &name)?;
+        let mark = format!("pcluster-{}", join.cluster);
+        let scratch = dir.scratch(facts.switches_users, &mark)?;
         let ways = (dialer.clone(), join.head_addresses.clone());
-        let offered = door::open(&dir, &scratch, &name, facts.switches_users, ways, &mut log);
+        let offered = door::open(&dir, &scratch, &mark, facts.switches_users, ways, &mut log);
         let shared = Shared {
             node: NodePart {
                 names: NodeNames {

@@ -1,9 +1,10 @@
 //! The client socket: where commands of jobs on this node, and step daemons, come to the agent.
 //!
 //! Invariant: who comes is what the kernel says. A command's connection is carried to the head as
-//! a whole and not looked into; whether the user may is the head's to say. Connections are bounded,
-//! in all and for each user. Deliberately absent: any right of the agent's own.
+//! a whole and not looked into; whether the user may is the head's to say. Connections are bounded
+//! (`guests`). Deliberately absent: any right of the agent's own.
 mod commands;
+mod guests;
 mod relay;
 mod streams;
 
@@ -11,7 +12,7 @@ use crate::bootlog::BootLog;
 use crate::clock;
 use crate::node_dir::NodeDir;
 use crate::tls::Dialer;
-use pcluster_api::seats::Seats;
+use guests::Guests;
 use pcluster_model::RunId;
 use pcluster_wire::{
     CLIENT_PROTOCOL, STEP_DAEMON_GREETING, STEP_STREAM_GREETING, STREAM_PROTOCOL, client_path,
@@ -29,9 +30,6 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 use words::{away, stranger, too_many};
 
-/// Connections at once: of everybody, and of one user.
-const CONNECTIONS: usize = 512;
-const OF_ONE: usize = 384;
 /// Whoever connects says something within this.
 const FIRST_WORD: Duration = Duration::from_secs(10);
 /// The longest greeting, in bytes.
@@ -46,7 +44,7 @@ const REST: Duration = Duration::from_secs(2);
 pub struct Door {
     relay: Relay,
     streams: Arc<Mutex<Streams>>,
-    seats: Seats<u32>,
+    guests: Guests,
 }
 
 mod words {
@@ -105,13 +103,13 @@ pub struct Offered {
 pub fn open(
     dir: &NodeDir,
     scratch: &Path,
-    name: &str,
+    mark: &str,
     for_others: bool,
     relay: (Dialer, Vec<String>),
     log: &mut BootLog,
 ) -> Offered {
     let door = Door::new(Relay::new(relay.0, relay.1));
-    let socket = dir.client_socket(scratch, name);
+    let socket = dir.client_socket(scratch, mark);
     let bound = socket.and_then(|path| Ok((bind(&path, for_others)?, path)));
     let client_socket = match bound {
         Ok((listener, path)) => {
@@ -145,7 +143,7 @@ fn bind(path: &Path, for_others: bool) -> io::Result<UnixListener> {
 
 impl Door {
     fn new(relay: Relay) -> Self {
-        Self { relay, streams: Arc::default(), seats: Seats::new(CONNECTIONS, OF_ONE) }
+        Self { relay, streams: Arc::default(), guests: Guests::default() }
     }
 
     fn streams(&self) -> MutexGuard<'_, Streams> {
@@ -214,7 +212,8 @@ impl Door {
 
     async fn connection(&self, mut stream: UnixStream) -> io::Result<()> {
         let uid = stream.peer_cred()?.uid();
-        let Ok(_seat) = self.seats.take(uid) else {
+        let here = self.streams().users();
+        let Ok(_seat) = self.guests.enter(uid, here) else {
             // Said if it can be said at once: nobody may hold what is not counted.
             drop(stream.try_write(&too_many()));
             return Ok(());

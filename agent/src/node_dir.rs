@@ -122,8 +122,9 @@ impl NodeDir {
 
     /// Where the private directories of runs are made. In the node's directory, or where every
     /// user can get to if other users' jobs run here and the node's own path is closed to them, or
-    /// if that path is so long that sockets below a job's `TMPDIR` would not fit.
-    pub fn scratch(&self, for_others: bool, name: &str) -> io::Result<PathBuf> {
+    /// if that path is so long that sockets below a job's `TMPDIR` would not fit. `mark` begins the
+    /// name of a directory elsewhere.
+    pub fn scratch(&self, for_others: bool, mark: &str) -> io::Result<PathBuf> {
         if let Some(path) = self.read::<PathBuf>("scratch.json")? {
             // Whoever may write beside it may have put another in its place since.
             make_passable(&path)?;
@@ -131,28 +132,47 @@ impl NodeDir {
         }
         let inside = self.path.join("tmp");
         let reachable = !for_others || self.path.ancestors().all(is_open);
-        let path = if reachable && inside.as_os_str().len() <= SCRATCH_MOST {
-            inside
-        } else {
+        if !reachable || inside.as_os_str().len() > SCRATCH_MOST {
             let parent = ["/var/tmp", "/tmp"].map(Path::new).into_iter().find(|path| path.is_dir());
-            parent.unwrap_or(Path::new("/tmp")).join(name)
-        };
+            return self.elsewhere("scratch.json", parent.unwrap_or(Path::new("/tmp")), mark);
+        }
+        self.write("scratch.json", &inside)?;
+        make_passable(&inside)?;
+        Ok(inside)
+    }
+
+    /// A new directory where everybody may write, and so may make what lies in the way: its name
+    /// cannot be known before, and one that is there already is not used.
+    fn elsewhere(&self, file: &str, parent: &Path, mark: &str) -> io::Result<PathBuf> {
+        let mut random = [0; 6];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+        let suffix: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let path = parent.join(format!("{mark}-{suffix}"));
         // Said before it is made: whoever sweeps knows of it.
-        self.write("scratch.json", &path)?;
+        self.write(file, &path)?;
+        if let Err(error) = DirBuilder::new().mode(0o700).create(&path) {
+            // What lies there is another's: nobody sweeps it for us.
+            fs::remove_file(self.file(file))?;
+            return Err(error);
+        }
         make_passable(&path)?;
         Ok(path)
     }
 
     /// The client socket of this node, in the scratch directory or, where its path would be longer
     /// than a socket's may be, in a directory of its own. It stays where it is: jobs know it.
-    pub fn client_socket(&self, scratch: &Path, name: &str) -> io::Result<PathBuf> {
+    pub fn client_socket(&self, scratch: &Path, mark: &str) -> io::Result<PathBuf> {
         let folder = match self.read::<PathBuf>("client.json")? {
-            Some(path) => path,
-            None if fits(&scratch.join(CLIENT_SOCKET)) => scratch.to_path_buf(),
-            None => Path::new("/tmp").join(name),
+            Some(path) => {
+                make_passable(&path)?;
+                path
+            }
+            None if fits(&scratch.join(CLIENT_SOCKET)) => {
+                self.write("client.json", &scratch)?;
+                scratch.to_path_buf()
+            }
+            None => self.elsewhere("client.json", Path::new("/tmp"), mark)?,
         };
-        self.write("client.json", &folder)?;
-        make_passable(&folder)?;
         Ok(folder.join(CLIENT_SOCKET))
     }
 }
@@ -189,4 +209,55 @@ pub fn is_reachable(path: &Path) -> bool {
 
 fn is_open(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|meta| meta.mode() & 0o001 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("pca-{name}-{}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_directory_elsewhere_is_new_has_a_name_nobody_knows_and_is_kept() {
+        let (own, open) = (Folder::new("own"), Folder::new("open"));
+        let dir = NodeDir::open(&own.0).unwrap();
+        let first = dir.elsewhere("scratch.json", &open.0, "pcluster-t").unwrap();
+        assert_eq!(fs::metadata(&first).unwrap().mode() & 0o777, 0o711);
+        assert_eq!(dir.scratch(true, "pcluster-t").unwrap(), first, "it stays where it is");
+        let second = dir.elsewhere("client.json", &open.0, "pcluster-t").unwrap();
+        assert_ne!(first, second);
+        assert_eq!(dir.read::<PathBuf>("client.json").unwrap(), Some(second));
+    }
+
+    #[test]
+    fn what_cannot_be_made_is_not_swept() {
+        let own = Folder::new("nowhere");
+        let dir = NodeDir::open(&own.0).unwrap();
+        assert!(dir.elsewhere("scratch.json", &own.0.join("none"), "pcluster-t").is_err());
+        assert_eq!(dir.read::<PathBuf>("scratch.json").unwrap(), None);
+    }
+
+    #[test]
+    fn a_directory_that_another_put_in_place_is_not_used() {
+        let (own, open) = (Folder::new("swap"), Folder::new("swapped"));
+        let dir = NodeDir::open(&own.0).unwrap();
+        let made = dir.elsewhere("scratch.json", &open.0, "pcluster-t").unwrap();
+        fs::remove_dir(&made).unwrap();
+        std::os::unix::fs::symlink(&own.0, &made).unwrap();
+        assert!(dir.scratch(true, "pcluster-t").is_err());
+    }
 }

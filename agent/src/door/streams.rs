@@ -3,14 +3,15 @@
 //! Invariant: a stream goes to a process of the user whose run it is for, once, and soon or not at
 //! all. Pure but for the channels: no socket, no clock.
 use pcluster_model::RunId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::mpsc;
 
 /// Streams that wait for one daemon to come up.
 pub const WAITING: usize = 64;
 /// Streams told to a daemon that it has not taken yet.
 pub const PROMISED: usize = 512;
-/// Of those, streams to one daemon.
+/// Of those, streams to the daemons of one user, and to one daemon.
+pub const PROMISED_TO_USER: usize = PROMISED / 4;
 pub const PROMISED_TO_ONE: usize = 64;
 /// Lines that a daemon has not read yet.
 pub const LINES: usize = 64;
@@ -54,6 +55,11 @@ impl Streams {
         self.users.values().any(|user| *user == uid)
     }
 
+    /// Who has a run here.
+    pub fn users(&self) -> BTreeSet<u32> {
+        self.users.values().copied().collect()
+    }
+
     /// Nothing of this run is wanted any more; the streams that nobody has taken.
     #[must_use]
     pub fn end(&mut self, run: RunId) -> Vec<String> {
@@ -88,11 +94,15 @@ impl Streams {
 
     /// The head wants a stream to the daemon of this run.
     pub fn want(&mut self, run: RunId, name: String) -> Wish {
-        if !self.users.contains_key(&run) {
+        let Some(user) = self.users.get(&run) else {
             return Wish::Refused("this run has ended here");
-        }
+        };
         if self.promised.len() >= PROMISED {
             return Wish::Refused("too many streams wait on this node");
+        }
+        let of_user = self.promised.values().filter(|of| self.users.get(of) == Some(user));
+        if of_user.count() >= PROMISED_TO_USER {
+            return Wish::Refused("too many streams of this user wait on this node");
         }
         if self.promised.values().filter(|of| **of == run).count() >= PROMISED_TO_ONE {
             return Wish::Refused("too many streams wait for the step daemon");
@@ -198,5 +208,21 @@ mod tests {
             (0..=WAITING).map(|number| streams.want(RUN, number.to_string())).collect();
         assert!(matches!(wishes.last(), Some(Wish::Refused(_))));
         assert!(wishes[..WAITING].iter().all(|wish| *wish == Wish::NoDaemon));
+    }
+
+    #[test]
+    fn one_user_does_not_keep_the_streams_of_others_away() {
+        let mut streams = Streams::default();
+        let mut daemons = Vec::new();
+        let told = |streams: &mut Streams, daemons: &mut Vec<_>, run, uid| {
+            streams.begin(RunId(run), uid);
+            daemons.push(streams.greet(RunId(run), uid).unwrap());
+            let wishes =
+                (0..LINES).map(|number| streams.want(RunId(run), format!("{run}.{number}")));
+            wishes.filter(|wish| *wish == Wish::Told).count()
+        };
+        let own: usize = (0..20).map(|run| told(&mut streams, &mut daemons, run, 1000)).sum();
+        assert_eq!(own, PROMISED_TO_USER);
+        assert_eq!(told(&mut streams, &mut daemons, 99, 1001), PROMISED_TO_ONE);
     }
 }

@@ -4,7 +4,7 @@
 //! is refused holds nothing. A seat comes back by being dropped. Deliberately absent: waiting for
 //! one (who is refused is told so and asks again).
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How many there are, and of those how many each has. Cheap to clone.
 #[derive(Debug)]
@@ -52,17 +52,49 @@ impl<K: Ord + Clone> Seats<K> {
         self.take_many(who, 1)
     }
 
+    /// As `take`, and leaves so many free that each of `sharers` can come to `kept` of them.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub fn take_leaving(
+        &self,
+        who: K,
+        sharers: impl IntoIterator<Item = K>,
+        kept: usize,
+    ) -> Result<Seat<K>, Full> {
+        let mut taken = self.lock();
+        let own = taken.get(&who).copied().unwrap_or(0);
+        let missing = |sharer: K| kept.saturating_sub(taken.get(&sharer).copied().unwrap_or(0));
+        let others = sharers.into_iter().filter(|sharer| own >= kept && *sharer != who);
+        let owed = others.map(missing).sum();
+        self.seat(&mut taken, who, 1, owed)
+    }
+
     /// `number` of them at once, or none.
     ///
     /// # Errors
     /// [`Full`].
     pub fn take_many(&self, who: K, number: usize) -> Result<Seat<K>, Full> {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        self.seat(&mut self.lock(), who, number, 0)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<K, usize>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn seat(
+        &self,
+        taken: &mut BTreeMap<K, usize>,
+        who: K,
+        number: usize,
+        left_free: usize,
+    ) -> Result<Seat<K>, Full> {
         let own = taken.get(&who).copied().unwrap_or(0);
         if own.saturating_add(number) > self.of_one {
             return Err(Full::OfOne);
         }
-        if taken.values().sum::<usize>().saturating_add(number) > self.of_all {
+        let all = taken.values().sum::<usize>();
+        if all.saturating_add(number).saturating_add(left_free) > self.of_all {
             return Err(Full::OfAll);
         }
         taken.insert(who.clone(), own + number);
@@ -110,5 +142,16 @@ mod tests {
         assert_eq!(seats.taken.lock().unwrap().get(&1), Some(&2));
         drop(rest);
         assert!(seats.take_many(1, usize::MAX).is_err());
+    }
+
+    #[test]
+    fn who_shares_leaves_the_others_theirs() {
+        let seats = Seats::new(10, 9);
+        let take = |who: u32| seats.take_leaving(who, 1..=3, 2);
+        let first: Vec<_> = std::iter::from_fn(|| take(1).ok()).collect();
+        assert_eq!((first.len(), take(1).unwrap_err()), (6, Full::OfAll));
+        let second: Vec<_> = std::iter::from_fn(|| take(2).ok()).collect();
+        let third: Vec<_> = std::iter::from_fn(|| take(3).ok()).collect();
+        assert_eq!((second.len(), third.len()), (2, 2));
     }
 }

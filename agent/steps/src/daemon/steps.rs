@@ -11,8 +11,14 @@ use pcluster_api::client::Client;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+
+/// A session without an order after this is forgotten: longer than a head is away while its client
+/// waits for it.
+const FIRST_ORDER: Duration = Duration::from_secs(600);
 
 /// The daemon's state, shared by everything that runs in it.
 #[derive(Debug, Clone)]
@@ -91,8 +97,9 @@ impl Steps {
     }
 
     async fn converse(&self, session: &Arc<Session>, mut messages: mpsc::Receiver<Vec<u8>>) {
-        let first = messages.recv().await.as_deref().and_then(Message::<ToNode>::decode);
-        match first {
+        // Nothing is kept for ever of whoever only says hello.
+        let Ok(first) = timeout(FIRST_ORDER, messages.recv()).await else { return };
+        match first.as_deref().and_then(Message::<ToNode>::decode) {
             Some(Message::Control(ToNode::Launch(order))) => {
                 self.launch(session, messages, *order).await;
             }
@@ -185,4 +192,26 @@ impl Steps {
 async fn refuse(session: &Session, why: &str) {
     session.send_now(Message::Control(FromNode::Refused { why: why.to_owned() }).encode());
     let _ = tokio::time::timeout(step::HEARD_WITHIN, session.settled()).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_only_says_hello_is_forgotten() {
+        let place = Place { socket: "/nowhere".into(), run: 7, rank: 0, node: "c1".into() };
+        let steps = Steps::new(place);
+        let (client, node) = tokio::io::duplex(4096);
+        let hello = Hello { session: "s".into(), received: 0, resumed: false };
+        drop(client);
+        let _ = steps.speak(node, Vec::new(), hello).await;
+        tokio::time::advance(FIRST_ORDER / 2).await;
+        assert!(steps.known().sessions.contains_key("s"), "its client may come again");
+        tokio::time::advance(FIRST_ORDER).await;
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(steps.known().sessions.is_empty());
+    }
 }
