@@ -4,7 +4,7 @@
 #   source scripts/lib/packages.sh
 #   need_packages bwa samtools cc=gcc || exit 1
 #
-# An argument is a package whose command has the same name, or COMMAND=PACKAGE.
+# An argument is a package whose command has the same name, COMMAND=PACKAGE, or /A/FILE=PACKAGE.
 # Nothing happens when all commands are there. Otherwise apt-get installs what is
 # missing when this is Debian or a relative of it and the user is root or has
 # sudo without a password; in every other case the function says what to install
@@ -18,7 +18,7 @@ need_packages() {
   local -a commands=() packages=()
   for argument in "$@"; do
     command=${argument%%=*}
-    if ! command -v "$command" >/dev/null 2>&1; then
+    if ! _packages_has "$command"; then
       commands+=("$command")
       packages+=("${argument#*=}")
     fi
@@ -42,11 +42,19 @@ need_packages() {
 
   hash -r
   for command in "${commands[@]}"; do
-    if ! command -v "$command" >/dev/null 2>&1; then
+    if ! _packages_has "$command"; then
       echo "error: apt-get installed ${packages[*]}, but there is still no command $command" >&2
       return 1
     fi
   done
+}
+
+# A command that the shell finds, or a file by its whole path.
+_packages_has() {
+  case $1 in
+  /*) [ -e "$1" ] ;;
+  *) command -v "$1" >/dev/null 2>&1 ;;
+  esac
 }
 
 # Prints what is missing, why it was not installed, and the command that would do it.

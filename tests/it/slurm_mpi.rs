@@ -99,6 +99,31 @@ fn mpich_starts_by_srun_over_nodes() {
     face.to_zero();
 }
 
+/// Slurm's own client library of PMI-2 speaks to our server.
+#[test]
+fn slurms_pmi2_library_meets_its_ranks_by_srun() {
+    if !have(&["cc", "/usr/include/slurm/pmi2.h"]) {
+        return;
+    }
+    let face = Face::new("pmi2");
+    let source = own("mpi").join("pmi2.c");
+    face.asks(&format!("cc -O1 -Wall -Werror -o meet '{}' -lpmi2", source.display()));
+    let (code, out) = batch(&face, "-N 2 --ntasks-per-node=2", "srun -l --mpi=pmi2 ./meet | sort");
+    assert_eq!(code, 0, "{out}");
+    let plain: Vec<&str> = out.lines().map(|line| line.split_once(": ").unwrap().1).collect();
+    all_ranks_on_nodes(&plain.join("\n"), 4, 2);
+    // Three on the first node, one on the second, and all on one.
+    let (code, out) = batch(&face, "-N 2 -n 4", "srun -m plane=3 --mpi=pmi2 ./meet | sort");
+    assert_eq!(code, 0, "{out}");
+    all_ranks_on_nodes(&out, 4, 2);
+    let (code, out) = batch(&face, "-N 1 -n 2", "srun --mpi=pmi2 ./meet | sort");
+    assert_eq!(code, 0, "{out}");
+    all_ranks_on_nodes(&out, 2, 1);
+    let (code, out) = batch(&face, "-N 2 -n 2", "srun --mpi=pmi2 ./meet 1");
+    assert!(code != 0 && out.contains("enough; of this = that"), "{code}: {out}");
+    face.to_zero();
+}
+
 #[test]
 fn lammps_finds_the_same_energies_on_one_two_and_four_ranks() {
     if !have(&["lmp", "mpirun.openmpi"]) {

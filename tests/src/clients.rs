@@ -60,6 +60,9 @@ pub fn shared(path: &str) -> Option<PathBuf> {
 #[must_use]
 pub fn have(tools: &[&str]) -> bool {
     let there = |tool: &&str| {
+        if tool.starts_with('/') {
+            return Path::new(tool).exists();
+        }
         let asked = Command::new("sh").args(["-c", "command -v \"$1\"", "sh", tool]).output();
         asked.is_ok_and(|answer| answer.status.success())
     };
