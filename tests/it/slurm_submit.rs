@@ -64,9 +64,18 @@ fn what_goes_along_and_what_is_said() {
     assert_eq!(said.lines().next(), Some("Submitted batch job 2"));
     assert_eq!(Some(face.cluster().file("of-none").trim()), said.lines().last());
     // The folder of its output is missing, too.
-    let said = face.shell("sbatch --wait -D gone --wrap true").expect_code(1);
+    let said = face.shell("sbatch --no-requeue --wait -D gone --wrap true").expect_code(1);
     assert!(said.err.contains("of --output does not exist"), "{}", said.err);
     assert_eq!(face.asks("sacct -X -n -P -j 3 -o State,ExitCode"), "FAILED|0:53");
+    let said = face.shell("scontrol requeue 3 || sattach 99.0").expect_code(1);
+    let lines: Vec<&str> = said.err.lines().filter(|line| !line.starts_with("hint: ")).collect();
+    assert_eq!(
+        lines,
+        [
+            "Requested operation is presently disabled for job 3",
+            "sattach: error: Could not get job step info: Invalid job id specified"
+        ]
+    );
     let said = face.shell("squeue -u nobodyknows,4711 -o %i").expect_code(0);
     assert_eq!(said.out, "JOBID\n");
     assert_eq!(said.err, "squeue: error: Invalid user: nobodyknows\n");
@@ -133,7 +142,8 @@ fn a_job_is_signalled_held_suspended_requeued_and_ended() {
     face.cluster().until_lines("out", 2);
     face.asks(&format!("scontrol suspend {held}"));
     until_state(&face, &held, "S");
-    face.asks(&format!("scontrol resume {held}"));
+    // What stands still may be told to again.
+    face.asks(&format!("scontrol suspend {held} && scontrol resume {held}"));
     until_state(&face, &held, "R");
     let said = face.shell(&format!("scontrol resume {held}")).expect_code(1);
     assert!(

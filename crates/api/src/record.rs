@@ -74,7 +74,7 @@ pub struct JobRecord {
     #[serde(default)]
     pub suspended_ms: u64,
     pub outcome: Option<OutcomeView>,
-    /// Why it waits.
+    /// Why it waits; of one that was given up, why it never started.
     pub reason: Option<ReasonView>,
     pub held_by: Option<String>,
     pub dependencies: Vec<DependencyRecord>,

@@ -203,7 +203,8 @@ fn records() -> [JobRecord; 5] {
         ..made_up::pending(4)
     };
     let steps = vec![failed_step()];
-    let ended = JobRecord { steps, ..made_up::ended(6, "failed", Some(3), None) };
+    let ended =
+        JobRecord { steps, suspended_ms: 2000, ..made_up::ended(6, "failed", Some(3), None) };
     [made_up::pending(1), made_up::running(2), rich(), waiting, ended]
 }
 

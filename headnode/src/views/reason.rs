@@ -28,6 +28,15 @@ pub fn view(cx: &Cx<'_>, reason: &Reason) -> ReasonView {
     ReasonView { word: word.into(), short }
 }
 
+/// What kept a job from ever starting that was given up for it.
+#[must_use]
+pub fn given_up() -> ReasonView {
+    ReasonView {
+        word: "dependency_failed".into(),
+        short: "what it waited for can never come".into(),
+    }
+}
+
 fn label(state: &pcluster_core::reason::DependencyState) -> String {
     match state.dependency.task {
         Some(task) => format!("{}_{task}", state.dependency.job),

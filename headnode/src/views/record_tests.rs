@@ -4,7 +4,9 @@ use super::tests::{Lab, admin, config, spec, user};
 use super::*;
 use pcluster_api::{JobRecord, JobState};
 use pcluster_core::input::{JobTarget, Request};
-use pcluster_model::{ArraySpec, DurationMs, IndexRanges, JobId, JobSpec};
+use pcluster_model::{
+    ArraySpec, Dependency, DependencyKind, DurationMs, IndexRanges, JobId, JobSpec,
+};
 use pcluster_wire::Exit;
 
 fn records(lab: &Lab, reader: &Principal, filter: &Filter) -> Vec<JobRecord> {
@@ -123,6 +125,39 @@ fn what_was_cancelled_before_it_ran_is_one_record_and_says_by_whom() {
     let outcome = ended[0].outcome.clone().unwrap();
     assert_eq!((outcome.word.as_str(), outcome.by_uid), ("cancelled", Some(0)));
     assert_eq!(ended[0].started_at_ms, None);
+}
+
+#[test]
+fn what_was_given_up_says_why_it_never_started() {
+    let ana = user("ana", 1000);
+    let mut lab = Lab::new(config());
+    let first = lab.submit(&ana, spec("first", 1, 600_000));
+    let dependency = Dependency {
+        kind: DependencyKind::AfterOk,
+        job: first,
+        task: None,
+        delay_ms: DurationMs::ZERO,
+    };
+    let wish = |end_when_never| JobSpec {
+        dependencies: vec![dependency],
+        end_when_never,
+        ..spec("next", 1, 600_000)
+    };
+    let given_up = lab.submit(&ana, wish(true));
+    let cancelled = lab.submit(&ana, wish(true));
+    lab.ask(&ana, Request::Cancel(whole(cancelled)));
+    lab.boot();
+    lab.start();
+    lab.end(Exit::Code(1));
+    lab.pass(DurationMs::from_secs(1));
+    let ended = records(&lab, &ana, &everything());
+    let reason = |job: JobId| {
+        let record = ended.iter().find(|record| record.job == job.0).unwrap();
+        assert_eq!(record.state, JobState::Finished);
+        record.reason.as_ref().map(|reason| reason.word.as_str())
+    };
+    assert_eq!(reason(given_up), Some("dependency_failed"));
+    assert_eq!(reason(cancelled), None, "that was somebody");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use super::money::{JobCosts, TaskShares};
 use super::{Cx, detail, outcome, reason, rows, start};
 use pcluster_api::{DependencyRecord, JobRecord, JobState, StepRecord};
-use pcluster_core::job::{PastRun, TaskEnd};
+use pcluster_core::job::{Outcome, PastRun, TaskEnd};
 use pcluster_core::reason::{Met, Reason};
 use pcluster_core::step::Step;
 use pcluster_core::{Job, Run};
@@ -158,6 +158,11 @@ impl Maker<'_> {
             let mut record = self.rest(&tasks);
             record.state = JobState::Finished;
             record.outcome = Some(outcome::view(end, self.cx.sees_all_of(self.job)));
+            // Nobody cancelled it: it was given up by its own wish.
+            let given_up = matches!(end.outcome, Outcome::Cancelled { uid: None, .. });
+            if given_up && self.job.spec.end_when_never {
+                record.reason = Some(reason::given_up());
+            }
             record.ended_at_ms = Some(self.cx.wall(end.at));
             record.cost_micro_usd = self.cost(0);
             records.push(record);

@@ -9,6 +9,7 @@ pub(super) fn problem_words(problem: &Problem) -> &'static str {
     match (problem.word.as_str(), problem.kind) {
         ("finished", _) => "Job has already finished",
         ("not_running", _) => "Job is not running",
+        ("disabled", _) => "Requested operation is presently disabled",
         ("not_suspended", _) => "Job is not suspended",
         ("pending", _) => "Job is pending execution",
         ("not_pending", _) => "Job is no longer pending execution",

@@ -11,7 +11,7 @@ use crate::refusal::Refusal;
 use crate::steps::nudge;
 use crate::words::{State, hosts, jobid};
 use crate::{Context, options};
-use pcluster_api::client::ClientError;
+use pcluster_api::client::{Client, ClientError};
 use pcluster_api::{Problem, ProblemKind, RecordsQuery};
 use pcluster_client::say;
 use std::time::Duration;
@@ -210,6 +210,9 @@ async fn change_jobs(change: Change, words: &Words, context: &Context) -> Result
             Change::Release => client.act_on_job(&id, "release").await,
             Change::Suspend => client.suspend(&id, true).await,
             Change::Resume => client.suspend(&id, false).await,
+            Change::Requeue | Change::RequeueHold if never_again(client, &id).await? => {
+                Err(disabled(&id))
+            }
             Change::Requeue => client.act_on_job(&id, "requeue").await,
             Change::RequeueHold => client.requeue_held(&id).await,
         });
@@ -227,6 +230,20 @@ async fn change_jobs(change: Change, words: &Words, context: &Context) -> Result
         code = code.max(told(&id, &trouble, last, words));
     }
     Ok(code)
+}
+
+/// Whether the job said `--no-requeue`: Slurm holds that against whoever asks by hand, too.
+async fn never_again(client: &Client, id: &str) -> Result<bool, ClientError> {
+    let query = RecordsQuery { ids: Some(id.to_owned()), ended: true, ..RecordsQuery::default() };
+    let list = client.records(&query).await?;
+    Ok(list.records.iter().any(|record| !record.requeue))
+}
+
+fn disabled(id: &str) -> ClientError {
+    let text = "the job was submitted with --no-requeue";
+    let problem = Problem::new(ProblemKind::Refused, text)
+        .hint(format!("pcluster requeue {id} does it as it is"));
+    ClientError::Problem(Problem { word: "disabled".to_owned(), ..problem })
 }
 
 fn problem(word: &str) -> Problem {

@@ -13,7 +13,9 @@ use super::{environment, multi, part, terminal};
 use crate::Context;
 use crate::refusal::Refusal;
 use pcluster_api::client::{Client, ClientError};
-use pcluster_api::{AllocationView, JobRecord, JobState, ProblemKind, RecordsQuery, StepRequest};
+use pcluster_api::{
+    AllocationView, JobRecord, JobState, Problem, ProblemKind, RecordsQuery, StepRequest,
+};
 use std::time::{Duration, Instant};
 
 /// Pauses between two requests to a head that is away.
@@ -42,34 +44,69 @@ pub(super) async fn patiently<T>(
     ask().await
 }
 
-/// Where a job runs; waits for one that has not started.
+/// Why nothing is known of where a job runs.
+#[derive(Debug)]
+pub(super) enum Nowhere {
+    /// It has ended.
+    Over,
+    /// The head's no.
+    No(Problem),
+    Away(ClientError),
+}
+
+impl Nowhere {
+    /// What `srun` says then.
+    pub(super) fn of_srun(&self, id: &str) -> Refusal {
+        let confirm =
+            |why: &str| error(format!("Unable to confirm allocation for job {id}: {why}"));
+        match self {
+            Self::Over => confirm("Job/step already completing or completed"),
+            Self::No(problem) => confirm(&problem.message).line(format!(
+                "srun: Check SLURM_JOB_ID environment variable. Expired or invalid job {id}"
+            )),
+            Self::Away(away) => unreachable(away),
+        }
+    }
+
+    /// What `sattach` says then.
+    pub(super) fn of_sattach(&self) -> Refusal {
+        let (why, hint) = match self {
+            Self::Over => ("Job/step already completing or completed", None),
+            Self::No(problem) => ("Invalid job id specified", Some(problem.message.clone())),
+            Self::Away(away) => {
+                let why = "Unable to contact slurm controller (connect failure)";
+                (why, Some(away.to_string()))
+            }
+        };
+        let refusal = Refusal::error("sattach", format!("Could not get job step info: {why}"), 1);
+        hint.into_iter().fold(refusal, Refusal::hint)
+    }
+}
+
+/// Where a job runs; waits for one that has not started, for `command`.
 ///
 /// # Errors
-/// In Slurm's words: no such job, or it has ended.
-pub(super) async fn allocation_of(client: &Client, id: &str) -> Result<AllocationView, Refusal> {
+/// No such job, or it has ended.
+pub(super) async fn allocation_of(
+    client: &Client,
+    id: &str,
+    command: &str,
+) -> Result<AllocationView, Nowhere> {
     let (mut said, began) = (false, Instant::now());
     let mut id = id.to_owned();
     loop {
         match patiently(async || client.allocation(&id).await).await {
             Ok(job) if job.started => return Ok(job),
-            Ok(job) if job.started_at_ms.is_some() => {
-                let text = "Job/step already completing or completed";
-                return Err(error(format!("Unable to confirm allocation for job {id}: {text}")));
-            }
+            Ok(job) if job.started_at_ms.is_some() => return Err(Nowhere::Over),
             Ok(_) => {}
             Err(ClientError::Problem(_)) if may_come(client, &mut id).await => {}
-            Err(ClientError::Problem(problem)) => {
-                let text =
-                    format!("Unable to confirm allocation for job {id}: {}", problem.message);
-                let more = "srun: Check SLURM_JOB_ID environment variable. Expired or invalid job";
-                return Err(error(text).line(format!("{more} {id}")));
-            }
-            Err(away) => return Err(unreachable(&away)),
+            Err(ClientError::Problem(problem)) => return Err(Nowhere::No(problem)),
+            Err(away) => return Err(Nowhere::Away(away)),
         }
         // The first word of a script may be faster than the word that it has started.
         if !said && began.elapsed() > SAY_PENDING_AFTER {
             said = true;
-            tell!("srun: Job is pending execution");
+            tell!("{command}: Job is pending execution");
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

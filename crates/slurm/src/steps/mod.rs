@@ -78,7 +78,8 @@ async fn run(args: &[String], context: &Context) -> Result<u8, Refusal> {
     match id {
         Some(id) => {
             let head = context.head().map_err(|failure| submit::send::away("srun", &failure))?;
-            let job = inside::allocation_of(&head.client, &id).await?;
+            let found = inside::allocation_of(&head.client, &id, "srun").await;
+            let job = found.map_err(|nowhere| nowhere.of_srun(&id))?;
             inside::step(&head.client, &job, ask, &inside::caller(context), signals).await
         }
         None => {

@@ -75,7 +75,8 @@ pub(super) async fn sattach(args: &[String], context: &Context) -> Result<u8, Re
         let text = "Unable to contact slurm controller (connect failure)";
         Refusal::error("sattach", text, 1).because(&failure)
     })?;
-    let job = allocation_of(&head.client, id).await?;
+    let job = allocation_of(&head.client, id, "sattach").await;
+    let job = job.map_err(|nowhere| nowhere.of_sattach())?;
     let (sender, news) = mpsc::channel(64);
     let whose = Whose::of(&job);
     let connect = |(index, part): (usize, &PartView)| {
@@ -145,8 +146,9 @@ impl Watch {
             tell!("sattach: error: {line}");
         }
         if !self.seen {
-            let text = format!("Unable to attach: step {} does not run", self.label);
-            return Err(Refusal::error("sattach", text, 1));
+            let text = "Could not get job step info: Invalid job id specified";
+            let hint = format!("step {} does not run; squeue -s lists those that do", self.label);
+            return Err(Refusal::error("sattach", text, 1).hint(hint));
         }
         Ok(self.exits.code())
     }

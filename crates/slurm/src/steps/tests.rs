@@ -38,6 +38,25 @@ pub(super) fn allocation(cpus: &[u32]) -> AllocationView {
 }
 
 #[test]
+fn each_command_says_in_its_own_words_that_a_job_runs_nowhere() {
+    use super::inside::Nowhere;
+    use pcluster_api::{Problem, ProblemKind};
+    let no = Nowhere::No(Problem::new(ProblemKind::NotFound, "there is no job 9"));
+    assert_eq!(
+        no.of_srun("9").text(),
+        "srun: error: Unable to confirm allocation for job 9: there is no job 9\n\
+         srun: Check SLURM_JOB_ID environment variable. Expired or invalid job 9\n"
+    );
+    assert_eq!(
+        no.of_sattach().text(),
+        "sattach: error: Could not get job step info: Invalid job id specified\n\
+         hint: there is no job 9\n"
+    );
+    let over = Nowhere::Over.of_sattach().text();
+    assert!(over.starts_with("sattach: error: Could not get job step info: Job/step"), "{over}");
+}
+
+#[test]
 fn a_task_of_an_array_is_named_by_its_index() {
     let of = |pairs: &'static [(&str, &str)]| {
         super::job_of(|name| {

@@ -157,13 +157,18 @@ pub fn reason(record: &JobRecord) -> &'static str {
         State::Timeout | State::Deadline => "TimeLimit",
         State::OutOfMemory => "NonZeroExitCode",
         State::NodeFail | State::Preempted | State::BootFail => "NodeDown",
+        // Given up by its own wish, and not by anybody.
+        State::Cancelled if word_of(record) == "dependency_failed" => waiting(record),
         _ => "None",
     }
 }
 
+fn word_of(record: &JobRecord) -> &str {
+    record.reason.as_ref().map_or("", |reason| reason.word.as_str())
+}
+
 fn waiting(record: &JobRecord) -> &'static str {
-    let word = record.reason.as_ref().map_or("", |reason| reason.word.as_str());
-    match word {
+    match word_of(record) {
         "held" => match &record.held_by {
             Some(by) if *by != record.user => "JobHeldAdmin",
             _ => "JobHeldUser",
@@ -314,5 +319,8 @@ mod tests {
         job.held_by = Some("admin".into());
         assert_eq!(said(&mut job, "held"), "JobHeldAdmin");
         assert_eq!(said(&mut job, "a word of next year"), "Resources");
+        let mut job = made_up::ended(7, "cancelled", None, None);
+        assert_eq!(reason(&job), "None");
+        assert_eq!(said(&mut job, "dependency_failed"), "DependencyNeverSatisfied");
     }
 }

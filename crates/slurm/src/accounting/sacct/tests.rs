@@ -42,6 +42,15 @@ fn fields_say_what_the_reference_said() {
     );
 }
 
+#[test]
+fn time_that_a_job_stood_still_is_no_time_of_its_own() {
+    let mut job = made_up::ended(9, "completed", Some(0), None);
+    job.started_at_ms = job.ended_at_ms.map(|end| end - 100_000);
+    job.suspended_ms = 65_000;
+    let page = sacct(&["-X", "-P", "-n", "-j", "9", "-o", "Elapsed,Suspended"], vec![job]);
+    assert_eq!(page, "00:00:35|00:01:05\n");
+}
+
 /// The lines of a job that ended like this.
 fn end(word: &str, code: Option<i32>, signal: Option<i32>) -> String {
     sacct(
