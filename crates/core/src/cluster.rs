@@ -68,6 +68,8 @@ pub struct Cluster {
     pub(crate) queue_keys: BTreeMap<JobId, QueueKey>,
     /// Idempotency keys by user.
     pub(crate) submit_keys: BTreeMap<(u32, String), JobId>,
+    /// Tasks of arrays by the id that each has of its own.
+    pub(crate) task_ids: BTreeMap<JobId, (JobId, u32)>,
     pub(crate) touched: Touched,
 }
 
@@ -86,6 +88,7 @@ impl Cluster {
             queue: BTreeSet::new(),
             queue_keys: BTreeMap::new(),
             submit_keys: BTreeMap::new(),
+            task_ids: BTreeMap::new(),
             touched: BTreeSet::new(),
         }
     }
@@ -202,6 +205,7 @@ impl Cluster {
         self.queue.clear();
         self.queue_keys.clear();
         self.submit_keys.clear();
+        self.task_ids.clear();
         let ids: Vec<JobId> = self.jobs.keys().copied().collect();
         for id in ids {
             self.index_job(id);
@@ -209,7 +213,18 @@ impl Cluster {
             if let Some(key) = &job.key {
                 self.submit_keys.insert((job.owner.uid, key.clone()), id);
             }
+            let live = job.numbers.iter().map(|(task, numbers)| (*task, *numbers));
+            let over = job.finished.iter().filter_map(|(task, end)| Some((*task, end.numbers?)));
+            let own = live.chain(over).filter(|(_, numbers)| numbers.raw_job != id);
+            self.task_ids.extend(own.map(|(task, numbers)| (numbers.raw_job, (id, task))));
         }
+    }
+
+    /// The task of an array that has this id of its own. The last task of an array has the array's,
+    /// which is not looked for here.
+    #[must_use]
+    pub fn task_with_id(&self, raw_job: JobId) -> Option<(JobId, u32)> {
+        self.task_ids.get(&raw_job).copied()
     }
 
     /// Keeps the queue index of one job true.

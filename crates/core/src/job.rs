@@ -300,16 +300,6 @@ impl Job {
         live.or_else(|| self.finished.get(&task).and_then(|end| end.numbers))
     }
 
-    /// The task with this id of its own.
-    #[must_use]
-    pub fn task_of(&self, raw_job: JobId) -> Option<u32> {
-        let live = self.numbers.iter().map(|(task, numbers)| (*task, Some(*numbers)));
-        let over = self.finished.iter().map(|(task, end)| (*task, end.numbers));
-        live.chain(over)
-            .find(|(_, numbers)| numbers.is_some_and(|numbers| numbers.raw_job == raw_job))
-            .map(|(task, _)| task)
-    }
-
     /// A task is over.
     pub(crate) fn finish(
         &mut self,

@@ -68,12 +68,10 @@ pub(super) fn resolved(cluster: &Cluster, target: JobTarget) -> JobTarget {
     if target.tasks.is_some() || cluster.jobs.contains_key(&target.job) {
         return target;
     }
-    let named = cluster.jobs.range(..target.job).rev().find_map(|(id, job)| {
-        // The number of a plain job is its only task's.
-        let task = job.is_array().then(|| job.task_of(target.job)).flatten()?;
-        Some(JobTarget { job: *id, tasks: Some(IndexRanges::single(task)) })
-    });
-    named.unwrap_or(target)
+    match cluster.task_with_id(target.job) {
+        Some((job, task)) => JobTarget { job, tasks: Some(IndexRanges::single(task)) },
+        None => target,
+    }
 }
 
 /// Several ids with commas between them; a comma inside brackets belongs to its id.

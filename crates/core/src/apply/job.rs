@@ -135,6 +135,9 @@ impl Cluster {
         job.live.insert(placement.task, placement.run);
         let numbers = job.numbers.entry(placement.task).or_insert_with(|| {
             job.numbered += 1;
+            if placement.raw_job != id {
+                self.task_ids.insert(placement.raw_job, (id, placement.task));
+            }
             TaskNumbers { raw_job: placement.raw_job, attempts: 0, requeues: 0 }
         });
         numbers.attempts = placement.attempt;

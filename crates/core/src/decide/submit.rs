@@ -205,9 +205,7 @@ impl Cluster {
             if dependency.task.is_some() || self.jobs.contains_key(&dependency.job) {
                 continue;
             }
-            let arrays = self.jobs.range(..dependency.job).rev().filter(|(_, job)| job.is_array());
-            let found = arrays.map(|(id, job)| (*id, job.task_of(dependency.job)));
-            if let Some((job, Some(task))) = found.into_iter().find(|(_, task)| task.is_some()) {
+            if let Some((job, task)) = self.task_with_id(dependency.job) {
                 (dependency.job, dependency.task) = (job, Some(task));
             }
         }

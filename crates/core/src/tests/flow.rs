@@ -92,6 +92,13 @@ fn the_last_task_of_an_array_keeps_its_id() {
     let numbers = small.cluster.jobs[&job].numbers.values();
     let raw: Vec<JobId> = numbers.map(|numbers| numbers.raw_job).collect();
     assert_eq!(raw, [JobId(2), JobId(3), JobId(1)]);
+    // Each is found by its own, also when it is over; the array's names the array.
+    let (node, run) = small.run_all()[0];
+    small.end(node, run, Exit::Code(0));
+    assert_eq!(small.cluster.jobs[&job].finished.len(), 1);
+    let found = [1, 2, 3, 4].map(|id| small.cluster.task_with_id(JobId(id)));
+    assert_eq!(found, [None, Some((job, 1)), Some((job, 2)), None]);
+    small.check_replay();
 }
 
 /// Two shapes at $1 and $8 an hour; a job of an hour on a whole machine that may cost `most`

@@ -340,6 +340,9 @@ impl Small {
         let loaded = Cluster::from_rows(rows, self.cluster.log_length(), self.cluster.last_at())
             .expect("rows are readable");
         assert_eq!(loaded.all_rows(), self.cluster.all_rows());
+        for other in [replayed, loaded] {
+            assert_eq!(other.task_ids, self.cluster.task_ids);
+        }
     }
 
     pub fn events_of(&self, kind: &str) -> Vec<&Event> {
