@@ -84,6 +84,11 @@ pub struct JobRecord {
     pub requeue: bool,
     pub exclusive: bool,
     pub features: Vec<String>,
+    /// And all of one of these, where there are some; `same_choice`: every node by the same of them.
+    #[serde(default)]
+    pub feature_choices: Vec<Vec<String>>,
+    #[serde(default)]
+    pub same_choice: bool,
     pub only_nodes: Vec<String>,
     pub not_nodes: Vec<String>,
 

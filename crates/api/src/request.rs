@@ -92,6 +92,9 @@ pub struct UpdateRequest {
     pub deadline_ms: Option<i64>,
     /// Each replaces the whole list; empty is none.
     pub features: Option<Vec<String>>,
+    /// Goes with `features`: what is not said is none.
+    pub feature_choices: Option<Vec<Vec<String>>>,
+    pub same_choice: Option<bool>,
     pub only_nodes: Option<Vec<String>>,
     pub not_nodes: Option<Vec<String>>,
     /// One met dependency is enough.

@@ -144,7 +144,7 @@ pub struct Pool {
 
 impl Pool {
     /// What jobs may ask for by name on a machine of this shape.
-    pub fn features_of<'a>(&'a self, shape: &'a Shape) -> impl Iterator<Item = &'a str> {
+    pub fn features_of<'a>(&'a self, shape: &'a Shape) -> impl Iterator<Item = &'a str> + Clone {
         let own = self.features.iter().map(String::as_str);
         let shape = [&shape.name, &shape.arch, &shape.gpu_type].into_iter().map(String::as_str);
         own.chain(shape).filter(|name| !name.is_empty())

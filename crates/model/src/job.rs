@@ -236,6 +236,12 @@ pub struct JobSpec {
     /// Only on nodes with all of these names among the features of their pool and shape.
     #[serde(default)]
     pub features: Vec<String>,
+    /// And with all names of one of these lists; none at all asks for nothing more.
+    #[serde(default)]
+    pub feature_choices: Vec<Vec<String>>,
+    /// Every node by the same of these lists.
+    #[serde(default)]
+    pub same_choice: bool,
     /// The allocation contains these nodes, by name.
     #[serde(default)]
     pub only_nodes: Vec<String>,
@@ -319,6 +325,8 @@ impl Default for JobSpec {
             lease_ms: None,
             deadline: None,
             features: Vec::new(),
+            feature_choices: Vec::new(),
+            same_choice: false,
             only_nodes: Vec::new(),
             not_nodes: Vec::new(),
             qos: String::new(),
@@ -338,6 +346,14 @@ impl JobSpec {
     pub fn cpus_per_node(&self) -> u32 {
         let tasks = self.tasks_per_node.unwrap_or_else(|| self.tasks.div_ceil(self.nodes.max(1)));
         tasks.max(1).saturating_mul(self.cpus_per_task.max(1))
+    }
+
+    /// Whether a machine with these features is of the kind that is asked for.
+    pub fn wants_of<'a>(&self, features: impl Iterator<Item = &'a str> + Clone) -> bool {
+        let has = |asked: &String| features.clone().any(|has| has == asked);
+        self.features.iter().all(has)
+            && (self.feature_choices.is_empty()
+                || self.feature_choices.iter().any(|choice| choice.iter().all(has)))
     }
 
     /// What one node must have free on a machine with `usable` for jobs: unspecified memory is in

@@ -219,6 +219,7 @@ fn rich() -> JobRecord {
     (record.work_dir, record.time_limit_ms) = ("/data".into(), Some(7_200_000));
     record.qos = "high".into();
     record.features = vec!["fast".into()];
+    record.feature_choices = vec![vec!["a".into()], vec!["b".into()]];
     record.only_nodes = vec!["c7".into()];
     record.not_nodes = vec!["c8".into()];
     record.deadline_ms = Some(record.submitted_at_ms + 1_000_000);

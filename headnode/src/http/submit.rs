@@ -153,10 +153,14 @@ pub(super) fn check_texts(spec: &JobSpec) -> Result<(), Problem> {
     one_line("the label of quality", &spec.qos, NAME_BYTES)?;
     one_line("the path of the script", &spec.command, PATH_BYTES)?;
     one_line("the name of this machine", &spec.submit_host, NAME_BYTES)?;
-    for name in spec.features.iter().chain(&spec.only_nodes).chain(&spec.not_nodes) {
+    let features = || spec.features.iter().chain(spec.feature_choices.iter().flatten());
+    for name in features().chain(&spec.only_nodes).chain(&spec.not_nodes) {
         one_line("a feature or the name of a node", name, NAME_BYTES)?;
     }
-    if spec.features.len() + spec.only_nodes.len() + spec.not_nodes.len() > NAMES_MOST {
+    if spec.feature_choices.iter().any(Vec::is_empty) {
+        return Err(bad("a choice of features names none"));
+    }
+    if features().count() + spec.only_nodes.len() + spec.not_nodes.len() > NAMES_MOST {
         return Err(bad(format!("a job names at most {NAMES_MOST} features and nodes")));
     }
     if spec.comment.len() > COMMENT_BYTES || spec.comment.contains('\0') {

@@ -412,6 +412,14 @@ async fn owners_act_on_their_jobs_and_updates_keep_what_is_not_named() {
         (detail.comment.as_deref(), detail.rows[0].time_limit_ms),
         (Some("first"), Some(600_000))
     );
+    for (asked, why) in [
+        (json!({ "features": [], "feature_choices": [["x"], ["y"]] }), "has the feature x"),
+        (json!({ "features": [], "feature_choices": [[]] }), "names none"),
+    ] {
+        let refused = bench.post::<ActionResponse>(&ana, "/v1/jobs/1/update", asked).await;
+        let words = refused.unwrap_err().message;
+        assert!(words.contains(why), "{words}");
+    }
     let throttled =
         bench.post::<ActionResponse>(&ana, "/v1/jobs/1/update", json!({ "throttle": 2 })).await;
     assert_eq!(throttled.unwrap_err().kind, ProblemKind::Refused);

@@ -126,7 +126,11 @@ fn merge_size(spec: &mut JobSpec, asked: UpdateRequest) {
     }
     put(&mut spec.gpus_per_node, asked.gpus_per_node);
     put(&mut spec.exclusive, asked.exclusive);
-    put(&mut spec.features, asked.features);
+    if let Some(features) = asked.features {
+        spec.features = features;
+        spec.feature_choices = asked.feature_choices.unwrap_or_default();
+        spec.same_choice = asked.same_choice.unwrap_or_default();
+    }
     put(&mut spec.only_nodes, asked.only_nodes);
     put(&mut spec.not_nodes, asked.not_nodes);
 }

@@ -118,6 +118,15 @@ pub fn asked(job: &Job, tasks: Option<&IndexRanges>) -> Vec<(String, String)> {
         let kind = if spec.gpu_type.is_empty() { "" } else { &*format!(" ({})", spec.gpu_type) };
         line("gpus", format!("{} per node{kind}", spec.gpus_per_node));
     }
+    if !spec.features.is_empty() {
+        line("features", spec.features.join(", "));
+    }
+    if !spec.feature_choices.is_empty() {
+        let choices: Vec<String> =
+            spec.feature_choices.iter().map(|choice| choice.join(" + ")).collect();
+        let label = if spec.same_choice { "all one of" } else { "one of" };
+        line(label, choices.join(", "));
+    }
     if spec.tmp_bytes > 0 {
         line("scratch", words::size(spec.tmp_bytes));
     }

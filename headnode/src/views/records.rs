@@ -386,6 +386,8 @@ impl Maker<'_> {
             requeue: spec.requeue,
             exclusive: spec.exclusive,
             features: spec.features.clone(),
+            feature_choices: spec.feature_choices.clone(),
+            same_choice: spec.same_choice,
             only_nodes: spec.only_nodes.clone(),
             not_nodes: spec.not_nodes.clone(),
             nodes: spec.nodes.max(1),

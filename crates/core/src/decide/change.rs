@@ -19,6 +19,7 @@ fn same_place(new: &JobSpec, old: &JobSpec) -> bool {
     size(new) == size(old)
         && (new.memory, new.exclusive, new.begin) == (old.memory, old.exclusive, old.begin)
         && (&new.pools, &new.features) == (&old.pools, &old.features)
+        && new.feature_choices == old.feature_choices
         && (&new.only_nodes, &new.not_nodes) == (&old.only_nodes, &old.not_nodes)
         && new.dependencies == old.dependencies
 }
@@ -127,6 +128,7 @@ impl Cluster {
             Some(_) => job.spec_of(first.unwrap_or_default()),
         };
         self.may_change(who, job, target, &spec, old)?;
+        self.settle_choice(&mut spec);
         let pool = self.check_spec(&spec)?;
         self.name_tasks(&mut spec);
         self.check_dependencies(&spec, job.id)?;

@@ -4,6 +4,7 @@
 mod agent;
 mod change;
 mod control;
+mod features;
 mod provider;
 mod step;
 mod submit;

@@ -55,6 +55,7 @@ impl Cluster {
         if spec.kind == JobKind::Allocation {
             check_allocation(&mut spec)?;
         }
+        self.settle_choice(&mut spec);
         let pool = self.check_spec(&spec)?;
         self.check_moments(&spec, now)?;
         let job = JobId(self.meta.last_job + 1);
@@ -116,7 +117,7 @@ impl Cluster {
                 .word("too_many_nodes")
                 .fact("asked", format!("{} nodes", spec.nodes)));
         }
-        check_features(pool, spec)?;
+        super::features::check(pool, spec)?;
         self.check_names(pool, spec)?;
         check_cost(pool, spec)?;
         if cheapest_shape(pool, spec).is_none() {
@@ -149,7 +150,7 @@ impl Cluster {
         Ok(())
     }
 
-    fn choose_pool(&self, spec: &JobSpec) -> Result<&Pool, Rejection> {
+    pub(super) fn choose_pool(&self, spec: &JobSpec) -> Result<&Pool, Rejection> {
         let Some(config) = self.config() else {
             return Err(refuse("the head has no configuration yet"));
         };
@@ -299,20 +300,6 @@ fn check_cost(pool: &Pool, spec: &JobSpec) -> Result<(), Rejection> {
             .hint("a shorter --time, fewer CPUs, or a larger --max-cost")),
         _ => Ok(()),
     }
-}
-
-fn check_features(pool: &Pool, spec: &JobSpec) -> Result<(), Rejection> {
-    let has = |feature: &str| {
-        pool.shapes.iter().any(|shape| pool.features_of(shape).any(|known| known == feature))
-    };
-    let Some(missing) = spec.features.iter().find(|feature| !has(feature)) else { return Ok(()) };
-    let mut known: Vec<&str> =
-        pool.shapes.iter().flat_map(|shape| pool.features_of(shape)).collect();
-    known.sort_unstable();
-    known.dedup();
-    Err(refuse(format!("no node of pool {} has the feature {missing}", pool.name))
-        .word("no_feature")
-        .fact("features", known.join(", ")))
 }
 
 fn check_array(array: &ArraySpec) -> Result<(), Rejection> {

@@ -22,6 +22,7 @@ pub(super) struct Class {
     image: Option<String>,
     limit: u64,
     features: Vec<String>,
+    feature_choices: Vec<Vec<String>>,
     only_nodes: Vec<String>,
     not_nodes: Vec<String>,
     /// The largest cost of all its tasks, and how many they are.
@@ -42,6 +43,7 @@ pub(super) fn class_of(spec: &JobSpec) -> Class {
         image: spec.image.clone(),
         limit: spec.time_limit_ms.map_or(u64::MAX, |limit| limit.0),
         features: spec.features.clone(),
+        feature_choices: spec.feature_choices.clone(),
         only_nodes: spec.only_nodes.clone(),
         not_nodes: spec.not_nodes.clone(),
         max_cost: spec.max_cost.map(|most| (most.0, tasks_of(spec))),
@@ -79,9 +81,7 @@ fn affordable(pool: &Pool, spec: &JobSpec, shape: &Shape) -> bool {
 pub(super) fn suits(pool: &Pool, spec: &JobSpec, shape: &Shape) -> bool {
     let right_gpu =
         spec.gpus_per_node == 0 || spec.gpu_type.is_empty() || spec.gpu_type == shape.gpu_type;
-    right_gpu
-        && spec.features.iter().all(|asked| pool.features_of(shape).any(|has| has == asked))
-        && affordable(pool, spec, shape)
+    right_gpu && spec.wants_of(pool.features_of(shape)) && affordable(pool, spec, shape)
 }
 
 /// The shape suits the job and holds one node of it.

@@ -5,6 +5,7 @@ use crate::input::{AgentSaid, Input, JobTarget, Request};
 use crate::job::Outcome;
 use crate::reply::{RejectionKind, Reply};
 use crate::step::{StepAsk, StepPartEnd};
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use pcluster_model::job::JobKind;
@@ -283,6 +284,47 @@ fn features_names_and_gpus_decide_where_a_job_may_run() {
     assert_eq!(message, "no node of pool compute has the feature fast");
     let message = no(&mut small, JobSpec { only_nodes: vec!["gpu-1".into()], ..spec("f", 1) });
     assert_eq!(message, "pool compute has no node gpu-1");
+    small.check_replay();
+}
+
+#[test]
+fn one_of_several_features_is_enough_and_a_gang_may_want_the_same_one() {
+    let shapes = vec![shape("big", 4, 90), shape("mid", 4, 50), shape("low", 4, 10)];
+    let mut small = Small::new(config(9, shapes));
+    let names = |choices: &[&[&str]]| -> Vec<Vec<String>> {
+        choices.iter().map(|one| one.iter().map(|name| (*name).into()).collect()).collect()
+    };
+    let asked = |choices: &[&[&str]]| JobSpec { feature_choices: names(choices), ..spec("j", 4) };
+    let either = small.submit(asked(&[&["big"], &["lab", "mid"]]));
+    let gang = JobSpec { nodes: 2, tasks: 2, ..asked(&[&["big"], &["mid"]]) };
+    let same = small.submit(JobSpec { same_choice: true, ..gang });
+    small.boot();
+    let shapes_of = |small: &Small, job: JobId| -> Vec<String> {
+        let run = &small.cluster.runs[&small.cluster.jobs[&job].live[&0]];
+        run.parts.iter().map(|p| small.cluster.nodes[&p.part.node].shape.name.clone()).collect()
+    };
+    assert_eq!(shapes_of(&small, either), ["mid"], "the cheaper of the two");
+    assert_eq!(shapes_of(&small, same), ["mid", "mid"]);
+    let settled = &small.cluster.jobs[&same].spec;
+    assert_eq!((settled.features.as_slice(), settled.same_choice), (&["mid".into()][..], false));
+    // What has just become free is used by whoever may: `low` is no choice of theirs.
+    let low = small.submit(spec("low", 4));
+    let again = small.submit(asked(&[&["big"], &["mid"]]));
+    small.boot();
+    assert_eq!(
+        (shapes_of(&small, low), shapes_of(&small, again)),
+        (vec!["low".into()], vec!["mid".into()])
+    );
+    let no = |small: &mut Small, spec: JobSpec| match small
+        .ask(&ana(), Request::Submit { spec: spec.into(), key: None })
+    {
+        Reply::Rejected(no) => no.message,
+        other => panic!("{other:?}"),
+    };
+    let message = no(&mut small, asked(&[&["big"], &["fast"]]));
+    assert_eq!(message, "no node of pool compute has the feature fast");
+    let message = no(&mut small, asked(&[&["big", "mid"], &["mid", "low"]]));
+    assert_eq!(message, "no node of pool compute has these features together");
     small.check_replay();
 }
 

@@ -119,7 +119,12 @@ fn keys_become_a_request() {
         (&request["dependencies"], &request["priority"]),
         (&serde_json::json!([]), &(-100).into())
     );
+    let request = changes("jobid=1 features=x&(a|b)").unwrap().request;
+    assert_eq!(request.features, Some(vec!["x".to_owned()]));
+    let choices = ["a", "b"].map(|name| vec![name.to_owned()]).to_vec();
+    assert_eq!((request.feature_choices, request.same_choice), (Some(choices), Some(false)));
     let refused = |line: &str| changes(line).unwrap_err().lines.join("|");
+    assert_eq!(refused("jobid=1 features=a*2"), "Invalid feature specification");
     assert_eq!(
         refused("jobid=1 foo=2"),
         "Update of this parameter is not supported: foo=2|Request aborted"

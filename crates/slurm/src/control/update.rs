@@ -165,9 +165,13 @@ fn change_rest(
         "starttime" | "eligibletime" => request.begin_ms = Some(moment("StartTime")?),
         "deadline" => request.deadline_ms = Some(moment("Deadline")?),
         "features" => {
-            let plain = value.replace(['(', ')', ' '], "");
-            let parts = plain.split(['&', ',']).filter(|part| !part.is_empty());
-            request.features = Some(parts.map(str::to_owned).collect());
+            let asked = crate::submit::spec::constraint(value).map_err(|hints| {
+                let refusal = Refusal::plain("Invalid feature specification", 1);
+                hints.into_iter().fold(refusal, Refusal::hint)
+            })?;
+            request.features = Some(asked.features);
+            request.feature_choices = Some(asked.choices);
+            request.same_choice = Some(asked.same);
         }
         "reqnodelist" | "nodelist" => request.only_nodes = Some(nodes(value)?),
         "excnodelist" => request.not_nodes = Some(nodes(value)?),

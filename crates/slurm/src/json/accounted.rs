@@ -51,7 +51,7 @@ fn who(r: &JobRecord, row: &Row) -> Map<String, Value> {
         ("association", association),
         ("cluster", json!(row.setting.view.cluster)),
         ("comment", json!({ "administrator": "", "job": r.comment, "system": "" })),
-        ("constraints", json!(r.features.join("&"))),
+        ("constraints", json!(job::features(r))),
         ("derived_exit_code", exit(state.is_end(), (highest, 0))),
         ("exit_code", exit(state.is_end(), state::exit_in_accounting(r))),
         ("flags", json!([])),

@@ -83,7 +83,7 @@ fn asked(r: &JobRecord) -> Map<String, Value> {
         ("memory_per_node", number(memory.filter(|_| !per_cpu))),
         ("time_limit", limit.map_or_else(infinite, |minutes| number(Some(minutes)))),
         ("time_minimum", number(Some(0))),
-        ("features", json!(r.features.join("&"))),
+        ("features", json!(job::features(r))),
         ("required_nodes", json!(hosts::fold_sorted(&r.only_nodes))),
         ("excluded_nodes", json!(hosts::fold_sorted(&r.not_nodes))),
         ("tres_per_node", text(job::tres_per_node(r))),

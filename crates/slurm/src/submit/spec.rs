@@ -4,6 +4,7 @@
 //! with its exit codes. Deliberately absent: what only the head knows (pools, sizes, ids).
 use super::layout::layout;
 use super::resources::{Gpus, cpus, gpus, memory};
+use crate::grammar::constraint::{self, Constraint, Wrong};
 use crate::grammar::{memory as size, number, time};
 use crate::options::{Effect, Origin, Said, Words};
 use crate::refusal::Refusal;
@@ -78,6 +79,7 @@ pub fn spec(words: &Words, here: &Here<'_>) -> Result<Asked, Refusal> {
     });
     let (dependencies, any_dependency) = dependencies(words, command)?;
     let priority = priority(words, command)?;
+    let asked = features(words, command)?;
     let spec = JobSpec {
         name: words
             .value("job-name")
@@ -120,7 +122,9 @@ pub fn spec(words: &Words, here: &Here<'_>) -> Result<Asked, Refusal> {
         mail: shared(words, "mail-type", command, words::mail)?.unwrap_or_default(),
         tasks_given: layout.tasks_given,
         cpus_given: words.has("cpus-per-task"),
-        features: features(words, command)?,
+        features: asked.features,
+        feature_choices: asked.choices,
+        same_choice: asked.same,
         only_nodes: node_list(words, &["nodelist", "nodefile"], command)?,
         not_nodes: node_list(words, &["exclude"], command)?,
         submit_host: hostname(),
@@ -367,17 +371,25 @@ fn soft_limits(words: &Words, here: &Here<'_>) -> Result<Vec<(String, Option<u64
     Ok(all().into_iter().filter(|(name, _)| chosen.contains(name)).collect())
 }
 
-/// `a&b`, `a,b`, `(a)&(b)`.
-fn features(words: &Words, command: &str) -> Result<Vec<String>, Refusal> {
-    let text = words.value("constraint").unwrap_or_default();
-    if text.contains(['|', '*', '[', ']', '!']) {
-        return Err(failed(command, "Invalid feature specification")
-            .hint("features are joined by &: all of them on each node")
-            .hint("--partition=A,B names alternatives"));
-    }
-    let plain = text.replace(['(', ')', ' '], "");
-    let words = plain.split(['&', ',']).filter(|word| !word.is_empty());
-    Ok(words.map(str::to_owned).collect())
+fn features(words: &Words, command: &str) -> Result<Constraint, Refusal> {
+    constraint(words.value("constraint").unwrap_or_default()).map_err(|hints| {
+        let refusal = failed(command, "Invalid feature specification");
+        hints.into_iter().fold(refusal, Refusal::hint)
+    })
+}
+
+/// What `-C` means.
+///
+/// # Errors
+/// What Slurm refuses, and what counts nodes by feature.
+pub fn constraint(text: &str) -> Result<Constraint, Vec<&'static str>> {
+    constraint::read(text).map_err(|wrong| match wrong {
+        Wrong::Grammar => vec!["names are joined by & (all of them) and | (one of them): a&(b|c)"],
+        Wrong::Counts => vec![
+            "so many nodes of one kind and so many of another are not supported",
+            "two jobs, or --nodelist, name nodes of two kinds",
+        ],
+    })
 }
 
 fn node_list(words: &Words, names: &[&str], command: &str) -> Result<Vec<String>, Refusal> {

@@ -146,13 +146,23 @@ fn wrong_values_are_refused_in_slurms_words() {
         ("--hint=x", "sbatch: error: unrecognized --hint argument \"x\", see --hint=help", 255),
         ("-L lic", "sbatch: error: Batch job submission failed: Invalid license specification", 1),
         ("--container=/x", "sbatch: error: --container is not supported here", 1),
-        ("-C a|b", "sbatch: error: Batch job submission failed: Invalid feature specification", 1),
+        ("-C a*2", "sbatch: error: Batch job submission failed: Invalid feature specification", 1),
         ("-w c[1-", "sbatch: error: Batch job submission failed: Invalid node name specified", 1),
     ];
     for (args, line, code) in cases {
         let refusal = understood("#!/bin/sh\n", args).unwrap_err();
         assert_eq!((refusal.lines[0].as_str(), refusal.code), (line, code), "{args}");
     }
+}
+
+#[test]
+fn what_counts_nodes_by_feature_says_what_to_use() {
+    let refusal = understood("#!/bin/sh\n", "-N4 -C [a*2&b*2]").unwrap_err();
+    assert_eq!(refusal.lines.len() + refusal.hints.len(), 3, "{}", refusal.text());
+    assert!(refusal.hints[0].contains("of one kind"), "{}", refusal.text());
+    let read = understood("#!/bin/sh\n", "-C x&[a|b]").unwrap().asked.spec;
+    assert_eq!((read.features, read.same_choice), (vec!["x".to_owned()], true));
+    assert_eq!(read.feature_choices, [["a"], ["b"]]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! Deliberately absent: states and reasons (`state`).
 use super::clock::Clock;
 use super::{hosts, size};
+use crate::grammar::constraint;
 use pcluster_api::{DependencyRecord, JobRecord, JobState};
 use pcluster_model::job::MemoryAsk;
 
@@ -189,6 +190,18 @@ pub fn run_seconds(record: &JobRecord, clock: &Clock) -> i64 {
     // Whole seconds as the two moments show them, so that start and span add up.
     let end = record.ended_at_ms.unwrap_or(clock.now_ms);
     (end.div_euclid(1000) - start.div_euclid(1000) - suspended_seconds(record)).max(0)
+}
+
+/// The features that it asks for, as `--constraint` says them.
+#[must_use]
+pub fn features(record: &JobRecord) -> String {
+    constraint::written(&record.features, &record.feature_choices, record.same_choice)
+}
+
+/// Whether it names this feature, as one of several or not.
+#[must_use]
+pub fn asks_for(record: &JobRecord, feature: &str) -> bool {
+    record.features.iter().chain(record.feature_choices.iter().flatten()).any(|f| f == feature)
 }
 
 /// Seconds that it stood still: its time, and its limit, did too.

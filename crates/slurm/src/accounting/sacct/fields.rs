@@ -236,7 +236,7 @@ pub const FIELDS: &[Field<Row>] = &[
     text("BlockID", 16, none),
     text("Cluster", 10, |row| row.setting.view.cluster.clone()),
     text("Comment", 14, |row| row.of_job(|r| r.comment.clone())),
-    text("Constraints", 19, |row| row.of_job(|r| r.features.join("&"))),
+    text("Constraints", 19, |row| row.of_job(job::features)),
     text("ConsumedEnergy", 14, energy),
     number("ConsumedEnergyRaw", 17, energy),
     text("Container", 19, none),

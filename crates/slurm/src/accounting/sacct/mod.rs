@@ -106,7 +106,7 @@ fn wants(wanted: &Wanted, record: &JobRecord) -> bool {
         && among(&wanted.partitions, &[&record.pool])
         && among(&wanted.qos, &[job::qos(record)])
         && among(&wanted.reasons, &[reason])
-        && features.is_none_or(|list| list.iter().all(|one| record.features.contains(one)))
+        && features.is_none_or(|list| list.iter().all(|one| job::asks_for(record, one)))
         && wanted
             .nodes
             .as_ref()

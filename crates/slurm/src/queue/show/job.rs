@@ -152,7 +152,7 @@ fn limits(r: &JobRecord, lines: &mut Lines) {
         size::memory(memory),
         size::memory(r.tmp_bytes)
     ));
-    lines.push(format!("Features={} DelayBoot=00:00:00", job::or_null(&r.features.join("&"))));
+    lines.push(format!("Features={} DelayBoot=00:00:00", job::or_null(&job::features(r))));
     lines.push(format!(
         "OverSubscribe={} Contiguous=0 Licenses=(null) Network=(null)",
         if r.exclusive { "NO" } else { "OK" }

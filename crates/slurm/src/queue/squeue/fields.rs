@@ -105,7 +105,7 @@ fn error_file(r: &JobRecord, view: &View) -> Cell {
 }
 
 fn features(r: &JobRecord, _: &View) -> Cell {
-    cell(job::or_null(&r.features.join("&")))
+    cell(job::or_null(&job::features(r)))
 }
 
 fn restarts(r: &JobRecord, _: &View) -> Cell {

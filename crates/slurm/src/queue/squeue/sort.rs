@@ -49,7 +49,7 @@ fn compare(letter: char, a: &JobRecord, b: &JobRecord) -> Ordering {
         'e' => {
             job::expected_end_ms(a).unwrap_or(never).cmp(&job::expected_end_ms(b).unwrap_or(never))
         }
-        'f' => a.features.cmp(&b.features),
+        'f' => job::features(a).cmp(&job::features(b)),
         'F' => a.job.cmp(&b.job),
         'g' => a.group.cmp(&b.group),
         'G' => a.gid.cmp(&b.gid),
