@@ -21,7 +21,7 @@ pub enum JobState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OutcomeView {
     /// `completed failed timed_out out_of_memory disk_full cancelled node_failed preempted
-    /// deadline_missed cannot_run`.
+    /// deadline_missed client_gone cannot_run`.
     pub word: String,
     /// Exit code of the batch process, where it had one.
     pub exit_code: Option<i32>,

@@ -53,6 +53,8 @@ pub enum Outcome {
     },
     Preempted,
     DeadlineMissed,
+    /// An allocation whose client was not heard of any more.
+    ClientGone,
     CannotRun {
         why: String,
     },
@@ -78,6 +80,7 @@ impl Outcome {
             Self::NodeFailed { .. } => "node_failed",
             Self::Preempted => "preempted",
             Self::DeadlineMissed => "deadline_missed",
+            Self::ClientGone => "client_gone",
             Self::CannotRun { .. } => "cannot_run",
         }
     }

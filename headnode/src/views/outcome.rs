@@ -52,6 +52,7 @@ pub fn detail(outcome: &Outcome) -> String {
         Outcome::NodeFailed { why } => why.clone(),
         Outcome::Preempted => "its node was reclaimed".into(),
         Outcome::DeadlineMissed => "its deadline has passed".into(),
+        Outcome::ClientGone => "its client has not been heard of any more".into(),
         Outcome::CannotRun { why } => why.clone(),
     }
 }
@@ -71,6 +72,7 @@ pub fn wait_code(outcome: &Outcome) -> u8 {
         | Outcome::NodeFailed { .. }
         | Outcome::Preempted
         | Outcome::DeadlineMissed
+        | Outcome::ClientGone
         | Outcome::CannotRun { .. } => 1,
     }
 }
@@ -90,6 +92,7 @@ pub fn sentence(outcome: &Outcome) -> String {
         Outcome::NodeFailed { why } => format!("was lost with its node: {why}"),
         Outcome::Preempted => "was lost: its node was reclaimed".into(),
         Outcome::DeadlineMissed => "missed its deadline".into(),
+        Outcome::ClientGone => "was given back: its client went away without a word".into(),
         Outcome::CannotRun { why } => format!("could not run: {why}"),
     }
 }

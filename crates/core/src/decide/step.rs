@@ -206,11 +206,10 @@ impl Cluster {
             if let Some(at) = self.lease_end(job)
                 && at <= now
             {
-                let (by, uid) = (job.owner.user.clone(), Some(job.owner.uid));
                 events.push(Event::EndWanted {
                     job: job.id,
                     tasks: None,
-                    outcome: Outcome::Cancelled { by, uid },
+                    outcome: Outcome::ClientGone,
                     why: "its client has not been heard of".into(),
                 });
                 continue;

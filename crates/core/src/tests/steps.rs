@@ -187,7 +187,8 @@ fn an_allocation_ends_when_nobody_renews_it() {
     assert_eq!(small.events_of("end_wanted").len(), 1, "the word of a stranger keeps nothing");
     small.end(parts[0].0, parts[0].1, Exit::Ended { code: 0, signal: 15 });
     let outcome = small.cluster.jobs[&job].finished[&0].outcome.clone();
-    assert_eq!(outcome, Outcome::Cancelled { by: "ana".into(), uid: Some(1000) });
+    assert_eq!(outcome, Outcome::ClientGone, "nobody cancelled it");
+    small.check_replay();
     assert!(matches!(small.ask(&ana(), Request::Renew(whole(job))), Reply::Rejected(_)));
 }
 

@@ -119,7 +119,7 @@ impl State {
     fn ended(outcome: Option<&OutcomeView>) -> Self {
         match outcome.map_or("", |outcome| outcome.word.as_str()) {
             "completed" => Self::Completed,
-            "timed_out" => Self::Timeout,
+            "timed_out" | "client_gone" => Self::Timeout,
             "out_of_memory" => Self::OutOfMemory,
             "cancelled" => Self::Cancelled,
             "node_failed" => Self::NodeFail,
@@ -154,6 +154,7 @@ pub fn reason(record: &JobRecord) -> &'static str {
     match State::of(record) {
         State::Pending => waiting(record),
         State::Failed => failed(record),
+        State::Timeout if ended_as(record) == "client_gone" => "InactiveLimit",
         State::Timeout | State::Deadline => "TimeLimit",
         State::OutOfMemory => "NonZeroExitCode",
         State::NodeFail | State::Preempted | State::BootFail => "NodeDown",
@@ -165,6 +166,10 @@ pub fn reason(record: &JobRecord) -> &'static str {
 
 fn word_of(record: &JobRecord) -> &str {
     record.reason.as_ref().map_or("", |reason| reason.word.as_str())
+}
+
+fn ended_as(record: &JobRecord) -> &str {
+    record.outcome.as_ref().map_or("", |outcome| outcome.word.as_str())
 }
 
 fn waiting(record: &JobRecord) -> &'static str {
@@ -300,6 +305,8 @@ mod tests {
             "FAILED JobLaunchFailure 0:53 0:53 / CANCELLED 0:53"
         );
         assert_eq!(end("timed_out", None, Some(15)), "TIMEOUT TimeLimit 0:15 0:0 / CANCELLED 0:15");
+        // As with Slurm's InactiveLimit.
+        assert!(end("client_gone", None, Some(15)).starts_with("TIMEOUT InactiveLimit 0:15 0:0"));
         assert_eq!(
             end("cancelled", None, Some(15)),
             "CANCELLED by 0 None 0:15 0:0 / CANCELLED 0:15"

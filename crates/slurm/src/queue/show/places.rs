@@ -125,7 +125,7 @@ pub fn config(list: &PoolList, clock: &Clock) -> String {
         ("DefMemPerNode", "UNLIMITED".into()),
         ("EnforcePartLimits", "ALL".into()),
         ("GresTypes", "gpu".into()),
-        ("InactiveLimit", "0 sec".into()),
+        ("InactiveLimit", "300 sec".into()),
         ("JobAcctGatherType", "jobacct_gather/cgroup".into()),
         ("JobRequeue", "1".into()),
         ("KillWait", format!("{kill_wait} sec")),
