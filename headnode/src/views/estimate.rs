@@ -6,6 +6,7 @@ use pcluster_api::EstimateView;
 use pcluster_core::event::OfferingKey;
 use pcluster_core::ledger::WHOLE;
 use pcluster_core::node::Node;
+use pcluster_core::plan;
 use pcluster_model::config::{Pool, SpotUse};
 use pcluster_model::{DependencyKind, DurationMs, JobId, JobSpec, Price, Resources, Shape};
 
@@ -20,11 +21,7 @@ pub fn pool_of<'a>(cx: &Cx<'a>, spec: &JobSpec) -> Option<&'a Pool> {
 
 /// The cheapest shape of a pool that holds a job, with what is paid for it.
 fn cheapest<'a>(pool: &'a Pool, spec: &JobSpec) -> Option<(&'a Shape, Option<Price>)> {
-    let least = spec.least_per_node();
-    let fitting = pool.shapes.iter().filter(|shape| {
-        shape.usable().holds(&least)
-            && (spec.gpu_type.is_empty() || shape.gpu_type == spec.gpu_type)
-    });
+    let fitting = pool.shapes.iter().filter(|shape| plan::fits(pool, shape, spec));
     fitting
         .map(|shape| (shape, price_of(pool, shape)))
         .min_by_key(|(shape, price)| (price.is_none(), *price, shape.total.cpus))
@@ -153,26 +150,39 @@ fn start_of(
     }
     let (Some(pool), Some(shape)) = (pool, shape) else { return ("unknown".into(), None) };
     let wanted = spec.nodes.max(1) as usize;
-    let waiting =
-        cx.cluster.queued_jobs().any(|job| job.pool == pool.name && job.holder().is_none());
     let fits = |node: &&Node| node.free().holds(&spec.per_node_on(&node.usable));
     let ready = |node: &&Node| node.is_ready() && cx.cluster.is_connected(node.id);
-    let free: Vec<&str> = cx
-        .cluster
-        .living_nodes(&pool.name)
-        .filter(ready)
-        .filter(fits)
-        .map(|node| node.name.as_str())
-        .take(wanted)
-        .collect();
-    if free.len() == wanted && !waiting {
-        return (format!("at once on {}", free.join(", ")), Some(now));
+    let right = |node: &&Node| plan::may_hold(pool, spec, node);
+    let named = |node: &Node| spec.only_nodes.contains(&node.name);
+    let living = || cx.cluster.living_nodes(&pool.name);
+    let mut free: Vec<&Node> = living().filter(ready).filter(right).filter(fits).collect();
+    free.sort_by_key(|node| !named(node));
+    free.truncate(wanted);
+    let ahead = cx.cluster.volatile.report.ahead.get(&pool.name).map_or(&[][..], Vec::as_slice);
+    // Those that wait for other nodes are in nobody's way.
+    let waiting = ahead
+        .iter()
+        .filter_map(|id| cx.cluster.jobs.get(id))
+        .any(|other| free.iter().any(|node| plan::may_hold(pool, &other.spec, node)));
+    let room_at =
+        |ahead: &[JobId]| super::start::room_at(cx, pool, spec, ahead).map(|at| at.max(now));
+    if let Some(node) = living().find(|node| named(node) && free.iter().all(|f| f.id != node.id)) {
+        let at = match node.is_coming() {
+            true => super::start::boots_end(cx, &[node.id]),
+            false => room_at(&[]),
+        };
+        return (format!("when {} has room", node.name), at);
     }
-    let living = cx.cluster.living_nodes(&pool.name).count();
-    if living + wanted - free.len() > pool.max as usize {
-        let ends = super::start::ends_in_pool(cx, &pool.name);
-        let ahead = cx.cluster.volatile.report.ahead.get(&pool.name).map_or(0, Vec::len);
-        let at = ends.get(ahead).map(|(at, _)| (*at).max(now));
+    let all_named = free.iter().filter(|node| named(node)).count() == spec.only_nodes.len();
+    if free.len() == wanted && all_named {
+        let names: Vec<&str> = free.iter().map(|node| node.name.as_str()).collect();
+        return match waiting {
+            true => ("after those that wait for the same nodes".into(), None),
+            false => (format!("at once on {}", names.join(", ")), Some(now)),
+        };
+    }
+    if living().count() + wanted - free.len() > pool.max as usize {
+        let at = room_at(ahead);
         return ("when there is room: the pool has all the nodes it may have".into(), at);
     }
     let spot = pool.spot != SpotUse::Never && shape.spot_price.is_some();

@@ -2,10 +2,11 @@
 use super::Cx;
 use pcluster_core::event::OfferingKey;
 use pcluster_core::node::Node;
-use pcluster_core::plan::Wait;
+use pcluster_core::plan::{Wait, may_hold};
 use pcluster_core::reason::Reason;
 use pcluster_core::{Cluster, Job, Run};
-use pcluster_model::{DurationMs, NodeId, PoolName};
+use pcluster_model::config::Pool;
+use pcluster_model::{DurationMs, JobId, JobSpec, NodeId};
 
 /// How long nodes of this offering usually take from the wish to ready: the median of those in
 /// memory; of its pool where the offering has none.
@@ -33,22 +34,28 @@ pub fn run_end(cx: &Cx<'_>, run: &Run) -> Option<i64> {
     Some(start.saturating_add(i64::try_from(limit.0).ok()?))
 }
 
-/// Latest ends of what runs in a pool, earliest first.
+/// When there is room for a job that `ahead` of a pool are before: one end of what runs there for
+/// each of them. A job that asks for a kind of node counts what runs on those nodes only, and only
+/// those ahead of it that could take them.
 #[must_use]
-pub fn ends_in_pool(cx: &Cx<'_>, pool: &PoolName) -> Vec<(i64, u64)> {
-    let in_pool = |run: &&Run| {
-        let node = run.parts.first().and_then(|part| cx.cluster.nodes.get(&part.part.node));
-        node.is_some_and(|node| node.offering.pool == *pool)
-    };
-    let mut ends: Vec<(i64, u64)> = cx
-        .cluster
-        .runs
-        .values()
-        .filter(in_pool)
-        .filter_map(|run| Some((run_end(cx, run)?, run.job.0)))
-        .collect();
+pub fn room_at(cx: &Cx<'_>, pool: &Pool, spec: &JobSpec, ahead: &[JobId]) -> Option<i64> {
+    let is_choosy = !spec.features.is_empty()
+        || !spec.feature_choices.is_empty()
+        || !spec.only_nodes.is_empty()
+        || !spec.not_nodes.is_empty()
+        || !spec.gpu_type.is_empty();
+    let suits = |spec: &JobSpec, node: &Node| !is_choosy || may_hold(pool, spec, node);
+    let nodes: Vec<&Node> =
+        cx.cluster.living_nodes(&pool.name).filter(|node| suits(spec, node)).collect();
+    let there = |run: &&Run| run.parts.iter().any(|p| nodes.iter().any(|n| n.id == p.part.node));
+    let runs = cx.cluster.runs.values().filter(there);
+    let mut ends: Vec<i64> = runs.filter_map(|run| run_end(cx, run)).collect();
     ends.sort_unstable();
-    ends
+    let first = |id: &&JobId| {
+        let other = cx.cluster.jobs.get(id);
+        other.is_some_and(|other| nodes.iter().any(|node| suits(&other.spec, node)))
+    };
+    ends.get(ahead.iter().filter(first).count()).copied()
 }
 
 /// Expected start of the pending tasks of a job, wall clock.
@@ -94,8 +101,10 @@ fn wait_end(cx: &Cx<'_>, job: &Job, wait: &Wait) -> Option<i64> {
         }
         Wait::PoolMax { .. } | Wait::Turn { .. } | Wait::NotReached => {
             let ahead = cx.cluster.volatile.report.ahead.get(&job.pool);
-            let place = ahead.and_then(|ahead| ahead.iter().position(|id| *id == job.id));
-            ends_in_pool(cx, &job.pool).get(place.unwrap_or(0)).map(|(at, _)| *at)
+            let ahead = ahead.map_or(&[][..], Vec::as_slice);
+            let place = ahead.iter().position(|id| *id == job.id).unwrap_or(0);
+            let pool = cx.cluster.config()?.pool(&job.pool)?;
+            room_at(cx, pool, &job.spec, &ahead[..place])
         }
         Wait::Rested { next_try, .. } => Some(cx.wall(*next_try)),
         Wait::Budget { .. } | Wait::Canary { .. } | Wait::NoShape | Wait::Closing => None,
@@ -103,7 +112,7 @@ fn wait_end(cx: &Cx<'_>, job: &Job, wait: &Wait) -> Option<i64> {
 }
 
 /// When the last of these nodes is usually ready.
-fn boots_end(cx: &Cx<'_>, nodes: &[NodeId]) -> Option<i64> {
+pub fn boots_end(cx: &Cx<'_>, nodes: &[NodeId]) -> Option<i64> {
     let ready = |id: &NodeId| {
         let node = cx.cluster.nodes.get(id)?;
         let boot = usual_boot(cx.cluster, &node.offering)?;

@@ -9,7 +9,7 @@ use pcluster_core::reply::Reply;
 use pcluster_core::{Effect, Order};
 use pcluster_model::config::{Config, ProviderKind};
 use pcluster_model::{
-    ArraySpec, BlobHash, ClusterId, DurationMs, InstanceRef, JobId, JobSpec, NodeId, RunId,
+    ArraySpec, BlobHash, ClusterId, DurationMs, InstanceRef, JobId, JobSpec, NodeId, Price, RunId,
 };
 use pcluster_wire::{Exit, Facts, RunEnd, Usage};
 use std::collections::BTreeMap;
@@ -429,6 +429,48 @@ fn an_estimate_learns_from_the_last_two_runs() {
     assert_eq!(next.start, "at once on compute-1");
     assert_eq!((next.history_runs, next.end_ms), (2, Some(lab.now.0 + 150_000)));
     assert_eq!(next.cost_micro_usd, Some(7_500));
+}
+
+#[test]
+fn an_estimate_knows_kinds_and_names_of_nodes() {
+    let ana = user("ana", 1000);
+    let mut config = config();
+    let mut fast = config.pools[0].shapes[0].clone();
+    (fast.name, fast.price) = ("fast".into(), fast.price.map(|price| Price(price.0 * 10)));
+    config.pools[0].shapes.push(fast);
+    let mut lab = Lab::new(config);
+    let feature = |name: &str| vec![name.to_owned()];
+    let wish = |limit_ms| JobSpec { features: feature("fast"), ..spec("f", 4, limit_ms) };
+    let start = |lab: &Lab, spec: &JobSpec| {
+        let said = estimate::of(&lab.cx(&ana), spec);
+        (said.start, said.start_ms)
+    };
+    assert_eq!(start(&lab, &wish(60_000)).0, "starting 1 x fast for it");
+    let priced = |spec: &JobSpec| estimate::of(&lab.cx(&ana), spec).price_per_hour_micro_usd;
+    assert_eq!(priced(&wish(60_000)), priced(&spec("c", 4, 60_000)).map(|price| price * 10));
+    // One node of each kind: `compute-1` is slow, `compute-2` is fast; both are all there may be.
+    let at = lab.now.0;
+    lab.submit(&ana, spec("slow", 4, 600_000));
+    lab.submit(&ana, wish(3_600_000));
+    lab.boot();
+    lab.start();
+    let slow_end = lab.cx(&ana).wall_now() + 600_000;
+    let fast_end = lab.cx(&ana).wall_now() + 3_600_000;
+    assert!(slow_end > at);
+    assert_eq!(start(&lab, &spec("c", 4, 60_000)).1, Some(slow_end));
+    assert_eq!(start(&lab, &wish(60_000)).1, Some(fast_end));
+    let either =
+        JobSpec { feature_choices: vec![feature("fast"), feature("4c")], ..spec("e", 4, 60_000) };
+    assert_eq!(start(&lab, &either).1, Some(slow_end));
+    let named = JobSpec { only_nodes: feature("compute-2"), ..spec("n", 4, 60_000) };
+    assert_eq!(start(&lab, &named), ("when compute-2 has room".into(), Some(fast_end)));
+    let not = JobSpec { not_nodes: feature("compute-1"), ..spec("n", 4, 60_000) };
+    assert_eq!(start(&lab, &not).1, Some(fast_end));
+    // Waiting jobs are told the same; who could take more than one node is counted behind all.
+    let (next, other) = (lab.submit(&ana, wish(60_000)), lab.submit(&ana, spec("c", 4, 60_000)));
+    let expected = |lab: &Lab, job| start::expected(&lab.cx(&ana), &lab.cluster.jobs[&job]);
+    assert_eq!(expected(&lab, next), Some(fast_end));
+    assert_eq!(expected(&lab, other), Some(fast_end), "the second end");
 }
 
 #[test]

@@ -10,6 +10,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use pcluster_model::{JobId, MicroUsd, NodeId, PoolName, Resources, Timestamp};
 
+pub use place::may_hold;
+pub use suits::fits;
 pub(crate) use suits::{cheapest_shape, most_cost, number_of, smallest_cpus};
 
 /// Why a job that could start did not start in the last pass.

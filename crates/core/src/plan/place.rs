@@ -377,7 +377,8 @@ impl Pass<'_> {
 }
 
 /// Image, GPU, features and name are as the job asks.
-fn may_hold(pool: &Pool, spec: &JobSpec, node: &Node) -> bool {
+#[must_use]
+pub fn may_hold(pool: &Pool, spec: &JobSpec, node: &Node) -> bool {
     node.image == image_of(pool, spec)
         && suits(pool, spec, &node.shape)
         && holds_name(spec, &node.name)

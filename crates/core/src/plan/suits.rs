@@ -85,7 +85,8 @@ pub(super) fn suits(pool: &Pool, spec: &JobSpec, shape: &Shape) -> bool {
 }
 
 /// The shape suits the job and holds one node of it.
-pub(super) fn fits(pool: &Pool, shape: &Shape, spec: &JobSpec) -> bool {
+#[must_use]
+pub fn fits(pool: &Pool, shape: &Shape, spec: &JobSpec) -> bool {
     suits(pool, spec, shape) && shape.usable().holds(&spec.least_per_node())
 }
 

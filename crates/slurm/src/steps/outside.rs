@@ -6,7 +6,9 @@ use super::signals::{Signals, Told};
 use crate::options::{Table, Words, from_environment};
 use crate::refusal::Refusal;
 use crate::submit::spec::{self, Here};
+use crate::submit::would::would_start;
 use crate::submit::{environment, layout, send};
+use crate::words::Clock;
 use crate::{Context, ask};
 use pcluster_api::client::{Client, ClientError};
 use pcluster_api::{
@@ -118,8 +120,9 @@ pub(super) async fn get(
     let request = request(context, wish).await?;
     let answer = send::send(context, wish.command, &request).await?;
     if request.estimate_only {
-        let start = answer.estimate.start_ms;
-        tell_start(context, wish.command, answer.job, start, &request.spec).await?;
+        let pools = ask::pools(context, wish.command).await?;
+        let line = would_start(&answer, &request.spec, &pools, &Clock::here());
+        tell!("{}: {line}", wish.command);
         return Err(NoNodes::Told);
     }
     let head = context.head().map_err(|failure| send::away(wish.command, &failure))?;
@@ -192,33 +195,6 @@ async fn request(
     let mut request = send::request(wish.command, asked.spec, b"#!/bin/sh\n", &variables)?;
     request.estimate_only = wish.words.has("test-only");
     Ok(request)
-}
-
-/// `srun: Job 168 to start at 2026-11-23T23:27:26 using 1 processors on nodes c1 in partition short`.
-async fn tell_start(
-    context: &Context,
-    command: &str,
-    job: u64,
-    start_ms: Option<i64>,
-    spec: &pcluster_model::JobSpec,
-) -> Result<(), Refusal> {
-    let pools = ask::pools(context, command).await?.pools;
-    let named = spec.pools.first().map(|name| name.as_str());
-    let meant =
-        |pool: &&pcluster_api::PoolRecord| named.map_or(pool.default, |name| pool.name == name);
-    let pool = pools.iter().find(meant);
-    let count = usize::try_from(spec.nodes).unwrap_or(1);
-    let nodes: Vec<&str> = pool
-        .map(|pool| pool.nodes.iter().take(count).map(|node| node.name.as_str()).collect())
-        .unwrap_or_default();
-    let clock = crate::words::clock::Clock::here();
-    let at = clock.standard(start_ms.unwrap_or(clock.now_ms));
-    let cpus = u64::from(spec.cpus_per_node()) * u64::from(spec.nodes);
-    let (nodes, pool) = (crate::words::hosts::fold(&nodes), pool.map_or("", |pool| &pool.name));
-    tell!(
-        "{command}: Job {job} to start at {at} using {cpus} processors on nodes {nodes} in partition {pool}"
-    );
-    Ok(())
 }
 
 async fn asked_to_stop(signals: &mut Signals) {

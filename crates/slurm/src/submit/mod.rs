@@ -12,9 +12,11 @@ pub mod send;
 pub mod spec;
 mod tell;
 mod variables;
+pub mod would;
 
 use crate::options::{self, Order, SBATCH, Words};
 use crate::refusal::Refusal;
+use crate::words::Clock;
 use crate::{Context, ask};
 use layout::spread;
 use pcluster_client::say;
@@ -62,7 +64,7 @@ async fn run(args: &[String], context: &Context) -> Result<u8, Refusal> {
     if request.estimate_only {
         if !quiet {
             let pools = ask::pools(context, COMMAND).await?;
-            let line = tell::would_start(&answer, &request.spec, &pools, &now);
+            let line = would::would_start(&answer, &request.spec, &pools, &Clock::here());
             say::line(format!("{COMMAND}: {line}"));
         }
         return Ok(0);

@@ -1,11 +1,10 @@
-//! What `sbatch` says beside the id: its options, a likely start, missing directories; and `--wait`.
+//! What `sbatch` says of a new job: the id, its options, missing directories; and `--wait`.
 use super::spec::without_effect;
 use crate::options::{Origin, Words};
 use crate::refusal::Refusal;
-use crate::words::hosts;
 use crate::{Context, ask};
 use pcluster_api::client::ClientError;
-use pcluster_api::{PoolList, PoolRecord, RecordsQuery, SubmitResponse, WaitResponse};
+use pcluster_api::{RecordsQuery, WaitResponse};
 use pcluster_model::JobSpec;
 use std::path::Path;
 use std::time::Duration;
@@ -56,33 +55,6 @@ pub(super) fn defined(words: &Words) -> String {
         out.push_str(&format!("{line}\n"));
     }
     out
-}
-
-/// `Job 42 to start at T using 1 processors on nodes c1 in partition short`.
-pub(crate) fn would_start(
-    answer: &SubmitResponse,
-    spec: &JobSpec,
-    pools: &PoolList,
-    now: &jiff::Zoned,
-) -> String {
-    let named = |pool: &&PoolRecord| match spec.pools.first() {
-        Some(name) => pool.name == name.as_str(),
-        None => pool.default,
-    };
-    let pool = pools.pools.iter().find(named);
-    let nodes = pool.map_or_else(Vec::new, |pool| {
-        pool.nodes.iter().take(spec.nodes as usize).map(|node| node.name.as_str()).collect()
-    });
-    let at = answer.estimate.start_ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    let at = at.map_or_else(|| now.clone(), |at| at.to_zoned(now.time_zone().clone()));
-    let cpus = u64::from(spec.cpus_per_node()) * u64::from(spec.nodes);
-    let pool = pool.map_or("(null)", |pool| pool.name.as_str());
-    let at = at.strftime("%Y-%m-%dT%H:%M:%S");
-    format!(
-        "Job {} to start at {at} using {cpus} processors on nodes {} in partition {pool}",
-        answer.job,
-        hosts::fold(&nodes)
-    )
 }
 
 /// Directories of the output files that are not there yet: an earlier job may make them.
