@@ -111,6 +111,10 @@ fn setup(join: &JoinOrder, boot_id: &str, facts: pcluster_wire::Facts) -> AgentS
     }
 }
 
+fn soft_files() -> Option<u64> {
+    std::env::var(pcluster_model::job::SOFT_FILES_VARIABLE).ok()?.parse().ok()
+}
+
 /// The agent's file, or the one that an upgrade has put in its place.
 fn own_path() -> Result<PathBuf> {
     let own = std::env::current_exe().context("cannot find the agent's own path")?;
@@ -151,6 +155,7 @@ impl Agent {
                 client_socket: offered.client_socket,
                 commands: offered.commands,
                 agent: own_path()?,
+                soft_files: soft_files(),
                 utc_offset_s: clock::utc_offset_s(),
                 boot_id: boot_id.clone(),
                 uid: rustix::process::geteuid().as_raw(),

@@ -22,6 +22,8 @@ pub struct NodePart {
     pub boot_id: String,
     /// The agent's own program, which also is the step daemon.
     pub agent: PathBuf,
+    /// Open files that a job starts with which does not say.
+    pub soft_files: Option<u64>,
     /// Local time less UTC, in seconds.
     pub utc_offset_s: i64,
     /// The agent's own user; root may be anybody.
@@ -67,6 +69,11 @@ pub fn for_keeper(
     run.identity = identity(&order.user, node.uid)?;
     run.umask = spec.umask.unwrap_or(run.umask);
     run.soft_limits.clone_from(&spec.soft_limits);
+    if let Some(files) = node.soft_files
+        && !spec.soft_limits.iter().any(|(name, _)| name == "nofile")
+    {
+        run.soft_limits.push(("nofile".to_owned(), Some(files)));
+    }
     run.time_limit_ms = order.time_limit_ms.map(|limit| limit.0);
     run.term_grace_ms = order.term_grace_ms.0;
     run.warn_signal = spec.warn_signal.map(|warn| WarnSignal {

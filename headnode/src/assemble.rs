@@ -165,6 +165,7 @@ fn providers(config: &Config, state_dir: &Path, cluster: &ClusterId) -> Vec<Arc<
         .unwrap_or_else(|| "pcluster-agent".into());
     let mut settings = ProcessSettings::new(state_dir, agent, cluster.clone());
     settings.launcher.clone_from(&config.process_launcher);
+    settings.soft_files = crate::files::raise();
     settings.shapes = config
         .pools
         .iter()

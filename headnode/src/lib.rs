@@ -10,6 +10,7 @@ pub mod boot;
 pub mod clock;
 pub mod disk;
 pub mod driver;
+mod files;
 pub mod hands;
 pub mod http;
 pub mod inbox;

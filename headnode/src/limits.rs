@@ -54,6 +54,8 @@ pub const LINK_SILENCE: Duration = Duration::from_secs(60);
 /// Between two looks of the kernel whether the machine at the other end is there.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
+/// Open files that all bounds of connections together may need, and some for the rest.
+pub const FILES: u64 = 32 << 10;
 /// Connections of users at once.
 pub const CLIENTS: usize = 1024;
 /// Connections of one user at once.

@@ -356,3 +356,20 @@ async fn a_fork_bomb_ends_with_its_job_where_there_are_limits() {
     connection.say(HeadFrame::End { run: RunId(5), grace_ms: DurationMs(0), why: EndWhy::Ended });
     assert!(matches!(ended(&mut connection).await.exit, Exit::Ended { .. }));
 }
+
+#[tokio::test]
+async fn a_job_starts_with_the_open_files_of_the_machine_and_not_with_the_heads() {
+    let mut head = FakeHead::start().await;
+    let mut place = Place::new("files", &head);
+    place.soft_files = Some(77);
+    place.launch().await;
+    let (mut connection, _) = head.welcome().await;
+    connection.say(place.starting(&head, 5, "#!/bin/sh\nulimit -Sn\n"));
+    let (text, end) = output(&mut connection).await;
+    assert_eq!((String::from_utf8(text).unwrap().as_str(), end.exit), ("77\n", Exit::Code(0)));
+    // Who brings a limit of its own has that.
+    let mut order = place.start(&head, 6, "#!/bin/sh\nulimit -Sn\n");
+    order.spec.soft_limits = vec![("nofile".to_owned(), Some(88))];
+    connection.say(HeadFrame::Start(order));
+    assert_eq!(String::from_utf8(output(&mut connection).await.0).unwrap(), "88\n");
+}

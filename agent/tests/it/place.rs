@@ -19,6 +19,7 @@ pub struct Place {
     pub pin: String,
     pub orphan_after: DurationMs,
     pub image: Option<PathBuf>,
+    pub soft_files: Option<u64>,
 }
 
 const CLUSTER: &str = "0123456789abcdef";
@@ -33,16 +34,22 @@ impl Place {
         // Jobs of other users work here, as in a directory of their own.
         fs::set_permissions(root.join("work"), fs::Permissions::from_mode(0o777)).unwrap();
         let (address, pin) = (head.address.clone(), head.pin.clone());
-        Self { root, address, pin, orphan_after: DurationMs::from_mins(3), image: None }
+        Self {
+            root,
+            address,
+            pin,
+            orphan_after: DurationMs::from_mins(3),
+            image: None,
+            soft_files: None,
+        }
     }
 
     pub fn process(&self) -> ProcessProvider {
         let agent = env!("CARGO_BIN_EXE_pcluster-agent");
-        ProcessProvider::new(ProcessSettings::new(
-            self.root.join("state"),
-            agent,
-            ClusterId::from(CLUSTER),
-        ))
+        let cluster = ClusterId::from(CLUSTER);
+        let mut settings = ProcessSettings::new(self.root.join("state"), agent, cluster);
+        settings.soft_files = self.soft_files;
+        ProcessProvider::new(settings)
     }
 
     pub fn work(&self) -> PathBuf {

@@ -12,6 +12,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
+/// Tells a node on the head's own machine how many open files (soft limit) its jobs start with: the
+/// head has raised its own, which nodes inherit.
+pub const SOFT_FILES_VARIABLE: &str = "PCLUSTER_SOFT_FILES";
+
 /// The tasks of an array, and how many may run at once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArraySpec {

@@ -46,6 +46,8 @@ pub struct ProcessSettings {
     pub shapes: Vec<Shape>,
     /// What machines are started by: a program that becomes the words after it; `{node}` is a name.
     pub launcher: Vec<String>,
+    /// Open files that jobs start with, where that is not what machines inherit.
+    pub soft_files: Option<u64>,
     /// How long an ended instance stays listed, in milliseconds.
     pub keep_ended_ms: u64,
 }
@@ -64,6 +66,7 @@ impl ProcessSettings {
             cluster,
             shapes: Vec::new(),
             launcher: Vec::new(),
+            soft_files: None,
             keep_ended_ms: KEEP_ENDED_MS,
         }
     }

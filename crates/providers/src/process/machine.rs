@@ -1,6 +1,7 @@
 //! Starting a machine process, and ending it for good.
 use super::ProcessSettings;
 use super::dir::{InstanceDir, MachineRecord};
+use pcluster_model::job::SOFT_FILES_VARIABLE;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
 use std::fs::OpenOptions;
@@ -57,7 +58,10 @@ pub(super) fn spawn(
     name: &str,
 ) -> io::Result<Child> {
     let console = OpenOptions::new().append(true).create(true).mode(0o600).open(dir.console())?;
-    let command = command(&settings.agent_binary, "machine", dir);
+    let mut command = command(&settings.agent_binary, "machine", dir);
+    if let Some(files) = settings.soft_files {
+        command.env(SOFT_FILES_VARIABLE, files.to_string());
+    }
     let mut command = launched(&settings.launcher, name, command);
     let child = command.stdout(console.try_clone()?).stderr(console).spawn()?;
     // The machine writes the same record; whoever is first, it names this process.
