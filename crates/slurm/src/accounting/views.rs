@@ -4,7 +4,7 @@
 //! the labels in use. A program that asks whether an account is allowed (`-n`, as one that is not
 //! the administrator) is told nothing, which every client takes for "no accounts are checked here":
 //! a list of those in use would forbid it all others. Deliberately absent: limits and shares.
-use super::table::{Chosen, Field, choose, number, page as table_page, text};
+use super::table::{Chosen, Field, choose, columns, number, page as table_page, text};
 use crate::options::{Effect, Table, Takes, Words, own};
 use crate::refusal::Refusal;
 use crate::words::columns::Look;
@@ -448,10 +448,7 @@ fn share_columns(words: &Words) -> Result<Vec<Chosen<Entry>>, Refusal> {
         }
         None => "Account,User,RawShares,NormShares,RawUsage,EffectvUsage,FairShare",
     };
-    choose(SHARES, format).map_err(|word| {
-        Refusal::error("sshare", format!("Invalid field requested: \"{word}\""), 1)
-            .hint("sshare --helpformat lists all")
-    })
+    columns("sshare", SHARES, format)
 }
 
 /// `sshare`: the whole, each account, each user in it.

@@ -4,7 +4,7 @@
 //! words of the command line (`options`).
 use super::fields::{BRIEF, DEFAULT, FIELDS, LONG};
 use super::rows::Row;
-use crate::accounting::table::{Chosen, choose};
+use crate::accounting::table::{Chosen, columns as chosen};
 use crate::options::Words;
 use crate::refusal::Refusal;
 use crate::words::columns::Look;
@@ -266,27 +266,5 @@ fn columns(
         None if words.has("long") => LONG.to_owned(),
         None => own.unwrap_or_else(|| DEFAULT.to_owned()),
     };
-    choose(FIELDS, &text).map_err(|word| {
-        let nearest = nearest(&word);
-        let refusal = wrong(format!("Invalid field requested: \"{word}\""));
-        match nearest {
-            Some(name) => {
-                refusal.hint(format!("did you mean {name}? sacct --helpformat lists all"))
-            }
-            None => refusal.hint("sacct --helpformat lists all"),
-        }
-    })
-}
-
-/// The field that shares the longest beginning with what was written.
-fn nearest(word: &str) -> Option<&'static str> {
-    let lower = word.to_ascii_lowercase();
-    let shared = |name: &str| {
-        name.to_ascii_lowercase().bytes().zip(lower.bytes()).take_while(|(a, b)| a == b).count()
-    };
-    FIELDS
-        .iter()
-        .map(|field| field.name)
-        .filter(|name| shared(name) >= 3)
-        .max_by_key(|name| (shared(name), std::cmp::Reverse(name.len())))
+    chosen("sacct", FIELDS, &text)
 }
