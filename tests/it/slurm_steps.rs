@@ -59,8 +59,46 @@ srun sh -c 'kill -9 $$'; echo killed $?
     let rows = face.asks("sacct -n -P -o JobID,JobName,State,ExitCode,NTasks");
     assert!(rows.contains("1.0|sh|COMPLETED|0:0|4"), "{rows}");
     assert!(rows.contains("1.1|sh|FAILED|5:0|1"), "{rows}");
-    let rss = face.asks("sacct -n -P -j 1.0 -o MaxRSS");
-    assert!(rss.trim_end_matches('K').parse::<u64>().is_ok_and(|kib| kib > 0), "{rss}");
+    face.to_zero();
+}
+
+#[test]
+fn what_steps_use_is_seen_while_they_run_and_when_they_have_ended() {
+    let face = Face::new("usage");
+    let cluster = face.cluster();
+    // The second task holds thirty-two mebibytes, the first next to nothing.
+    let text = "srun -n2 -N2 sh -c 'if [ $SLURM_PROCID = 1 ]; then held=$(head -c 33554432 /dev/zero | tr \\\\0 x); fi; \
+                : >up.$SLURM_PROCID; while [ ! -e go ]; do sleep 0.05; done'";
+    fs::write(cluster.work().join("job.sh"), format!("#!/bin/bash\n{text}\n")).unwrap();
+    let id = face.asks("sbatch --parsable -t 5 -N 2 -n 2 --mem=600M -o out job.sh");
+    let fields = "JobID,NTasks,MaxRSS,MaxRSSNode,MaxRSSTask,AveRSS,MinCPUTask";
+    let kib = |text: &str| match text.strip_suffix('M') {
+        Some(number) => number.parse::<u64>().unwrap() << 10,
+        None => text.trim_end_matches('K').parse::<u64>().unwrap(),
+    };
+    let said = until("a step that holds memory", || {
+        let said = face.asks(&format!("sstat -a -n -P -j {id} -o {fields}"));
+        let row = said.lines().find(|line| line.contains(".0|"))?;
+        let most = row.split('|').nth(2).filter(|text| !text.is_empty())?;
+        (kib(most) > 32 << 10).then_some(said.clone())
+    });
+    let rows: Vec<Vec<&str>> = said.lines().map(|line| line.split('|').collect()).collect();
+    assert_eq!((rows[0][0], rows[1][0]), ("1.batch", "1.0"), "{said}");
+    assert!(kib(rows[0][2]) > 500, "{said}");
+    assert_eq!((rows[1][1], rows[1][4], rows[1][6]), ("2", "1", "0"), "{said}");
+    let average = kib(rows[1][5]);
+    assert!(average > 16 << 10 && average < kib(rows[1][2]), "{said}");
+    let pids = face.asks(&format!("sstat -i -n -P -j {id}.0"));
+    assert!(pids.split('|').nth(2).unwrap().split(',').all(|pid| pid.parse::<u32>().is_ok()));
+    fs::write(cluster.work().join("go"), "").unwrap();
+    assert_eq!(cluster.wait(&id), 0);
+    let after = face.asks(&format!("sacct -n -P -j {id}.0 -o {fields}"));
+    let after: Vec<&str> = after.split('|').collect();
+    assert!(kib(after[2]) >= kib(rows[1][2]), "{after:?}: {said}");
+    assert_eq!((after[3], after[4]), (rows[1][3], "1"), "{after:?}: {said}");
+    // The small task: both together, less the large one.
+    let small = 2 * kib(after[5]) - kib(after[2]);
+    assert!(small > 0 && small < 6 << 10, "{small}: {after:?}");
     face.to_zero();
 }
 

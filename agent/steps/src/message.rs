@@ -76,6 +76,8 @@ pub enum ToNode {
     Launch(Box<StepOrder>),
     /// The first message, otherwise: show what this step writes from now on, and forward input.
     Attach { step: u32 },
+    /// The first message, otherwise: what does this step use; without a number, the batch script.
+    Usage { step: Option<u32> },
     /// A signal to tasks by their numbers in the step; none: to all.
     Signal {
         signal: i32,
@@ -114,6 +116,45 @@ pub enum FromNode {
     Abort { task: u32, code: i32, text: String },
     /// All tasks have ended, their output is sent, and the head knows.
     Done,
+    /// What was asked for; nothing follows.
+    Usage(Box<PartUsage>),
+}
+
+/// The most or the least of all tasks, and the task that has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Most {
+    pub amount: u64,
+    pub task: u32,
+}
+
+impl Most {
+    /// Takes more; the first one whatever it is.
+    pub fn raise(&mut self, amount: u64, task: u32, first: bool) {
+        if first || amount > self.amount {
+            *self = Self { amount, task };
+        }
+    }
+}
+
+/// What the tasks of a part use.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PartUsage {
+    /// Tasks that have been looked at.
+    pub tasks: u32,
+    /// Of all tasks together.
+    pub user_cpu_ms: u64,
+    pub system_cpu_ms: u64,
+    pub rss_bytes: u64,
+    pub vm_bytes: u64,
+    /// Of one task, at most so far.
+    pub max_rss_bytes: Most,
+    pub max_vm_bytes: Most,
+    /// Of one task, at least.
+    pub min_cpu_ms: Most,
+    /// Their processes.
+    pub pids: Vec<u32>,
 }
 
 /// How a task ended.

@@ -133,21 +133,28 @@ impl Session {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let mut turns = self.turn.subscribe();
-        self.turn.send_modify(|turn| *turn += 1);
-        let mine = *turns.borrow_and_update();
-        self.link().opened(peer_received)?;
+        let mine = {
+            // One after the other: a stream that ends must not close the link of the next.
+            let mut link = self.link();
+            self.turn.send_modify(|turn| *turn += 1);
+            let mine = *turns.borrow_and_update();
+            link.opened(peer_received)?;
+            self.connected.send_replace(true);
+            mine
+        };
         self.room.notify_waiters();
-        self.connected.send_replace(true);
         let (reader, writer) = tokio::io::split(stream);
         let ended = tokio::select! {
             ended = self.read(reader, buffer) => ended,
             ended = self.write(writer) => ended,
             _ = turns.changed() => Err(io::ErrorKind::Interrupted.into()),
         };
+        let mut link = self.link();
         if *self.turn.borrow() == mine {
-            self.link().lost();
+            link.lost();
             self.connected.send_replace(false);
         }
+        drop(link);
         ended
     }
 

@@ -192,6 +192,56 @@ pub struct StepRecord {
     pub system_cpu_ms: u64,
     /// Of its largest task.
     pub max_rss_bytes: u64,
+    /// By task and node, once it has ended; `None` when one of its nodes did not tell.
+    #[serde(default)]
+    pub usage: Option<StepUsage>,
+}
+
+/// What the tasks of a step used.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct StepUsage {
+    /// Tasks that were measured.
+    pub tasks: u32,
+    /// The most that each of them had, together.
+    pub rss_bytes: u64,
+    pub vm_bytes: u64,
+    /// Of one task: the largest, and the least CPU time.
+    pub max_rss_bytes: MostOfTask,
+    pub max_vm_bytes: MostOfTask,
+    pub min_cpu_ms: MostOfTask,
+}
+
+/// An amount, and the task that has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct MostOfTask {
+    pub amount: u64,
+    pub task: u32,
+    pub node: String,
+}
+
+impl StepUsage {
+    /// Takes in what one node tells of these tasks of it: the largest, and the least CPU time.
+    pub fn add(&mut self, tasks: u32, sums: (u64, u64), most: [(u64, u32); 3], node: &str) {
+        if tasks == 0 {
+            return;
+        }
+        let first = self.tasks == 0;
+        let [rss, vm, cpu] = most;
+        let all = [&mut self.max_rss_bytes, &mut self.max_vm_bytes, &mut self.min_cpu_ms];
+        for ((known, (amount, task)), is_least) in
+            all.into_iter().zip([rss, vm, cpu]).zip([false, false, true])
+        {
+            let beats = if is_least { amount < known.amount } else { amount > known.amount };
+            if first || beats {
+                *known = MostOfTask { amount, task, node: node.to_owned() };
+            }
+        }
+        self.tasks = self.tasks.saturating_add(tasks);
+        self.rss_bytes = self.rss_bytes.saturating_add(sums.0);
+        self.vm_bytes = self.vm_bytes.saturating_add(sums.1);
+    }
 }
 
 /// `GET /v1/pools`.
@@ -241,4 +291,22 @@ pub struct PoolNode {
     pub idle_since_ms: Option<i64>,
     /// Why it drains or stops.
     pub why: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_of_nodes_is_put_together() {
+        let mut usage = StepUsage::default();
+        usage.add(0, (9, 9), [(9, 9); 3], "idle");
+        usage.add(2, (30, 300), [(20, 1), (200, 0), (50, 1)], "c1");
+        usage.add(1, (25, 100), [(25, 2), (100, 2), (40, 2)], "c2");
+        let most = |amount, task, node: &str| MostOfTask { amount, task, node: node.into() };
+        assert_eq!((usage.tasks, usage.rss_bytes, usage.vm_bytes), (3, 55, 400));
+        assert_eq!(usage.max_rss_bytes, most(25, 2, "c2"));
+        assert_eq!(usage.max_vm_bytes, most(200, 0, "c1"));
+        assert_eq!(usage.min_cpu_ms, most(40, 2, "c2"));
+    }
 }

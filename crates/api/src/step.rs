@@ -79,6 +79,23 @@ pub struct StepPartEnd {
     pub system_cpu_ms: u64,
     /// Of its largest task.
     pub max_rss_bytes: u64,
+    pub tasks: Option<TasksUsage>,
+}
+
+/// What the tasks of a step used on one part, by the number of the task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct TasksUsage {
+    /// The one of `max_rss_bytes`.
+    pub max_rss_task: u32,
+    /// The most that each had, together.
+    pub rss_bytes: u64,
+    pub vm_bytes: u64,
+    /// Of one task.
+    pub max_vm_bytes: u64,
+    pub max_vm_task: u32,
+    pub min_cpu_ms: u64,
+    pub min_cpu_task: u32,
 }
 
 /// `POST /v1/jobs/{id}/finish`: the owner of an allocation gives it back.

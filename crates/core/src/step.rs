@@ -37,6 +37,25 @@ pub struct StepPartEnd {
     /// Of its largest task.
     #[serde(default)]
     pub max_rss_bytes: u64,
+    /// `None` of a step daemon that did not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<TasksUsage>,
+}
+
+/// What the tasks of a step used on one part, by the number of the task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TasksUsage {
+    /// The one of `max_rss_bytes`.
+    pub max_rss_task: u32,
+    /// The most that each had, together.
+    pub rss_bytes: u64,
+    pub vm_bytes: u64,
+    /// Of one task.
+    pub max_vm_bytes: u64,
+    pub max_vm_task: u32,
+    pub min_cpu_ms: u64,
+    pub min_cpu_task: u32,
 }
 
 /// A step on one part of its run.

@@ -150,6 +150,15 @@ pub(super) async fn end(
         user_cpu_ms: asked.user_cpu_ms.min(USAGE_MOST),
         system_cpu_ms: asked.system_cpu_ms.min(USAGE_MOST),
         max_rss_bytes: asked.max_rss_bytes.min(USAGE_MOST),
+        tasks: asked.tasks.map(|tasks| step::TasksUsage {
+            max_rss_task: tasks.max_rss_task,
+            rss_bytes: tasks.rss_bytes.min(USAGE_MOST),
+            vm_bytes: tasks.vm_bytes.min(USAGE_MOST),
+            max_vm_bytes: tasks.max_vm_bytes.min(USAGE_MOST),
+            max_vm_task: tasks.max_vm_task,
+            min_cpu_ms: tasks.min_cpu_ms.min(USAGE_MOST),
+            min_cpu_task: tasks.min_cpu_task,
+        }),
     };
     act(&app, who, job, Request::EndStep { run, step, rank: asked.rank, end }).await
 }

@@ -17,6 +17,7 @@ pub mod records;
 pub mod rows;
 pub mod start;
 pub mod status;
+pub mod step_record;
 pub mod why;
 pub mod why_node;
 mod why_room;

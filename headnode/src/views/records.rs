@@ -4,11 +4,10 @@
 //! Deliberately absent: the words of any other scheduler, and the names of groups (the handler asks
 //! the machine for them).
 use super::money::{JobCosts, TaskShares};
-use super::{Cx, detail, outcome, reason, rows, start};
-use pcluster_api::{DependencyRecord, JobRecord, JobState, StepRecord};
+use super::{Cx, detail, outcome, reason, rows, start, step_record};
+use pcluster_api::{DependencyRecord, JobRecord, JobState};
 use pcluster_core::job::{Outcome, PastRun, TaskEnd};
 use pcluster_core::reason::{Met, Reason};
-use pcluster_core::step::Step;
 use pcluster_core::{Job, Run};
 use pcluster_model::pattern::{NO_INDEX, PatternNames};
 use pcluster_model::{
@@ -307,32 +306,8 @@ impl Maker<'_> {
             return;
         }
         let steps = self.cx.cluster.steps.get(&run).map_or(&[][..], Vec::as_slice);
-        record.steps = steps.iter().map(|step| self.step(step, &record.node_names)).collect();
-    }
-
-    fn step(&self, step: &Step, nodes: &[String]) -> StepRecord {
-        let parts = step.parts.iter().zip(nodes).filter(|(part, _)| part.tasks > 0);
-        let (tasks_per_node, node_names): (Vec<u32>, Vec<String>) =
-            parts.map(|(part, node)| (part.tasks, node.clone())).unzip();
-        let over = step.ended_at.is_some();
-        let told = over.then(|| step.ends().map(|end| end.exit_code).max()).flatten();
-        let signal = step.ends().map(|end| end.signal).find(|signal| *signal != 0);
-        StepRecord {
-            step: step.step,
-            name: step.name.clone(),
-            ntasks: step.ntasks(),
-            cpus: step.ntasks().saturating_mul(step.cpus_per_task),
-            tasks_per_node,
-            node_names,
-            started_at_ms: self.cx.wall(step.started_at),
-            ended_at_ms: step.ended_at.map(|at| self.cx.wall(at)),
-            exit_code: told,
-            signal: signal.filter(|_| over),
-            cancelled: step.cancelled,
-            user_cpu_ms: step.ends().map(|end| end.user_cpu_ms).sum(),
-            system_cpu_ms: step.ends().map(|end| end.system_cpu_ms).sum(),
-            max_rss_bytes: step.ends().map(|end| end.max_rss_bytes).max().unwrap_or(0),
-        }
+        record.steps =
+            steps.iter().map(|step| step_record::of(self.cx, step, &record.node_names)).collect();
     }
 
     /// Output, error and input of this task, as far as its reader may see them.

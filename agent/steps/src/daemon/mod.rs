@@ -5,12 +5,16 @@
 //! told to and no task is left. Deliberately absent: limits and usage of the run (the keeper's).
 mod agent;
 mod bind;
+mod exit;
 mod input;
+mod others;
 mod output;
+mod proc;
 mod spawn;
 mod step;
 mod steps;
 mod task;
+mod usage;
 
 use rustix::fs::Mode;
 use std::ffi::OsString;

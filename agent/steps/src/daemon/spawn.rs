@@ -4,6 +4,7 @@
 //! while that one is open for its task no other is started.
 use super::output::Terminal;
 use super::task::{Before, words};
+use super::usage::Report;
 use crate::message::{Input, Output, StepOrder, TaskOrder};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::FdFlags;
@@ -11,7 +12,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
+use std::io::{self, PipeReader};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
@@ -28,6 +29,10 @@ pub(super) struct Spawned {
     pub error: Option<OwnedFd>,
     pub terminal: Option<Arc<Terminal>>,
     pub library: Option<OwnedFd>,
+    /// What its launcher tells.
+    pub report: Report<PipeReader>,
+    /// The daemon's own largest size by then: for a moment the task was a copy of it.
+    pub daemon_peak: u64,
 }
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -45,7 +50,8 @@ pub(super) fn spawn(
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let failed = |error: io::Error| format!("cannot start a task: {}", words(&error));
     let terminal = order.terminal.filter(|_| task.number == 0);
-    let mut command = helper(order, task, cpus, node, terminal.is_some());
+    let report = report_pipe().map_err(failed)?;
+    let mut command = helper(order, task, cpus, node, (terminal.is_some(), &report));
     let mut ends = Ends::default();
     if let Some((rows, columns)) = terminal {
         ends.terminal = Some(attach_terminal(&mut command, rows, columns).map_err(failed)?);
@@ -66,6 +72,8 @@ pub(super) fn spawn(
         input: ends.input.take().or_else(|| child.stdin.take().map(OwnedFd::from)),
         terminal: ends.terminal,
         library: library.map(|(ours, _)| ours),
+        report: Report::new(report),
+        daemon_peak: super::proc::own_peak_bytes(),
         child,
     })
 }
@@ -82,7 +90,7 @@ fn helper(
     task: &TaskOrder,
     cpus: &[u32],
     node: &str,
-    terminal: bool,
+    (terminal, report): (bool, &PipeReader),
 ) -> Command {
     let before = Before {
         work_dir: order.work_dir.clone(),
@@ -91,6 +99,7 @@ fn helper(
         cpus: cpus.to_vec(),
         terminal,
         node: node.to_owned(),
+        report: format!("/proc/{}/fd/{}", std::process::id(), report.as_raw_fd()),
     };
     let mut command = Command::new("/proc/self/exe");
     // As a part of the agent the daemon is its subcommand.
@@ -213,6 +222,13 @@ fn open_output(which: &str, path: &str, append: bool) -> Result<File, String> {
 
 fn no_file(which: &str, path: &str, error: &io::Error) -> String {
     format!("Could not open {which} file {path}: {}", words(error))
+}
+
+/// A pipe of which the daemon keeps the reading end; the launcher opens the other by its path.
+fn report_pipe() -> io::Result<PipeReader> {
+    let (ours, _theirs) = io::pipe()?;
+    rustix::io::ioctl_fionbio(&ours, true)?;
+    Ok(ours)
 }
 
 /// Ours, closed on exec, and the task's, which is not.

@@ -4,26 +4,27 @@
 //! zombie until all have: its number cannot mean another process while signals may be sent to it.
 use super::input::{self, Chunk, Queue};
 use super::output::{self, Audience, Terminal};
+use super::proc::{self, Families};
 use super::spawn::{self, Spawned};
 use super::steps::Steps;
-use super::{bind, task};
-use crate::message::{Channel, EVERY_TASK, FromNode, Message, StepOrder, TaskExit, ToNode};
+use super::usage::{self, FIRST_LOOK, Report, TaskUsage};
+use super::{bind, exit, others, task};
+use crate::message::{
+    Channel, EVERY_TASK, FromNode, Message, PartUsage, StepOrder, TaskExit, ToNode,
+};
 use crate::pmi::{Act, Local};
 use crate::session::Session;
-use pcluster_api::StepPartEnd;
-use pcluster_api::client::ClientError;
-use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process, kill_process_group, waitid,
-};
+use pcluster_api::{StepPartEnd, TasksUsage};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use std::io::PipeReader;
 use std::os::fd::OwnedFd;
 use std::process::Child;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use wait4::Wait4;
 
 /// Output that tasks' children still hold open after the end of all tasks is given up after this.
 const DRAIN_WITHIN: Duration = Duration::from_secs(2);
@@ -31,12 +32,10 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(2);
 pub(super) const HEARD_WITHIN: Duration = Duration::from_secs(60);
 /// It has this long once the job ends.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(2);
-/// The client of a step that has been away for this long, while the head was there, is gone.
-const CLIENT_AWAY: Duration = Duration::from_secs(30);
 /// Then its tasks have this long to end.
 const ABANDONED_GRACE: Duration = Duration::from_secs(5);
 /// Between two looks whether the head answers, and between two tries to tell it the end.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// What happens to a step.
 #[derive(Debug)]
@@ -56,9 +55,11 @@ pub(super) enum Event {
     /// Somebody else wants to see the output, and may send input and signals.
     Joined(Arc<Session>),
     Told(Message<ToNode>),
+    /// Somebody asks what the step uses.
+    Asked(oneshot::Sender<PartUsage>),
 }
 
-type Events = mpsc::UnboundedSender<Event>;
+pub(super) type Events = mpsc::UnboundedSender<Event>;
 
 struct Task {
     number: u32,
@@ -68,9 +69,13 @@ struct Task {
     terminal: Option<Arc<Terminal>>,
     library: Option<mpsc::UnboundedSender<Vec<u8>>>,
     exit: Option<TaskExit>,
+    report: Report<PipeReader>,
+    daemon_peak: u64,
+    usage: TaskUsage,
 }
 
 struct Step {
+    steps: Steps,
     order: StepOrder,
     tasks: Vec<Task>,
     audience: Arc<Audience>,
@@ -78,6 +83,10 @@ struct Step {
     library: Option<Local>,
     carriers: JoinSet<()>,
     kill_at: Option<Instant>,
+    families: Families,
+    /// When its processes are looked at next, and the pause before that.
+    look_at: Instant,
+    pause: Duration,
 }
 
 /// Runs a step to its end.
@@ -93,12 +102,13 @@ pub(super) async fn run(
     let bound = bind_sets(steps, &order);
     let started = bound.and_then(|sets| {
         steps.bound(&sets, true);
-        Step::start(order, &sets, &steps.place().node, &audience, events).map(|step| (step, sets))
+        Step::start(order, &sets, steps, &audience, events).map(|step| (step, sets))
     });
     let end = match started {
         Ok((step, sets)) => {
             let gone =
-                tokio::spawn(watch_client(steps.clone(), Arc::clone(session), step.events.clone()));
+                others::watch_client(steps.clone(), Arc::clone(session), step.events.clone());
+            let gone = tokio::spawn(gone);
             let end = step.live(messages, inbox).await;
             gone.abort();
             steps.bound(&sets, false);
@@ -109,7 +119,7 @@ pub(super) async fn run(
             StepPartEnd { exit_code: 1, ..Default::default() }
         }
     };
-    report(steps, run, number, &StepPartEnd { rank, ..end }).await;
+    others::report(steps, run, number, &StepPartEnd { rank, ..end }).await;
     audience.tell(FromNode::Done);
     steps.heard(session).await;
 }
@@ -119,59 +129,32 @@ fn bind_sets(steps: &Steps, order: &StepOrder) -> Result<Vec<Vec<u32>>, String> 
     bind::sets(&order.bind, order.tasks.len(), order.cpus_per_task, order.node_cpus, &own)
 }
 
-/// Tells the head until it has heard, or says that it knows no such step.
-async fn report(steps: &Steps, run: u64, step: u32, end: &StepPartEnd) {
-    loop {
-        match steps.client().end_step(run, step, end).await {
-            Ok(_) | Err(ClientError::Unreadable(_)) => return,
-            Err(error) if !error.is_away() => return,
-            Err(_) => tokio::time::sleep(LOOK_EVERY / 4).await,
-        }
-    }
-}
-
-/// Counts the time that the client is away while it could be here.
-async fn watch_client(steps: Steps, session: Arc<Session>, events: Events) {
-    let mut connected = session.connected();
-    loop {
-        if connected.wait_for(|there| !there).await.is_err() {
-            return;
-        }
-        let mut away = Duration::ZERO;
-        while !*connected.borrow() {
-            tokio::time::sleep(LOOK_EVERY).await;
-            if steps.client().status().await.is_ok() {
-                away += LOOK_EVERY;
-            }
-            if away >= CLIENT_AWAY {
-                let _ = events.send(Event::ClientGone);
-                return;
-            }
-        }
-    }
-}
-
 impl Step {
     fn start(
         order: StepOrder,
         sets: &[Vec<u32>],
-        node: &str,
+        steps: &Steps,
         audience: &Arc<Audience>,
         events: Events,
     ) -> Result<Self, String> {
         let numbers = order.tasks.iter().map(|task| task.number).collect();
         let mut step = Self {
+            steps: steps.clone(),
             library: order.library.as_ref().map(|library| Local::new(library, numbers)),
             tasks: Vec::with_capacity(order.tasks.len()),
             audience: Arc::clone(audience),
             events,
             carriers: JoinSet::new(),
             kill_at: None,
+            families: Families::default(),
+            look_at: Instant::now() + FIRST_LOOK,
+            pause: FIRST_LOOK,
             order,
         };
         for (at, cpus) in sets.iter().enumerate() {
-            let started = spawn::spawn(&step.order, &step.order.tasks[at], cpus, node)
-                .and_then(|spawned| step.adopt(at, spawned));
+            let started =
+                spawn::spawn(&step.order, &step.order.tasks[at], cpus, &steps.place().node)
+                    .and_then(|spawned| step.adopt(at, spawned));
             if let Err(why) = started {
                 step.signal(Signal::KILL, &[]);
                 return Err(why);
@@ -196,6 +179,9 @@ impl Step {
             terminal: spawned.terminal,
             library: None,
             exit: None,
+            report: spawned.report,
+            daemon_peak: spawned.daemon_peak,
+            usage: TaskUsage::default(),
         };
         let failed =
             |error: std::io::Error| format!("cannot reach a task: {}", task::words(&error));
@@ -223,7 +209,7 @@ impl Step {
         let waits = std::thread::Builder::new().stack_size(64 << 10);
         waits
             .spawn(move || {
-                let _ = events.send(Event::Exited { at, exit: wait(pid) });
+                let _ = events.send(Event::Exited { at, exit: exit::wait(pid) });
             })
             .map_err(failed)?;
         self.tasks.push(task);
@@ -237,7 +223,7 @@ impl Step {
         mut inbox: mpsc::UnboundedReceiver<Event>,
     ) -> StepPartEnd {
         while self.tasks.iter().any(|task| task.exit.is_none()) {
-            let kill_at = self.kill_at;
+            let (kill_at, look_at) = (self.kill_at, self.look_at);
             tokio::select! {
                 Some(event) = inbox.recv() => self.happen(event),
                 Some(message) = messages.recv() => {
@@ -248,6 +234,11 @@ impl Step {
                 () = at(kill_at), if kill_at.is_some() => {
                     self.kill_at = None;
                     self.signal(Signal::KILL, &[]);
+                }
+                () = tokio::time::sleep_until(look_at.into()) => {
+                    self.look(self.pause / 2);
+                    self.pause = usage::next_pause(self.pause);
+                    self.look_at = Instant::now() + self.pause;
                 }
             }
         }
@@ -269,6 +260,7 @@ impl Step {
                 let task = &mut self.tasks[at];
                 task.exit = Some(exit);
                 task.input = None;
+                task.usage.pids.clear();
                 self.audience.tell(FromNode::Ended { task: task.number, exit });
             }
             Event::InputTaken(bytes) => self.audience.tell_client(FromNode::InputTaken { bytes }),
@@ -280,6 +272,30 @@ impl Step {
             Event::Closing => self.audience.tell(FromNode::Cancelled),
             Event::Joined(watcher) => self.audience.join(watcher),
             Event::Told(message) => self.told(message),
+            Event::Asked(answer) => {
+                self.look(Duration::ZERO);
+                // One that was not looked at yet, or has ended, uses nothing now.
+                let living = self.tasks.iter().filter(|task| !task.usage.pids.is_empty());
+                let used = living.map(|task| (task.number, &task.usage));
+                let _ = answer.send(usage::together(used, true));
+            }
+        }
+    }
+
+    /// Looks at the processes of its tasks, at most this long ago.
+    fn look(&mut self, age: Duration) {
+        let number = |task: &Task| task.pid.as_raw_nonzero().get().unsigned_abs();
+        let roots: Vec<u32> = self.tasks.iter().map(number).collect();
+        let all = self.steps.processes(age);
+        let mut members = self.families.of(&all, &roots);
+        for task in self.tasks.iter_mut().filter(|task| task.exit.is_none()) {
+            // Before that it is still the daemon's program.
+            let Some(launcher) = task.report.launcher() else { continue };
+            let found = members.remove(&number(task)).unwrap_or_default();
+            if !found.is_empty() {
+                let peak = found.iter().filter_map(|process| proc::peak_bytes(process.pid)).max();
+                task.usage.look(&found, peak.unwrap_or(0), launcher);
+            }
         }
     }
 
@@ -301,7 +317,9 @@ impl Step {
                 let acts = self.library.as_mut().map(|library| library.barrier_out(puts));
                 self.act(acts.unwrap_or_default());
             }
-            Message::Control(ToNode::Launch(_) | ToNode::Attach { .. } | ToNode::Bye)
+            Message::Control(
+                ToNode::Launch(_) | ToNode::Attach { .. } | ToNode::Usage { .. } | ToNode::Bye,
+            )
             | Message::Data { .. } => {}
         }
     }
@@ -373,13 +391,23 @@ impl Step {
             if end.signal == 0 {
                 end.signal = exit.signal;
             }
-            if let Ok(used) = task.child.wait4() {
-                let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-                end.user_cpu_ms += ms(used.rusage.utime);
-                end.system_cpu_ms += ms(used.rusage.stime);
-                end.max_rss_bytes = end.max_rss_bytes.max(used.rusage.maxrss);
+            if let Some(spent) = exit::reap(&mut task.child) {
+                task.usage.settle(spent, task.report.launcher(), task.daemon_peak);
             }
         }
+        let used = usage::together(self.tasks.iter().map(|task| (task.number, &task.usage)), false);
+        end.user_cpu_ms = used.user_cpu_ms;
+        end.system_cpu_ms = used.system_cpu_ms;
+        end.max_rss_bytes = used.max_rss_bytes.amount;
+        end.tasks = Some(TasksUsage {
+            max_rss_task: used.max_rss_bytes.task,
+            rss_bytes: used.rss_bytes,
+            vm_bytes: used.vm_bytes,
+            max_vm_bytes: used.max_vm_bytes.amount,
+            max_vm_task: used.max_vm_bytes.task,
+            min_cpu_ms: used.min_cpu_ms.amount,
+            min_cpu_task: used.min_cpu_ms.task,
+        });
         end
     }
 }
@@ -387,28 +415,6 @@ impl Step {
 async fn at(when: Option<Instant>) {
     if let Some(when) = when {
         tokio::time::sleep_until(when.into()).await;
-    }
-}
-
-/// Waits for the end of a process and leaves it as a zombie.
-fn wait(pid: Pid) -> TaskExit {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-    loop {
-        match waitid(WaitId::Pid(pid), options) {
-            Ok(Some(status)) => return exit_of(&status),
-            Ok(None) | Err(rustix::io::Errno::INTR) => {}
-            // Somebody else has waited for it; that it has ended is all there is to know.
-            Err(_) => return TaskExit { code: 255, ..Default::default() },
-        }
-    }
-}
-
-fn exit_of(status: &WaitIdStatus) -> TaskExit {
-    TaskExit {
-        code: status.exit_status().unwrap_or(0),
-        signal: status.terminating_signal().unwrap_or(0),
-        core_dumped: status.dumped(),
-        unfinished: false,
     }
 }
 
@@ -439,30 +445,4 @@ fn speak_library(
         }
     });
     Ok(answers)
-}
-
-/// Somebody else at a step: sees its output, and may give input and signals.
-pub(super) async fn view(
-    session: &Arc<Session>,
-    mut messages: mpsc::Receiver<Vec<u8>>,
-    events: &Events,
-) {
-    if events.send(Event::Joined(Arc::clone(session))).is_err() {
-        return;
-    }
-    let mut connected = session.connected();
-    loop {
-        let message = tokio::select! {
-            message = messages.recv() => message,
-            () = events.closed() => None,
-            _ = connected.wait_for(|there| !there) => None,
-        };
-        let Some(message) = message else { break };
-        if let Some(message) = Message::decode(&message)
-            && events.send(Event::Told(message)).is_err()
-        {
-            break;
-        }
-    }
-    let _ = tokio::time::timeout(HEARD_WITHIN, session.settled()).await;
 }

@@ -2,16 +2,17 @@
 //!
 //! Invariant: a session is made once by whoever comes with an unknown name, and known until its step
 //! is over and its client has heard so.
-use super::Place;
-use super::step;
+use super::proc::{self, Process};
+use super::usage::{self, Launcher, TaskUsage};
+use super::{Place, others, step};
 use crate::link::{Hello, Packet};
-use crate::message::{FromNode, Message, StepOrder, ToNode};
+use crate::message::{FromNode, Message, PartUsage, StepOrder, ToNode};
 use crate::session::Session;
 use pcluster_api::client::Client;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -29,6 +30,7 @@ struct Inner {
     place: Place,
     client: Client,
     known: Mutex<Known>,
+    seen: Mutex<Option<(Instant, Arc<Vec<Process>>)>>,
     /// Number of steps with living tasks.
     living: watch::Sender<usize>,
     /// True once the end of the job is near.
@@ -49,7 +51,14 @@ impl Steps {
         let client = Client::new(place.socket.clone());
         let living = watch::channel(0).0;
         let closing = watch::channel(false).0;
-        Self(Arc::new(Inner { place, client, known: Mutex::default(), living, closing }))
+        Self(Arc::new(Inner {
+            place,
+            client,
+            known: Mutex::default(),
+            seen: Mutex::default(),
+            living,
+            closing,
+        }))
     }
 
     pub(super) fn place(&self) -> &Place {
@@ -108,7 +117,17 @@ impl Steps {
                 let Some(events) = events else {
                     return refuse(session, "this step does not run on this node").await;
                 };
-                step::view(session, messages, &events).await;
+                others::view(session, messages, &events).await;
+            }
+            Some(Message::Control(ToNode::Usage { step: Some(step) })) => {
+                let events = self.known().steps.get(&step).cloned();
+                let Some(events) = events else {
+                    return refuse(session, "this step does not run on this node").await;
+                };
+                others::tell_usage(session, &events).await;
+            }
+            Some(Message::Control(ToNode::Usage { step: None })) => {
+                others::say(session, FromNode::Usage(Box::new(self.of_script()))).await;
             }
             _ => refuse(session, "this version does not understand the order").await,
         }
@@ -141,6 +160,35 @@ impl Steps {
         }
         known.steps.insert(step, events.clone());
         true
+    }
+
+    /// The processes of this machine, as they were at most this long ago: steps that look at the
+    /// same time look once.
+    pub(super) fn processes(&self, age: Duration) -> Arc<Vec<Process>> {
+        let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*seen {
+            Some((at, all)) if at.elapsed() < age => Arc::clone(all),
+            _ => {
+                let all = Arc::new(tokio::task::block_in_place(proc::scan));
+                *seen = Some((Instant::now(), Arc::clone(&all)));
+                all
+            }
+        }
+    }
+
+    /// What the batch script beside the daemon uses, with all that it has started: the keeper is the
+    /// parent of both. Nothing where there is no script.
+    fn of_script(&self) -> PartUsage {
+        let keeper = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
+        let all = self.processes(Duration::ZERO);
+        let found = proc::beside(&all, keeper.unsigned_abs(), std::process::id());
+        if found.is_empty() {
+            return PartUsage::default();
+        }
+        let peak = found.iter().filter_map(|process| proc::peak_bytes(process.pid)).max();
+        let mut script = TaskUsage::default();
+        script.look(&found, peak.unwrap_or(0), Launcher::default());
+        usage::together(std::iter::once((0, &script)), true)
     }
 
     /// The daemon's CPUs, those with the fewest bound tasks first; neighbours stay neighbours.

@@ -2,9 +2,12 @@
 //!
 //! Invariant: what is set here (terminal, mask, limits, CPUs, directory) is set for the task alone;
 //! the daemon stays as it is. No descriptor but the standard three and the library's is passed on.
+use super::proc;
+use super::usage::Launcher;
 use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
 use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::fs;
@@ -26,6 +29,9 @@ pub(super) struct Before {
     pub terminal: bool,
     /// For texts: `slurmstepd: error: …`.
     pub node: String,
+    /// A pipe to the daemon, by the path of its other end: what this process has used before it
+    /// becomes the program is told there, and that it has become it by closing it.
+    pub report: String,
 }
 
 /// Codes that Slurm's own daemon gives: the error number.
@@ -44,6 +50,8 @@ pub(super) fn become_task(order: &str, argv: Vec<OsString>) -> ExitCode {
         return ExitCode::from(NOT_FOUND);
     };
     let path = std::env::var_os("PATH").unwrap_or_default();
+    // Closed on exec.
+    let _report = tell_launcher(&before.report);
     let error = match found(program.as_ref(), &path) {
         Ok(file) => Command::new(file)
             .arg0(program)
@@ -55,6 +63,18 @@ pub(super) fn become_task(order: &str, argv: Vec<OsString>) -> ExitCode {
     say(&format!("execve(): {}: {}", Path::new(program).display(), words(&error)));
     let code = error.raw_os_error().and_then(|code| u8::try_from(code).ok());
     ExitCode::from(code.unwrap_or(NOT_FOUND))
+}
+
+/// Says what this process has used so far. Where the daemon's files are not to be seen, nobody hears
+/// it, and nothing else depends on it.
+fn tell_launcher(report: &str) -> Option<fs::File> {
+    let mut pipe = fs::File::options().write(true).open(report).ok()?;
+    let spent = clock_gettime(ClockId::ProcessCPUTime);
+    let cpu_ms = spent.tv_sec * 1000 + spent.tv_nsec / 1_000_000;
+    let launcher =
+        Launcher { peak_bytes: proc::own_peak_bytes(), cpu_ms: u64::try_from(cpu_ms).unwrap_or(0) };
+    std::io::Write::write_all(&mut pipe, launcher.line().as_bytes()).ok()?;
+    Some(pipe)
 }
 
 /// A whole line in one write: other tasks share the stream.

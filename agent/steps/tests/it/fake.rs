@@ -1,6 +1,6 @@
 //! The agent's client socket, with a head behind it that takes every end of a step.
 use pcluster_steps::link::MAX_PAYLOAD;
-use pcluster_steps::message::{Channel, FromNode, Message, StepOrder, TaskExit, ToNode};
+use pcluster_steps::message::{Channel, FromNode, Message, PartUsage, StepOrder, TaskExit, ToNode};
 use pcluster_steps::session::Session;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -73,6 +73,19 @@ impl Node {
             .await
             .expect("the test can do this")
             .expect("the test can do this")
+    }
+
+    /// What a step uses now; of none: what is beside the daemon. Nothing of a step that is not there.
+    pub async fn usage(&self, step: Option<u32>) -> PartUsage {
+        let mut asks = Client::new();
+        asks.tell(ToNode::Usage { step });
+        asks.hear(self.attach().await, |heard| heard.usage.is_some() || heard.refused.is_some())
+            .await;
+        asks.heard.usage.unwrap_or_default()
+    }
+
+    pub fn daemon_pid(&self) -> u32 {
+        self.daemon.id()
     }
 
     /// TERM, as the keeper sends it.
@@ -163,6 +176,7 @@ pub struct Heard {
     pub barriers: usize,
     pub refused: Option<String>,
     pub done: bool,
+    pub usage: Option<PartUsage>,
 }
 
 /// One `srun`.
@@ -240,6 +254,7 @@ fn take(heard: &mut Heard, message: Message<FromNode>) {
         Message::Control(FromNode::Cancelled) => heard.cancelled = true,
         Message::Control(FromNode::BarrierIn { .. }) => heard.barriers += 1,
         Message::Control(FromNode::Done) => heard.done = true,
+        Message::Control(FromNode::Usage(usage)) => heard.usage = Some(*usage),
         Message::Control(_) => {}
     }
 }

@@ -7,11 +7,13 @@ pub mod sacct;
 pub mod seff;
 pub mod sstat;
 pub mod table;
+pub mod used;
 pub mod views;
 
 use crate::options;
 use crate::queue::{Ended, cluster_line, command_line, read, tell, variable};
 use crate::refusal::Refusal;
+use crate::steps::usage;
 use crate::words::Clock;
 use crate::words::jobid::{self, JobId};
 use crate::{Context, ask, people};
@@ -115,8 +117,14 @@ pub async fn sstat(args: Vec<String>, context: Context) -> u8 {
         let ids = ids("sstat", text, "You didn't give me any jobs to stat.")?;
         let list = ask::records(&context, "sstat", &of_ids(&ids)).await?;
         let (all, header) = (words.has("allsteps"), !words.has("noheader"));
-        let look = views::look(&words);
-        Ok(sstat::page(&list, &ids, all, &chosen, &look, header, &Clock::here()))
+        let mut rows = sstat::rows(&list, &ids, all, &Clock::here());
+        let asked = sstat::questions(&rows, &chosen);
+        if !asked.is_empty()
+            && let Ok(head) = context.head()
+        {
+            sstat::put(&mut rows, &usage::of(&head.client, asked).await);
+        }
+        Ok(table::page(&chosen, &rows, &views::look(&words), header))
     };
     tell(page.await)
 }

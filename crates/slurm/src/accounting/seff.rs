@@ -3,6 +3,7 @@
 //! Invariant: the lines are those that users of `seff` know, in their order. Deliberately absent:
 //! advice.
 use super::sacct::rows::{Part, Row, Setting, of};
+use super::used;
 use crate::options::{Effect, Table, Takes, own};
 use crate::queue::squeue::View;
 use crate::words::{State, clock, job, state};
@@ -43,18 +44,20 @@ impl Use {
         let rows = of(record.clone(), true, &Arc::new(setting));
         let own = rows.iter().find(|row| row.part == Part::Job);
         let (user, system) = own.map_or((0, 0), Row::cpu_ms);
-        let hungriest = rows
-            .iter()
-            .filter_map(|row| Some((row.max_rss()?, u64::from(row.tasks()?))))
-            .max_by_key(|(bytes, tasks)| bytes * tasks);
-        let (bytes, tasks) = hungriest.unwrap_or((0, 1));
+        // Of all tasks together where they told one by one, else at most.
+        let of_tasks = |row: &Row| match (used::together(row), row.max_rss()?, row.tasks()?) {
+            (Some(bytes), ..) => Some((bytes, false)),
+            (None, bytes, tasks) => Some((bytes.saturating_mul(tasks.max(1).into()), tasks > 1)),
+        };
+        let (memory, estimated) =
+            rows.iter().filter_map(of_tasks).max_by_key(|(bytes, _)| *bytes).unwrap_or_default();
         Self {
             cpu_seconds: (user + system + 500) / 1000,
             wall_seconds: u64::try_from(job::run_seconds(record, &view.clock)).unwrap_or(0),
             cores: job::cpus(record),
             nodes: job::node_count(record) as u64,
-            memory: bytes * tasks.max(1),
-            estimated: tasks > 1,
+            memory,
+            estimated,
             held_memory: job::memory(record),
         }
     }

@@ -1,16 +1,18 @@
 //! `sstat`: steps that run.
 //!
-//! Invariant: only what runs now, as in Slurm. Deliberately absent: readings of processes in the
-//! middle of a step: the head learns usage when a step or a job ends, until then it is empty.
-use super::sacct::rows::{Part, Row, Setting, of, step_state};
-use super::table::{Chosen, Field, choose, number, page as table_page, text};
+//! Invariant: only what runs now, as in Slurm; what is used is what its nodes answer when they are
+//! asked, and empty where one does not. Deliberately absent: a memory of what was answered.
+use super::sacct::rows::{Live, Part, Row, Setting, of, step_state};
+use super::table::{Chosen, Field, choose, number, text};
+use super::used;
 use crate::options::{Effect, Table, Takes, Words, own};
 use crate::queue::squeue::View;
 use crate::refusal::Refusal;
-use crate::words::columns::Look;
+use crate::steps::usage::Asked;
 use crate::words::jobid::{JobId, StepId};
-use crate::words::{Clock, State, clock, hosts};
+use crate::words::{Clock, State, hosts};
 use pcluster_api::RecordList;
+use pcluster_steps::message::{Most, PartUsage};
 use std::sync::Arc;
 
 /// The options of `sstat`.
@@ -45,20 +47,20 @@ fn zero(_: &Row) -> String {
     "0".to_owned()
 }
 
-fn average_cpu(row: &Row) -> String {
-    let (user, system) = row.cpu_ms();
-    clock::cpu_span((user + system) / u64::from(row.tasks().unwrap_or(1).max(1)))
+fn pids(row: &Row) -> String {
+    let pids = row.live.as_ref().map_or(&[][..], |live| &live.pids);
+    pids.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// All fields, in the order of `--helpformat`.
 pub const FIELDS: &[Field<Row>] = &[
-    text("AveCPU", 10, average_cpu),
+    text("AveCPU", 10, used::average_cpu),
     text("AveCPUFreq", 10, none),
     text("AveDiskRead", 12, none),
     text("AveDiskWrite", 12, none),
     text("AvePages", 10, none),
-    text("AveRSS", 10, none),
-    text("AveVMSize", 10, none),
+    text("AveRSS", 10, used::average_rss),
+    text("AveVMSize", 10, used::average_vm),
     text("ConsumedEnergy", 14, zero),
     number("ConsumedEnergyRaw", 17, zero),
     text("JobID", -12, Row::id),
@@ -71,30 +73,30 @@ pub const FIELDS: &[Field<Row>] = &[
     text("MaxPages", 8, none),
     text("MaxPagesNode", 12, none),
     number("MaxPagesTask", 14, none),
-    text("MaxRSS", 10, none),
-    text("MaxRSSNode", 10, none),
-    number("MaxRSSTask", 10, none),
-    text("MaxVMSize", 10, none),
-    text("MaxVMSizeNode", 14, none),
-    number("MaxVMSizeTask", 14, none),
-    text("MinCPU", 10, none),
-    text("MinCPUNode", 10, none),
-    number("MinCPUTask", 10, none),
+    text("MaxRSS", 10, used::max_rss),
+    text("MaxRSSNode", 10, used::max_rss_node),
+    number("MaxRSSTask", 10, used::max_rss_task),
+    text("MaxVMSize", 10, used::max_vm),
+    text("MaxVMSizeNode", 14, used::max_vm_node),
+    number("MaxVMSizeTask", 14, used::max_vm_task),
+    text("MinCPU", 10, used::min_cpu),
+    text("MinCPUNode", 10, used::min_cpu_node),
+    number("MinCPUTask", 10, used::min_cpu_task),
     text("Nodelist", 20, |row| hosts::fold_sorted(row.nodes())),
     number("NTasks", 8, |row| row.tasks().map_or_else(String::new, |tasks| tasks.to_string())),
-    text("Pids", 20, none),
+    text("Pids", 20, pids),
     text("ReqCPUFreq", 10, zero),
     text("ReqCPUFreqMin", 13, zero),
     text("ReqCPUFreqMax", 13, zero),
     text("ReqCPUFreqGov", 13, zero),
-    text("TRESUsageInAve", 14, none),
-    text("TRESUsageInMax", 14, none),
-    text("TRESUsageInMaxNode", 18, none),
-    text("TRESUsageInMaxTask", 18, none),
-    text("TRESUsageInMin", 14, none),
-    text("TRESUsageInMinNode", 18, none),
-    text("TRESUsageInMinTask", 18, none),
-    text("TRESUsageInTot", 14, none),
+    text("TRESUsageInAve", 14, used::in_average),
+    text("TRESUsageInMax", 14, used::in_most),
+    text("TRESUsageInMaxNode", 18, used::in_most_node),
+    text("TRESUsageInMaxTask", 18, used::in_most_task),
+    text("TRESUsageInMin", 14, used::in_least),
+    text("TRESUsageInMinNode", 18, used::in_least_node),
+    text("TRESUsageInMinTask", 18, used::in_least_task),
+    text("TRESUsageInTot", 14, used::in_total),
     text("TRESUsageOutAve", 15, none),
     text("TRESUsageOutMax", 15, none),
     text("TRESUsageOutMaxNode", 19, none),
@@ -122,18 +124,9 @@ pub fn columns(words: &Words) -> Result<Vec<Chosen<Row>>, Refusal> {
     })
 }
 
-/// The page of the steps that run; of a job that is named its batch step or first step, unless all
-/// are wanted.
+/// The steps that run; of a job that is named its batch step or first step, unless all are wanted.
 #[must_use]
-pub fn page(
-    list: &RecordList,
-    ids: &[JobId],
-    all: bool,
-    chosen: &[Chosen<Row>],
-    look: &Look,
-    header: bool,
-    clock: &Clock,
-) -> String {
+pub fn rows(list: &RecordList, ids: &[JobId], all: bool, clock: &Clock) -> Vec<Row> {
     let view = View::of(list, clock);
     let setting = Arc::new(Setting { view, unit: None, truncate: None });
     let mut rows = Vec::new();
@@ -157,12 +150,56 @@ pub fn page(
         let meant = running.into_iter().filter(named);
         if whole && !all { rows.extend(meant.take(1)) } else { rows.extend(meant) }
     }
-    table_page(chosen, &rows, look, header)
+    rows
+}
+
+/// Fields that need no node to answer.
+const OF_THE_HEAD: [&str; 3] = ["JobID", "Nodelist", "NTasks"];
+
+/// What to ask for these rows, where a field of theirs needs it.
+#[must_use]
+pub fn questions(rows: &[Row], chosen: &[Chosen<Row>]) -> Vec<Asked> {
+    if chosen.iter().all(|one| OF_THE_HEAD.contains(&one.field.name)) {
+        return Vec::new();
+    }
+    let mut asked = Vec::new();
+    for (at, row) in rows.iter().enumerate() {
+        let Some(run) = row.job.run else { continue };
+        let step = match &row.part {
+            Part::Job => continue,
+            Part::Batch => None,
+            Part::Step(step) => Some(step.step),
+        };
+        for node in row.nodes() {
+            let rank = row.job.node_names.iter().position(|name| name == node);
+            let rank = rank.and_then(|rank| u32::try_from(rank).ok());
+            asked.extend(rank.map(|rank| Asked { row: at, run, rank, node: node.clone(), step }));
+        }
+    }
+    asked
+}
+
+/// Puts the answers into their rows. A row of which nobody has answered stays without.
+pub fn put(rows: &mut [Row], answers: &[(Asked, PartUsage)]) {
+    for (at, row) in rows.iter_mut().enumerate() {
+        let mut live = Live::default();
+        for (asked, told) in answers.iter().filter(|(asked, _)| asked.row == at) {
+            let pair = |most: Most| (most.amount, most.task);
+            let most = [pair(told.max_rss_bytes), pair(told.max_vm_bytes), pair(told.min_cpu_ms)];
+            live.usage.add(told.tasks, (told.rss_bytes, told.vm_bytes), most, &asked.node);
+            live.cpu_ms.0 = live.cpu_ms.0.saturating_add(told.user_cpu_ms);
+            live.cpu_ms.1 = live.cpu_ms.1.saturating_add(told.system_cpu_ms);
+            live.pids.extend(&told.pids);
+        }
+        row.live = (live.usage.tasks > 0).then(|| Arc::new(live));
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::accounting::table::page;
+    use crate::words::columns::Look;
     use crate::words::{jobid, made_up};
 
     #[test]
@@ -174,10 +211,54 @@ mod tests {
         let chosen = choose(FIELDS, "JobID,NTasks,Nodelist").expect("fields");
         let said = |ids: &str, all: bool| {
             let ids = jobid::list(ids).expect("ids");
-            page(&list, &ids, all, &chosen, &Look::Separated("|".into()), false, &made_up::clock())
+            let rows = rows(&list, &ids, all, &made_up::clock());
+            assert_eq!(questions(&rows, &chosen), [], "nobody is asked for what the head knows");
+            page(&chosen, &rows, &Look::Separated("|".into()), false)
         };
         assert_eq!(said("146", true), "146.batch|1|c1\n146.1|2|c1\n");
         assert_eq!(said("146", false), "146.batch|1|c1\n");
         assert_eq!(said("146.1,9", false), "146.1|2|c1\n");
+    }
+
+    #[test]
+    fn nodes_tell_what_is_used() {
+        let mut job = made_up::running(146);
+        job.node_names = vec!["c1".into(), "c2".into(), "c3".into()];
+        let open = pcluster_api::StepRecord {
+            ended_at_ms: None,
+            ntasks: 3,
+            node_names: vec!["c1".into(), "c3".into()],
+            ..made_up::step(1)
+        };
+        job.steps = vec![open];
+        let list = made_up::records(vec![job]);
+        let ids = jobid::list("146").expect("ids");
+        let mut rows = rows(&list, &ids, true, &made_up::clock());
+        let fields = "JobID,MaxRSS,MaxRSSNode,MaxRSSTask,AveRSS,AveCPU,MinCPU,MinCPUTask,MaxVMSize,Pids,TRESUsageInTot";
+        let chosen = choose(FIELDS, fields).expect("fields");
+        let asked = questions(&rows, &chosen);
+        let places: Vec<_> = asked.iter().map(|one| (one.row, one.rank, one.step)).collect();
+        assert_eq!(places, [(0, 0, None), (1, 0, Some(1)), (1, 2, Some(1))]);
+        let most = |amount, task| Most { amount, task };
+        let told = |tasks: u32, rss: u64, task: u32| PartUsage {
+            tasks,
+            user_cpu_ms: 4000,
+            system_cpu_ms: 2000,
+            rss_bytes: rss,
+            vm_bytes: 10 << 20,
+            max_rss_bytes: most(rss, task),
+            max_vm_bytes: most(5 << 20, task),
+            min_cpu_ms: most(u64::from(task) * 1000, task),
+            pids: vec![task + 70],
+        };
+        let answers: Vec<_> =
+            asked.into_iter().skip(1).zip([told(2, 3 << 20, 1), told(1, 6 << 20, 2)]).collect();
+        put(&mut rows, &answers);
+        let text = page(&chosen, &rows, &Look::Separated("|".into()), false);
+        assert_eq!(
+            text,
+            "146.batch||||||||||\n\
+             146.1|6M|c3|2|3M|00:00:04|00:00:01|1|5M|71,72|cpu=00:00:12,energy=0,mem=9M,vmem=20M\n"
+        );
     }
 }

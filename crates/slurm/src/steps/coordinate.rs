@@ -243,6 +243,8 @@ impl Step {
                 self.done[part] = true;
                 self.feed.taken(part, u64::MAX);
             }
+            // It was not asked for.
+            FromNode::Usage(_) => {}
         }
     }
 

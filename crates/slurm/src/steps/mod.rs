@@ -21,6 +21,7 @@ mod salloc;
 mod sattach;
 mod signals;
 mod terminal;
+pub mod usage;
 
 use crate::Context;
 use crate::options::{self, Order, SRUN, Words, parse};

@@ -4,6 +4,7 @@
 //! here is empty. Deliberately absent: guesses.
 use super::rows::{Part, Row};
 use crate::accounting::table::{Field, date, number, text};
+use crate::accounting::used;
 use crate::queue::squeue::derived_exit;
 use crate::words::{clock, hosts, job, size, state};
 
@@ -49,72 +50,6 @@ fn cpu_time_seconds(row: &Row) -> i64 {
 fn total_cpu_ms(row: &Row) -> u64 {
     let (user, system) = row.cpu_ms();
     user + system
-}
-
-/// Average over the tasks of a step.
-fn average_cpu(row: &Row) -> String {
-    match (row.tasks(), row.end_ms()) {
-        (Some(tasks), Some(_)) => {
-            clock::cpu_span(total_cpu_ms(row) / 1000 / u64::from(tasks.max(1)) * 1000)
-        }
-        _ => String::new(),
-    }
-}
-
-fn single_task(row: &Row, value: fn(&Row) -> String) -> String {
-    if row.tasks() == Some(1) { value(row) } else { String::new() }
-}
-
-fn max_rss(row: &Row) -> String {
-    row.max_rss().map_or_else(String::new, |bytes| row.size(bytes, size::usage))
-}
-
-fn average_rss(row: &Row) -> String {
-    single_task(row, max_rss)
-}
-
-fn used_node(row: &Row) -> String {
-    row.max_rss().map_or_else(String::new, |_| row.nodes().first().cloned().unwrap_or_default())
-}
-
-fn used_task(row: &Row) -> String {
-    row.max_rss().filter(|_| row.tasks() == Some(1)).map_or_else(String::new, |_| "0".to_owned())
-}
-
-/// What its one task used.
-fn used(row: &Row) -> String {
-    let seconds = i64::try_from(total_cpu_ms(row) / 1000).unwrap_or(i64::MAX);
-    row.max_rss().map_or_else(String::new, |bytes| {
-        format!("cpu={},energy=0,mem={}", clock::long_span(seconds), size::usage(bytes))
-    })
-}
-
-fn used_where(row: &Row) -> String {
-    let node = used_node(row);
-    if node.is_empty() { node } else { format!("cpu={node},energy={node},mem={node}") }
-}
-
-fn used_by_task(row: &Row) -> String {
-    row.max_rss().map_or_else(String::new, |_| "cpu=0,mem=0".to_owned())
-}
-
-/// Of many tasks only the largest memory is known.
-fn used_most(row: &Row) -> String {
-    match (row.tasks(), row.max_rss()) {
-        (Some(1), _) => used(row),
-        (_, Some(bytes)) => format!("mem={}", size::usage(bytes)),
-        _ => String::new(),
-    }
-}
-
-/// Of many tasks only the CPU time of all is known.
-fn used_in_all(row: &Row) -> String {
-    let seconds = i64::try_from(total_cpu_ms(row) / 1000).unwrap_or(i64::MAX);
-    match (row.tasks(), row.max_rss()) {
-        (Some(1), _) => used(row),
-        (_, Some(_)) => format!("cpu={}", clock::long_span(seconds)),
-        _ => String::new(),
-    }
 }
 
 /// Nobody measures it: 0 where Slurm has a number.
@@ -226,13 +161,13 @@ pub const FIELDS: &[Field<Row>] = &[
     text("AllocNodes", 10, |row| row.nodes().len().to_string()),
     text("AllocTRES", 10, Row::tres),
     number("AssocID", 7, |_| "0".to_owned()),
-    text("AveCPU", 10, average_cpu),
+    text("AveCPU", 10, used::average_cpu),
     text("AveCPUFreq", 10, none),
     text("AveDiskRead", 14, none),
     text("AveDiskWrite", 14, none),
     text("AvePages", 10, none),
-    text("AveRSS", 10, average_rss),
-    text("AveVMSize", 10, none),
+    text("AveRSS", 10, used::average_rss),
+    text("AveVMSize", 10, used::average_vm),
     text("BlockID", 16, none),
     text("Cluster", 10, |row| row.setting.view.cluster.clone()),
     text("Comment", 14, |row| row.of_job(|r| r.comment.clone())),
@@ -268,16 +203,16 @@ pub const FIELDS: &[Field<Row>] = &[
     text("MaxPages", 8, none),
     text("MaxPagesNode", 12, none),
     number("MaxPagesTask", 14, none),
-    text("MaxRSS", 10, max_rss),
-    text("MaxRSSNode", 10, used_node),
-    number("MaxRSSTask", 10, used_task),
-    text("MaxVMSize", 10, none),
-    text("MaxVMSizeNode", 14, none),
-    number("MaxVMSizeTask", 14, none),
+    text("MaxRSS", 10, used::max_rss),
+    text("MaxRSSNode", 10, used::max_rss_node),
+    number("MaxRSSTask", 10, used::max_rss_task),
+    text("MaxVMSize", 10, used::max_vm),
+    text("MaxVMSizeNode", 14, used::max_vm_node),
+    number("MaxVMSizeTask", 14, used::max_vm_task),
     text("McsLabel", 12, none),
-    text("MinCPU", 10, |row| single_task(row, average_cpu)),
-    text("MinCPUNode", 10, |row| single_task(row, used_node)),
-    number("MinCPUTask", 10, used_task),
+    text("MinCPU", 10, used::min_cpu),
+    text("MinCPUNode", 10, used::min_cpu_node),
+    number("MinCPUTask", 10, used::min_cpu_task),
     number("NCPUS", 10, cpus),
     number("NNodes", 8, node_count),
     text("NodeList", 15, nodes),
@@ -323,14 +258,14 @@ pub const FIELDS: &[Field<Row>] = &[
     text("Timelimit", 10, limit),
     text("TimelimitRaw", 10, limit_minutes),
     text("TotalCPU", 10, |row| clock::cpu_span(total_cpu_ms(row))),
-    text("TRESUsageInAve", 14, |row| single_task(row, used)),
-    text("TRESUsageInMax", 14, used_most),
-    text("TRESUsageInMaxNode", 18, |row| single_task(row, used_where)),
-    text("TRESUsageInMaxTask", 18, |row| single_task(row, used_by_task)),
-    text("TRESUsageInMin", 14, |row| single_task(row, used)),
-    text("TRESUsageInMinNode", 18, |row| single_task(row, used_where)),
-    text("TRESUsageInMinTask", 18, |row| single_task(row, used_by_task)),
-    text("TRESUsageInTot", 14, used_in_all),
+    text("TRESUsageInAve", 14, used::in_average),
+    text("TRESUsageInMax", 14, used::in_most),
+    text("TRESUsageInMaxNode", 18, used::in_most_node),
+    text("TRESUsageInMaxTask", 18, used::in_most_task),
+    text("TRESUsageInMin", 14, used::in_least),
+    text("TRESUsageInMinNode", 18, used::in_least_node),
+    text("TRESUsageInMinTask", 18, used::in_least_task),
+    text("TRESUsageInTot", 14, used::in_total),
     text("TRESUsageOutAve", 15, none),
     text("TRESUsageOutMax", 15, none),
     text("TRESUsageOutMaxNode", 19, none),

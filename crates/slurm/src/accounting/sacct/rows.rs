@@ -5,7 +5,7 @@
 //! there is none.
 use crate::queue::squeue::{View, is_batch};
 use crate::words::{State, job, size, state};
-use pcluster_api::{JobRecord, JobState, StepRecord};
+use pcluster_api::{JobRecord, JobState, StepRecord, StepUsage};
 use std::sync::Arc;
 
 /// Which part of a job.
@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub enum Part {
     Job,
     Batch,
-    Step(StepRecord),
+    Step(Box<StepRecord>),
 }
 
 /// What all lines of a call share.
@@ -32,13 +32,24 @@ pub struct Row {
     pub job: Arc<JobRecord>,
     pub part: Part,
     pub setting: Arc<Setting>,
+    /// What its tasks use now, where they were asked.
+    pub live: Option<Arc<Live>>,
+}
+
+/// What the tasks of a step or a script use while they run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Live {
+    pub usage: StepUsage,
+    /// In user mode and in the kernel.
+    pub cpu_ms: (u64, u64),
+    pub pids: Vec<u32>,
 }
 
 /// The lines of a job; without steps only its own.
 #[must_use]
 pub fn of(job: JobRecord, steps: bool, setting: &Arc<Setting>) -> Vec<Row> {
     let job = Arc::new(job);
-    let row = |part| Row { job: Arc::clone(&job), part, setting: Arc::clone(setting) };
+    let row = |part| Row { job: Arc::clone(&job), part, setting: Arc::clone(setting), live: None };
     let mut rows = vec![row(Part::Job)];
     if !steps {
         return rows;
@@ -48,7 +59,7 @@ pub fn of(job: JobRecord, steps: bool, setting: &Arc<Setting>) -> Vec<Row> {
     if ran && is_batch(&job) {
         rows.push(row(Part::Batch));
     }
-    rows.extend(job.steps.iter().map(|step| row(Part::Step(step.clone()))));
+    rows.extend(job.steps.iter().map(|step| row(Part::Step(Box::new(step.clone())))));
     rows
 }
 
@@ -183,6 +194,9 @@ impl Row {
     /// CPU time in milliseconds: in user mode, in the kernel.
     #[must_use]
     pub fn cpu_ms(&self) -> (u64, u64) {
+        if let Some(live) = &self.live {
+            return live.cpu_ms;
+        }
         let steps = |of: fn(&StepRecord) -> u64| self.job.steps.iter().map(of).sum::<u64>();
         match &self.part {
             Part::Job => (

@@ -1,0 +1,97 @@
+//! Whom a step speaks with beside its tasks: its client, those who look at it, and the head.
+//!
+//! Invariant: nobody here can hold up a task. Deliberately absent: what is said of the step (`step`).
+use super::step::{Event, Events, HEARD_WITHIN, LOOK_EVERY};
+use super::steps::Steps;
+use crate::message::{FromNode, Message};
+use crate::session::Session;
+use pcluster_api::StepPartEnd;
+use pcluster_api::client::ClientError;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// The client of a step that has been away for this long, while the head was there, is gone.
+const CLIENT_AWAY: Duration = Duration::from_secs(30);
+
+/// Tells the head until it has heard, or says that it knows no such step.
+pub(super) async fn report(steps: &Steps, run: u64, step: u32, end: &StepPartEnd) {
+    loop {
+        match steps.client().end_step(run, step, end).await {
+            Ok(_) | Err(ClientError::Unreadable(_)) => return,
+            Err(error) if !error.is_away() => return,
+            Err(_) => tokio::time::sleep(LOOK_EVERY / 4).await,
+        }
+    }
+}
+
+/// Counts the time that the client is away while it could be here.
+pub(super) async fn watch_client(steps: Steps, session: Arc<Session>, events: Events) {
+    let mut connected = session.connected();
+    loop {
+        if connected.wait_for(|there| !there).await.is_err() {
+            return;
+        }
+        let mut away = Duration::ZERO;
+        while !*connected.borrow() {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if steps.client().status().await.is_ok() {
+                away += LOOK_EVERY;
+            }
+            if away >= CLIENT_AWAY {
+                let _ = events.send(Event::ClientGone);
+                return;
+            }
+        }
+    }
+}
+
+/// Somebody else at a step: sees its output, and may give input and signals.
+pub(super) async fn view(
+    session: &Arc<Session>,
+    mut messages: mpsc::Receiver<Vec<u8>>,
+    events: &Events,
+) {
+    if events.send(Event::Joined(Arc::clone(session))).is_err() {
+        return;
+    }
+    let mut connected = session.connected();
+    loop {
+        let message = tokio::select! {
+            message = messages.recv() => message,
+            () = events.closed() => None,
+            _ = connected.wait_for(|there| !there) => None,
+        };
+        let Some(message) = message else { break };
+        if let Some(message) = Message::decode(&message)
+            && events.send(Event::Told(message)).is_err()
+        {
+            break;
+        }
+    }
+    let _ = tokio::time::timeout(HEARD_WITHIN, session.settled()).await;
+}
+
+/// Somebody asks what a step uses.
+pub(super) async fn tell_usage(session: &Session, events: &Events) {
+    let (answer, usage) = oneshot::channel();
+    let answer = match events.send(Event::Asked(answer)) {
+        Ok(()) => usage.await.ok(),
+        Err(_) => None,
+    };
+    let message = match answer {
+        Some(usage) => FromNode::Usage(Box::new(usage)),
+        None => FromNode::Refused { why: "the step has just ended".to_owned() },
+    };
+    say(session, message).await;
+}
+
+/// A last word to somebody who asked: whoever has gone does not hear it.
+pub(super) async fn say(session: &Session, message: FromNode) {
+    session.send_now(Message::Control(message).encode());
+    let mut connected = session.connected();
+    tokio::select! {
+        _ = tokio::time::timeout(HEARD_WITHIN, session.settled()) => {}
+        _ = connected.wait_for(|there| !there) => {}
+    }
+}
