@@ -80,4 +80,33 @@ impl Refusal {
         say::talk(&self.text());
         self.code
     }
+
+    /// As `tell`, for `sbatch`, `srun` and `salloc`: `SLURM_EXIT_ERROR` tells their errors from what
+    /// a program returned.
+    #[must_use]
+    pub fn tell_by_variable(&self) -> u8 {
+        let own = std::env::var("SLURM_EXIT_ERROR").ok();
+        let _ = self.tell();
+        own_code(self.code, own.as_deref())
+    }
+}
+
+/// Wrong options keep their 255, as in Slurm; so does an error where the variable says nothing.
+fn own_code(code: u8, own: Option<&str>) -> u8 {
+    let own = own.and_then(|text| text.trim().parse::<i32>().ok());
+    let own = own.and_then(|number| u8::try_from(number & 0xff).ok()).filter(|code| *code != 0);
+    if code == 1 { own.unwrap_or(code) } else { code }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::own_code;
+
+    #[test]
+    fn an_error_may_have_a_code_of_its_own() {
+        let codes =
+            [None, Some("7"), Some("0"), Some("x"), Some("300")].map(|own| own_code(1, own));
+        assert_eq!(codes, [1, 7, 1, 1, 44]);
+        assert_eq!(own_code(255, Some("7")), 255);
+    }
 }

@@ -15,7 +15,7 @@ use pcluster_model::SignalScope;
 use std::io::Write;
 
 /// Variables of `scancel`, and the options that they are.
-pub(super) const VARIABLES: [(&str, &str); 12] = [
+pub(super) const VARIABLES: [(&str, &str); 13] = [
     ("SCANCEL_ACCOUNT", "account"),
     ("SCANCEL_BATCH", "batch"),
     ("SCANCEL_CTLD", "ctld"),
@@ -28,6 +28,7 @@ pub(super) const VARIABLES: [(&str, &str); 12] = [
     ("SCANCEL_STATE", "state"),
     ("SCANCEL_USER", "user"),
     ("SCANCEL_VERBOSE", "verbose"),
+    ("SCANCEL_WCKEY", "wckey"),
 ];
 
 const COMMAND: &str = "scancel";

@@ -64,7 +64,7 @@ impl Words {
         self.last(name).map(|said| said.value.as_deref().unwrap_or(""))
     }
 
-    /// How often it was said on the command line: `-vvv`.
+    /// How often it was said: `-vvv`.
     #[must_use]
     pub fn count(&self, name: &str) -> usize {
         self.said.iter().filter(|said| said.option.name == name).count()
@@ -79,8 +79,11 @@ impl Words {
     }
 }
 
+/// A flag is said this often at most.
+const MOST_TIMES: usize = 8;
+
 /// Options of variables: `(variable, long name)` in the order of `pairs`. A flag's variable counts
-/// unless it says `no` or `0`.
+/// unless it says `no` or `0`; a number says how often (`SBATCH_DEBUG=2` is `-vv`).
 pub fn from_environment(
     table: &Table,
     pairs: &[(&str, &str)],
@@ -93,7 +96,10 @@ pub fn from_environment(
         let refused = ["no", "n", "0", "false"].iter().any(|no| value.eq_ignore_ascii_case(no));
         match option.takes {
             Takes::Nothing if refused => {}
-            Takes::Nothing => words.said.push(Said { option, value: None, origin }),
+            Takes::Nothing => {
+                let times = value.parse().unwrap_or(1).clamp(1, MOST_TIMES);
+                words.said.extend(vec![Said { option, value: None, origin }; times]);
+            }
             Takes::Value(_) if value.is_empty() => {}
             Takes::Value(_) | Takes::Maybe(_) | Takes::MaybeNext(_) => {
                 let value = Some(value).filter(|value| !value.is_empty());

@@ -205,7 +205,7 @@ pub async fn sprio(args: Vec<String>, context: Context) -> u8 {
         let ids = sprio::ids(&words)?;
         let list = ask::records(&context, "sprio", &RecordsQuery::default()).await?;
         people::complain("sprio", &sprio::users(&words), &list.records);
-        Ok(sprio::page(&list, &words, &ids, &Clock::here())?)
+        Ok(sprio::page(&list, &words, &ids, &Clock::here(), variable)?)
     };
     tell(page.await)
 }

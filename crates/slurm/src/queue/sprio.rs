@@ -112,13 +112,17 @@ pub fn page(
     words: &Words,
     ids: &[JobId],
     clock: &Clock,
+    variable: impl Fn(&str) -> Option<String>,
 ) -> Result<String, Refusal> {
     let view = View::of(list, clock);
-    let text = words.value("format").unwrap_or(match (words.has("long"), words.has("norm")) {
-        (true, _) => LONG,
-        (_, true) => NORM,
+    let own = variable("SPRIO_FORMAT").filter(|text| !text.is_empty());
+    let text = match (words.value("format"), words.has("long"), words.has("norm"), &own) {
+        (Some(text), ..) => text,
+        (_, true, ..) => LONG,
+        (_, _, true, _) => NORM,
+        (.., Some(own)) => own,
         _ => DEFAULT,
-    });
+    };
     let heading = |letter: char| HEADINGS.iter().find(|(known, _)| *known == letter);
     let (format, unknown) = Format::letters(text, heading);
     if let Some(letter) = unknown.first() {
@@ -169,11 +173,15 @@ mod tests {
     use crate::words::made_up;
 
     fn sprio(args: &[&str]) -> Result<String, Refusal> {
+        sprio_with(args, "")
+    }
+
+    fn sprio_with(args: &[&str], format: &str) -> Result<String, Refusal> {
         let args: Vec<String> = args.iter().map(|word| (*word).to_owned()).collect();
         let words = options::parse(&SPRIO, &args, Order::Permute).expect("options");
         let list =
             made_up::records(vec![made_up::running(5), made_up::pending(7), made_up::pending(6)]);
-        page(&list, &words, &ids(&words)?, &made_up::clock())
+        page(&list, &words, &ids(&words)?, &made_up::clock(), |_| Some(format.to_owned()))
     }
 
     #[test]
@@ -188,6 +196,8 @@ mod tests {
             "7 root 4294901753\n"
         );
         assert_eq!(sprio(&["-h", "-w", "-o", "%.8i %A"]).expect("a page"), " Weights 0\n");
+        assert_eq!(sprio_with(&["-h", "-j", "7"], "%i").expect("a page"), "7\n");
+        assert_eq!(sprio_with(&["-h", "-j", "7", "-o", "%u"], "%i").expect("a page"), "root\n");
         assert_eq!(sprio(&["-j", "5"]).expect_err("runs").code, 1);
     }
 }

@@ -28,6 +28,10 @@ pub(super) const VARIABLES: &[(&str, &str)] = &[
     ("SLURM_STDINMODE", "input"),
     ("SLURM_STDOUTMODE", "output"),
     ("SLURM_STDERRMODE", "error"),
+    ("SRUN_INPUT", "input"),
+    ("SRUN_OUTPUT", "output"),
+    ("SRUN_ERROR", "error"),
+    ("SLURM_REMOTE_CWD", "chdir"),
     ("SLURM_WORKING_DIR", "chdir"),
     ("SLURM_EXPORT_ENV", "export"),
     ("SRUN_EXPORT_ENV", "export"),
@@ -37,6 +41,12 @@ pub(super) const VARIABLES: &[(&str, &str)] = &[
     ("SLURM_IMMEDIATE", "immediate"),
     ("SLURM_TASK_PROLOG", "task-prolog"),
     ("SLURM_TASK_EPILOG", "task-epilog"),
+    ("SLURM_PROLOG", "prolog"),
+    ("SLURM_EPILOG", "epilog"),
+    ("SLURM_EXACT", "exact"),
+    ("SLURM_DEBUG", "verbose"),
+    ("SRUN_CONTAINER", "container"),
+    ("SRUN_CONTAINER_ID", "container-id"),
 ];
 
 /// Where a step's input comes from.

@@ -32,7 +32,7 @@ use signals::Signals;
 
 /// `srun`.
 pub async fn srun(args: Vec<String>, context: Context) -> u8 {
-    run(&args, &context).await.unwrap_or_else(|refusal| refusal.tell())
+    run(&args, &context).await.unwrap_or_else(|refusal| refusal.tell_by_variable())
 }
 
 fn variable(name: &str) -> Option<String> {
@@ -115,7 +115,7 @@ async fn with_nodes_of_its_own(
 
 /// `salloc`.
 pub async fn salloc(args: Vec<String>, context: Context) -> u8 {
-    salloc::salloc(&args, &context).await.unwrap_or_else(|refusal| refusal.tell())
+    salloc::salloc(&args, &context).await.unwrap_or_else(|refusal| refusal.tell_by_variable())
 }
 
 /// `sattach`.

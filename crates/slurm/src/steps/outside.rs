@@ -46,6 +46,13 @@ pub(super) const SRUN_VARIABLES: &[(&str, &str)] = &[
     ("SLURM_EXCLUSIVE", "exclusive"),
     ("SLURM_JOB_NAME", "job-name"),
     ("SLURM_DEPENDENCY", "dependency"),
+    ("SLURM_CPUS_PER_GPU", "cpus-per-gpu"),
+    ("SLURM_MEM_PER_GPU", "mem-per-gpu"),
+    ("SLURM_NTASKS_PER_GPU", "ntasks-per-gpu"),
+    ("SLURM_TRES_PER_TASK", "tres-per-task"),
+    ("SLURM_BURST_BUFFER", "bb"),
+    ("SLURM_RESERVATION", "reservation"),
+    ("SLURM_SIGNAL", "signal"),
 ];
 
 /// Those of `salloc`.
@@ -65,6 +72,17 @@ pub(super) const SALLOC_VARIABLES: &[(&str, &str)] = &[
     ("SALLOC_KILL_CMD", "kill-command"),
     ("SALLOC_BELL", "bell"),
     ("SALLOC_NO_BELL", "no-bell"),
+    ("SALLOC_BURST_BUFFER", "bb"),
+    ("SALLOC_CLUSTERS", "clusters"),
+    ("SALLOC_CONTAINER", "container"),
+    ("SALLOC_CONTAINER_ID", "container-id"),
+    ("SALLOC_CPUS_PER_GPU", "cpus-per-gpu"),
+    ("SALLOC_DEBUG", "verbose"),
+    ("SALLOC_GPUS_PER_TASK", "gpus-per-task"),
+    ("SALLOC_MEM_PER_GPU", "mem-per-gpu"),
+    ("SALLOC_RESERVATION", "reservation"),
+    ("SALLOC_SIGNAL", "signal"),
+    ("SALLOC_TRES_PER_TASK", "tres-per-task"),
 ];
 
 /// The command line over variables.

@@ -38,6 +38,28 @@ pub(super) fn allocation(cpus: &[u32]) -> AllocationView {
 }
 
 #[test]
+fn every_variable_is_an_option_of_its_command() {
+    use super::{asks, outside};
+    use crate::options::{SALLOC, SRUN, from_environment};
+    let lists = [
+        (&SRUN, asks::VARIABLES),
+        (&SRUN, outside::SRUN_VARIABLES),
+        (&SALLOC, outside::SALLOC_VARIABLES),
+    ];
+    for (table, pairs) in lists {
+        for (variable, option) in pairs {
+            let said = from_environment(table, &[(variable, option)], |_| Some("1".into()));
+            assert_eq!(said.said.len(), 1, "{variable}");
+        }
+    }
+    let said = |value: &str| {
+        let pairs = [("SLURM_DEBUG", "verbose")];
+        from_environment(&SRUN, &pairs, |_| Some(value.to_owned())).count("verbose")
+    };
+    assert_eq!([said("0"), said("1"), said("3"), said("yes"), said("99")], [0, 1, 3, 1, 8]);
+}
+
+#[test]
 fn each_command_says_in_its_own_words_that_a_job_runs_nowhere() {
     use super::inside::Nowhere;
     use pcluster_api::{Problem, ProblemKind};

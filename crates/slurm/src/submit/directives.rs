@@ -8,7 +8,7 @@ use crate::refusal::Refusal;
 use pcluster_client::submit::directives::{self as lines, Directive};
 
 /// Variables of `sbatch`, and the options that they are.
-pub const VARIABLES: [(&str, &str); 52] = [
+pub const VARIABLES: [(&str, &str); 58] = [
     ("SLURM_CLUSTERS", "clusters"),
     ("SLURM_HINT", "hint"),
     ("SBATCH_ACCOUNT", "account"),
@@ -18,8 +18,10 @@ pub const VARIABLES: [(&str, &str); 52] = [
     ("SBATCH_CLUSTERS", "clusters"),
     ("SBATCH_CONSTRAINT", "constraint"),
     ("SBATCH_CONTAINER", "container"),
+    ("SBATCH_CONTAINER_ID", "container-id"),
     ("SBATCH_CORE_SPEC", "core-spec"),
     ("SBATCH_CPUS_PER_GPU", "cpus-per-gpu"),
+    ("SBATCH_DEBUG", "verbose"),
     ("SBATCH_DELAY_BOOT", "delay-boot"),
     ("SBATCH_DISTRIBUTION", "distribution"),
     ("SBATCH_ERROR", "error"),
@@ -59,7 +61,11 @@ pub const VARIABLES: [(&str, &str); 52] = [
     ("SBATCH_THREAD_SPEC", "thread-spec"),
     ("SBATCH_THREADS_PER_CORE", "threads-per-core"),
     ("SBATCH_TIMELIMIT", "time"),
+    ("SBATCH_TRES_BIND", "tres-bind"),
+    ("SBATCH_TRES_PER_TASK", "tres-per-task"),
+    ("SBATCH_USE_MIN_NODES", "use-min-nodes"),
     ("SBATCH_WAIT", "wait"),
+    ("SBATCH_WAIT_ALL_NODES", "wait-all-nodes"),
     ("SBATCH_WCKEY", "wckey"),
 ];
 

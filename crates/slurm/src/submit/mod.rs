@@ -31,7 +31,7 @@ const COMMAND: &str = "sbatch";
 pub async fn sbatch(args: Vec<String>, context: Context) -> u8 {
     match run(&args, &context).await {
         Ok(code) => code,
-        Err(refusal) => refusal.tell(),
+        Err(refusal) => refusal.tell_by_variable(),
     }
 }
 

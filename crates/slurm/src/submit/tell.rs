@@ -33,10 +33,9 @@ pub(super) fn defined(words: &Words) -> String {
     let mut shown: Vec<(&str, String)> = Vec::new();
     for said in &words.said {
         let name = said.option.name;
-        let times = || words.said.iter().filter(|said| said.option.name == name).count();
         let value = match &said.value {
             Some(value) => value.clone(),
-            None if matches!(name, "verbose" | "quiet") => times().to_string(),
+            None if matches!(name, "verbose" | "quiet") => words.count(name).to_string(),
             None => "set".to_owned(),
         };
         shown.retain(|(name, _)| *name != said.option.name);
