@@ -61,6 +61,7 @@ pub async fn prepare(shared: &Shared, order: &StartOrder) -> Result<(), Failed> 
         Ok(mut run_order) => {
             let gpus = shared.gpus.take(order.run, order.resources.gpus);
             run_order.env.extend(env::of_gpus(&gpus));
+            run_order.env.extend(env::of_times(clock::wall(), order.time_limit_ms));
             dir.prepare(&run_order).map_err(here)
         }
         Err(why) => Err(cannot_run(&dir, order, why)),

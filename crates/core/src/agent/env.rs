@@ -11,6 +11,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use pcluster_model::job::MemoryAsk;
 use pcluster_model::pattern::{NO_INDEX, PatternNames};
+use pcluster_model::{DurationMs, JobKind, Timestamp};
 use pcluster_wire::StartOrder;
 
 /// What the agent knows and the order does not say.
@@ -36,6 +37,14 @@ pub fn of_gpus(indexes: &[u32]) -> Vec<(String, String)> {
     let list = indexes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let names = [JOB_GPUS, "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL"];
     names.into_iter().map(|name| (name.to_string(), list.clone())).collect()
+}
+
+/// When a run starts and when its time limit ends it, in seconds, for scripts that plan their end.
+#[must_use]
+pub fn of_times(start: Timestamp, limit: Option<DurationMs>) -> Vec<(String, String)> {
+    let named = |name: &str, at: Timestamp| (name.to_string(), at.0.div_euclid(1000).to_string());
+    let end = limit.map(|limit| named("SLURM_JOB_END_TIME", start + limit));
+    core::iter::once(named("SLURM_JOB_START_TIME", start)).chain(end).collect()
 }
 
 /// Names that never travel from submit to a job: they mean something of the other machine.
@@ -98,6 +107,9 @@ pub fn of_run(order: &StartOrder, blob: &[u8], names: &NodeNames) -> Vec<(String
     ];
     for (name, value) in of_account {
         env.entry(name.to_string()).or_insert_with(|| value.to_string());
+    }
+    if order.spec.kind == JobKind::Batch {
+        env.insert("ENVIRONMENT".to_string(), "BATCH".to_string());
     }
     env.extend(of_pcluster(order, names).map(|(name, value)| (name.to_string(), value)));
     env.extend(of_slurm(order, names).into_iter().map(|(name, value)| (name.to_string(), value)));

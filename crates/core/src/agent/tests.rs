@@ -1,4 +1,4 @@
-use super::env::{NodeNames, expand_pattern, host_list, of_run};
+use super::env::{NodeNames, expand_pattern, host_list, of_run, of_times};
 use super::*;
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -363,6 +363,18 @@ fn what_describes_this_run_wins_over_what_came_from_submit() {
     for absent in ["TMPDIR", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT"] {
         assert_eq!(value(&env, absent), None, "{absent}");
     }
+}
+
+#[test]
+fn a_script_knows_that_it_is_one_and_when_it_ends() {
+    let mut script = order(5, 1);
+    assert_eq!(value(&of_run(&script, b"", &names()), "ENVIRONMENT"), Some("BATCH"));
+    script.spec.kind = pcluster_model::JobKind::Allocation;
+    assert_eq!(value(&of_run(&script, b"", &names()), "ENVIRONMENT"), None);
+    let times = of_times(at(1_795_476_422_900), Some(DurationMs(MINUTE)));
+    assert_eq!(value(&times, "SLURM_JOB_START_TIME"), Some("1795476422"));
+    assert_eq!(value(&times, "SLURM_JOB_END_TIME"), Some("1795476482"));
+    assert_eq!(of_times(at(0), None).len(), 1, "without a limit nobody knows its end");
 }
 
 #[test]

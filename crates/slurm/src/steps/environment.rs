@@ -178,6 +178,12 @@ pub(super) fn of_job(job: &AllocationView) -> Vec<(&'static str, String)> {
     if let Some(count) = job.ntasks_per_node {
         set.push(("SLURM_NTASKS_PER_NODE", count.to_string()));
     }
+    if let Some(start) = job.started_at_ms {
+        set.push(("SLURM_JOB_START_TIME", start.div_euclid(1000).to_string()));
+        let limit = job.time_limit_ms.filter(|ms| *ms > 0);
+        let end = limit.and_then(|ms| start.checked_add_unsigned(ms));
+        set.extend(end.map(|end| ("SLURM_JOB_END_TIME", end.div_euclid(1000).to_string())));
+    }
     let mib = |bytes: u64| (bytes >> 20).to_string();
     match (job.memory_per_cpu_bytes, job.parts.first()) {
         (Some(bytes), _) => set.push(("SLURM_MEM_PER_CPU", mib(bytes))),
@@ -268,7 +274,8 @@ mod tests {
 
     #[test]
     fn a_step_says_where_it_is_even_to_a_caller_without_variables() {
-        let job = allocation(&[2, 2]);
+        let mut job = allocation(&[2, 2]);
+        (job.started_at_ms, job.time_limit_ms) = (Some(1_795_476_422_900), Some(60_000));
         let nodes = vec![
             Placed { rank: 0, node: "c1".into(), tasks: vec![0, 1] },
             Placed { rank: 1, node: "c2".into(), tasks: vec![2, 3] },
@@ -292,6 +299,8 @@ mod tests {
             ("SLURM_STEP_NUM_NODES", "2"),
             ("SLURM_LABELIO", "1"),
             ("SLURM_UMASK", "0022"),
+            ("SLURM_JOB_START_TIME", "1795476422"),
+            ("SLURM_JOB_END_TIME", "1795476482"),
             ("SLURM_DISTRIBUTION", "block"),
         ];
         for (name, value) in wanted {
