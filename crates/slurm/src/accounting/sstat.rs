@@ -3,10 +3,9 @@
 //! Invariant: only what runs now, as in Slurm; what is used is what its nodes answer when they are
 //! asked, and empty where one does not. Deliberately absent: a memory of what was answered.
 use super::sacct::rows::{Live, Part, Row, Setting, of, step_state};
-use super::table::{Chosen, Field, choose, number, text};
+use super::table::{self, Chosen, Field, number, text};
 use super::used;
 use crate::options::{Effect, Table, Takes, Words, own};
-use crate::queue::squeue::View;
 use crate::refusal::Refusal;
 use crate::steps::usage::Asked;
 use crate::words::jobid::{JobId, StepId};
@@ -118,17 +117,13 @@ pub fn columns(words: &Words) -> Result<Vec<Chosen<Row>>, Refusal> {
         None if words.has("pidformat") => "JobID,Nodelist,Pids",
         None => "all",
     };
-    choose(FIELDS, format).map_err(|word| {
-        Refusal::error("sstat", format!("Invalid field requested: \"{word}\""), 1)
-            .hint("sstat --helpformat lists all")
-    })
+    table::columns("sstat", FIELDS, format)
 }
 
 /// The steps that run; of a job that is named its batch step or first step, unless all are wanted.
 #[must_use]
 pub fn rows(list: &RecordList, ids: &[JobId], all: bool, clock: &Clock) -> Vec<Row> {
-    let view = View::of(list, clock);
-    let setting = Arc::new(Setting { view, unit: None, truncate: None });
+    let setting = Arc::new(Setting::of(list, clock));
     let mut rows = Vec::new();
     for record in list.records.iter().filter(|record| record.ended_at_ms.is_none()) {
         let runs = |row: &Row| match &row.part {
@@ -198,7 +193,7 @@ pub fn put(rows: &mut [Row], answers: &[(Asked, PartUsage)]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::accounting::table::page;
+    use crate::accounting::table::{choose, page};
     use crate::words::columns::Look;
     use crate::words::{jobid, made_up};
 

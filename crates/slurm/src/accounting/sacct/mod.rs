@@ -10,7 +10,6 @@ pub use wanted::{Wanted, Window};
 
 use crate::accounting::table;
 use crate::json;
-use crate::queue::squeue::View;
 use crate::words::jobid::{self, JobId, StepId};
 use crate::words::{Clock, State, job, state};
 use pcluster_api::{JobRecord, RecordList};
@@ -26,8 +25,7 @@ pub fn page(list: &RecordList, wanted: &Wanted, clock: &Clock) -> String {
 /// The answer as JSON.
 #[must_use]
 pub fn data(list: &RecordList, wanted: &Wanted, clock: &Clock, command: &[String]) -> String {
-    let view = View::of(list, clock);
-    let setting = Arc::new(Setting { view, unit: None, truncate: None });
+    let setting = Arc::new(Setting::of(list, clock));
     let jobs = chosen(list, wanted)
         .into_iter()
         .map(|record| json::accounted_job(&rows::of(record, wanted.steps, &setting)))
@@ -64,10 +62,11 @@ pub fn chosen(list: &RecordList, wanted: &Wanted) -> Vec<JobRecord> {
 }
 
 fn rows(list: &RecordList, wanted: &Wanted, clock: &Clock) -> Vec<Row> {
-    let view = View::of(list, clock);
-    let to = wanted.window.to_ms.min(view.clock.now_ms);
-    let truncate = wanted.truncate.then_some((wanted.window.from_ms, to));
-    let setting = Arc::new(Setting { view, unit: wanted.unit, truncate });
+    let mut setting = Setting::of(list, clock);
+    let to = wanted.window.to_ms.min(setting.view.clock.now_ms);
+    setting.truncate = wanted.truncate.then_some((wanted.window.from_ms, to));
+    setting.unit = wanted.unit;
+    let setting = Arc::new(setting);
     chosen(list, wanted)
         .into_iter()
         .flat_map(|record| rows::of(record, wanted.steps, &setting))

@@ -4,8 +4,8 @@
 //! script and the steps, and adds up to the job's CPU time. Deliberately absent: `.extern`, of which
 //! there is none.
 use crate::queue::squeue::{View, is_batch};
-use crate::words::{State, job, size, state};
-use pcluster_api::{JobRecord, JobState, StepRecord, StepUsage};
+use crate::words::{Clock, State, job, size, state};
+use pcluster_api::{JobRecord, JobState, RecordList, StepRecord, StepUsage};
 use std::sync::Arc;
 
 /// Which part of a job.
@@ -24,6 +24,14 @@ pub struct Setting {
     pub unit: Option<char>,
     /// `-T`: start and end of the window.
     pub truncate: Option<(i64, i64)>,
+}
+
+impl Setting {
+    /// That of an answer, sizes and times as they are.
+    #[must_use]
+    pub fn of(list: &RecordList, clock: &Clock) -> Self {
+        Self { view: View::of(list, clock), unit: None, truncate: None }
+    }
 }
 
 /// One line.
