@@ -103,6 +103,39 @@ fn what_steps_use_is_seen_while_they_run_and_when_they_have_ended() {
 }
 
 #[test]
+fn a_step_that_takes_more_than_it_may_ends_out_of_memory_and_its_job_goes_on() {
+    let face = Face::new("step-memory");
+    let text = r#"
+srun -n1 --mem=40 sh -c 'head -c 134217728 /dev/zero | tail -c 134217728 | { sleep 1000; cat; }' 2>&1; echo code $?
+srun -n1 --mem=40 echo small
+srun -n1 --mem=1G echo large 2>&1; echo code $?
+"#;
+    let (code, out) = batch(&face, "-n 1 --mem=600M", text);
+    assert_eq!(code, 0, "{out}");
+    for wanted in [
+        "code 137",
+        "small",
+        "srun: error: Unable to create step for job 1: Memory required by task is not available",
+        "code 1",
+    ] {
+        assert!(out.lines().any(|line| line == wanted), "{wanted}: {out}");
+    }
+    assert!(out.contains(": task 0: Out Of Memory\n"), "{out}");
+    assert!(out.contains("slurmstepd: error: Detected 1 oom_kill event in StepId=1.0."), "{out}");
+    let rows = face.asks("sacct -n -P -o JobID,State,ExitCode");
+    assert_eq!(
+        sorted(&rows),
+        [
+            "1.0|OUT_OF_MEMORY|0:125",
+            "1.1|COMPLETED|0:0",
+            "1.batch|COMPLETED|0:0",
+            "1|COMPLETED|0:0"
+        ]
+    );
+    face.to_zero();
+}
+
+#[test]
 fn steps_share_a_job_and_wait_for_room() {
     let face = Face::new("room");
     let text = r"

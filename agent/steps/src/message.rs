@@ -167,6 +167,8 @@ pub struct TaskExit {
     pub core_dumped: bool,
     /// It had started a message-passing library and not ended it.
     pub unfinished: bool,
+    /// It was killed because the step, or the job, took more memory than it may.
+    pub out_of_memory: bool,
 }
 
 impl TaskExit {
@@ -203,6 +205,8 @@ pub struct StepOrder {
     /// Output goes as it comes, not by lines.
     pub unbuffered: bool,
     pub library: Option<LibraryOrder>,
+    /// What its tasks may take together on this node; `None`: what the job has.
+    pub memory_bytes: Option<u64>,
 }
 
 /// One task.

@@ -192,6 +192,9 @@ pub struct StepRecord {
     pub system_cpu_ms: u64,
     /// Of its largest task.
     pub max_rss_bytes: u64,
+    /// It took more memory than it may.
+    #[serde(default)]
+    pub out_of_memory: bool,
     /// By task and node, once it has ended; `None` when one of its nodes did not tell.
     #[serde(default)]
     pub usage: Option<StepUsage>,

@@ -80,6 +80,8 @@ pub struct StepPartEnd {
     /// Of its largest task.
     pub max_rss_bytes: u64,
     pub tasks: Option<TasksUsage>,
+    /// A task was killed for want of memory.
+    pub out_of_memory: bool,
 }
 
 /// What the tasks of a step used on one part, by the number of the task.

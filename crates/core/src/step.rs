@@ -40,6 +40,9 @@ pub struct StepPartEnd {
     /// `None` of a step daemon that did not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tasks: Option<TasksUsage>,
+    /// A task was killed for want of memory.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub out_of_memory: bool,
 }
 
 /// What the tasks of a step used on one part, by the number of the task.

@@ -159,6 +159,7 @@ pub(super) async fn end(
             min_cpu_ms: tasks.min_cpu_ms.min(USAGE_MOST),
             min_cpu_task: tasks.min_cpu_task,
         }),
+        out_of_memory: asked.out_of_memory,
     };
     act(&app, who, job, Request::EndStep { run, step, rank: asked.rank, end }).await
 }

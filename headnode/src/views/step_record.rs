@@ -30,6 +30,7 @@ pub fn of(cx: &Cx<'_>, step: &Step, nodes: &[String]) -> StepRecord {
         user_cpu_ms: step.ends().map(|end| end.user_cpu_ms).sum(),
         system_cpu_ms: step.ends().map(|end| end.system_cpu_ms).sum(),
         max_rss_bytes: step.ends().map(|end| end.max_rss_bytes).max().unwrap_or(0),
+        out_of_memory: over && step.ends().any(|end| end.out_of_memory),
         usage: step_usage(step, nodes).filter(|_| over),
     }
 }

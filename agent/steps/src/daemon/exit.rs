@@ -27,6 +27,7 @@ fn exit_of(status: &WaitIdStatus) -> TaskExit {
         signal: status.terminating_signal().unwrap_or(0),
         core_dumped: status.dumped(),
         unfinished: false,
+        out_of_memory: false,
     }
 }
 

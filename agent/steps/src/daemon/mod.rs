@@ -7,6 +7,8 @@ mod agent;
 mod bind;
 mod exit;
 mod input;
+mod library;
+mod memory;
 mod others;
 mod output;
 mod proc;

@@ -1,7 +1,8 @@
 //! Processes as `/proc` shows them, and which of them belong to which task.
 //!
-//! Invariant: pure but for [`scan`] and [`peak_bytes`]. A process that vanishes while it is read is not
+//! Invariant: pure but for [`scan`], [`peak_bytes`] and [`kill`]. A process that vanishes while it is read is not
 //! there. Deliberately absent: what is made of the numbers (`usage`).
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::collections::BTreeMap;
 use std::fs;
 
@@ -53,6 +54,18 @@ pub(super) fn scan() -> Vec<Process> {
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .filter_map(|pid: u32| parse(pid, &fs::read(format!("/proc/{pid}/stat")).ok()?))
         .collect()
+}
+
+/// Kills a process if it is still the same one.
+pub(super) fn kill(process: &Process) {
+    let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw);
+    let Some(fd) = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else { return };
+    // The number is held by now: what it says is of the process that is signalled.
+    let now = fs::read(format!("/proc/{}/stat", process.pid)).ok();
+    let now = now.and_then(|text| parse(process.pid, &text));
+    if now.is_some_and(|now| now.started == process.started) {
+        let _ = pidfd_send_signal(&fd, Signal::KILL);
+    }
 }
 
 /// The largest resident size that a process has had since it became its program.

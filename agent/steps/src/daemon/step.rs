@@ -3,12 +3,13 @@
 //! Invariant: one loop owns the step, so what it knows needs no locks. A task that has ended stays a
 //! zombie until all have: its number cannot mean another process while signals may be sent to it.
 use super::input::{self, Chunk, Queue};
+use super::memory::{self, Kills};
 use super::output::{self, Audience, Terminal};
-use super::proc::{self, Families};
+use super::proc::{self, Families, Process};
 use super::spawn::{self, Spawned};
 use super::steps::Steps;
 use super::usage::{self, FIRST_LOOK, Report, TaskUsage};
-use super::{bind, exit, others, task};
+use super::{bind, exit, library, others, task};
 use crate::message::{
     Channel, EVERY_TASK, FromNode, Message, PartUsage, StepOrder, TaskExit, ToNode,
 };
@@ -16,12 +17,11 @@ use crate::pmi::{Act, Local};
 use crate::session::Session;
 use pcluster_api::{StepPartEnd, TasksUsage};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use std::collections::BTreeMap;
 use std::io::PipeReader;
-use std::os::fd::OwnedFd;
 use std::process::Child;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -87,6 +87,10 @@ struct Step {
     /// When its processes are looked at next, and the pause before that.
     look_at: Instant,
     pause: Duration,
+    /// What the kernel has killed of the job since the step began.
+    kills: Kills,
+    /// It was ended for taking more memory than it may.
+    over_limit: bool,
 }
 
 /// Runs a step to its end.
@@ -129,6 +133,10 @@ fn bind_sets(steps: &Steps, order: &StepOrder) -> Result<Vec<Vec<u32>>, String> 
     bind::sets(&order.bind, order.tasks.len(), order.cpus_per_task, order.node_cpus, &own)
 }
 
+fn pid_of(task: &Task) -> u32 {
+    task.pid.as_raw_nonzero().get().unsigned_abs()
+}
+
 impl Step {
     fn start(
         order: StepOrder,
@@ -149,6 +157,8 @@ impl Step {
             families: Families::default(),
             look_at: Instant::now() + FIRST_LOOK,
             pause: FIRST_LOOK,
+            kills: Kills::watch(),
+            over_limit: false,
             order,
         };
         for (at, cpus) in sets.iter().enumerate() {
@@ -160,11 +170,8 @@ impl Step {
                 return Err(why);
             }
         }
-        let tasks = step
-            .tasks
-            .iter()
-            .map(|task| (task.number, task.pid.as_raw_nonzero().get().unsigned_abs()));
-        audience.tell(FromNode::Launched { tasks: tasks.collect() });
+        let tasks = step.tasks.iter().map(|task| (task.number, pid_of(task))).collect();
+        audience.tell(FromNode::Launched { tasks });
         Ok(step)
     }
 
@@ -203,7 +210,7 @@ impl Step {
             self.carriers.spawn(output::carry(from, audience, number, channel, by_lines));
         }
         if let Some(socket) = spawned.library {
-            task.library = Some(speak_library(socket, at, self.events.clone()).map_err(failed)?);
+            task.library = Some(library::speak(socket, at, self.events.clone()).map_err(failed)?);
         }
         let events = self.events.clone();
         let waits = std::thread::Builder::new().stack_size(64 << 10);
@@ -237,7 +244,7 @@ impl Step {
                 }
                 () = tokio::time::sleep_until(look_at.into()) => {
                     self.look(self.pause / 2);
-                    self.pause = usage::next_pause(self.pause);
+                    self.pause = usage::next_pause(self.pause, self.order.memory_bytes.is_some());
                     self.look_at = Instant::now() + self.pause;
                 }
             }
@@ -257,6 +264,8 @@ impl Step {
             Event::Exited { at, mut exit } => {
                 let library = self.library.as_ref();
                 exit.unfinished = library.is_some_and(|library| library.is_unfinished(at));
+                exit.out_of_memory = exit.signal == Signal::KILL.as_raw()
+                    && (self.over_limit || self.kills.since() > 0);
                 let task = &mut self.tasks[at];
                 task.exit = Some(exit);
                 task.input = None;
@@ -284,18 +293,35 @@ impl Step {
 
     /// Looks at the processes of its tasks, at most this long ago.
     fn look(&mut self, age: Duration) {
-        let number = |task: &Task| task.pid.as_raw_nonzero().get().unsigned_abs();
-        let roots: Vec<u32> = self.tasks.iter().map(number).collect();
+        let roots: Vec<u32> = self.tasks.iter().map(pid_of).collect();
         let all = self.steps.processes(age);
-        let mut members = self.families.of(&all, &roots);
+        let members = self.families.of(&all, &roots);
         for task in self.tasks.iter_mut().filter(|task| task.exit.is_none()) {
             // Before that it is still the daemon's program.
             let Some(launcher) = task.report.launcher() else { continue };
-            let found = members.remove(&number(task)).unwrap_or_default();
-            if !found.is_empty() {
-                let peak = found.iter().filter_map(|process| proc::peak_bytes(process.pid)).max();
-                task.usage.look(&found, peak.unwrap_or(0), launcher);
-            }
+            let Some(found) = members.get(&pid_of(task)) else { continue };
+            let peak = found.iter().filter_map(|process| proc::peak_bytes(process.pid)).max();
+            task.usage.look(found, peak.unwrap_or(0), launcher);
+        }
+        if let Some(limit) = self.order.memory_bytes.filter(|_| !self.over_limit) {
+            self.hold_to(limit, &members);
+        }
+    }
+
+    /// Ends the step if its tasks take more than this together, as Slurm's daemon does.
+    fn hold_to(&mut self, limit: u64, members: &BTreeMap<u32, Vec<Process>>) {
+        let of_tasks = |task: &Task| {
+            let alive = task.exit.is_none() && !task.usage.pids.is_empty();
+            alive.then(|| members.get(&pid_of(task))).flatten()
+        };
+        let all: Vec<&Process> = self.tasks.iter().filter_map(of_tasks).flatten().collect();
+        if usage::resident(all.iter().copied()) > limit
+            && memory::together(all.iter().copied()) > limit
+        {
+            self.over_limit = true;
+            self.signal(Signal::KILL, &[]);
+            // Those that have left the groups of their tasks, too.
+            all.into_iter().for_each(proc::kill);
         }
     }
 
@@ -395,6 +421,12 @@ impl Step {
                 task.usage.settle(spent, task.report.launcher(), task.daemon_peak);
             }
         }
+        let kills = if self.over_limit { 1 } else { self.kills.since() };
+        end.out_of_memory = kills > 0 && (end.exit_code != 0 || end.signal != 0);
+        if end.out_of_memory {
+            let text = memory::notice(&self.order.label, kills);
+            self.audience.tell_client(FromNode::Notice { text });
+        }
         let used = usage::together(self.tasks.iter().map(|task| (task.number, &task.usage)), false);
         end.user_cpu_ms = used.user_cpu_ms;
         end.system_cpu_ms = used.system_cpu_ms;
@@ -416,33 +448,4 @@ async fn at(when: Option<Instant>) {
     if let Some(when) = when {
         tokio::time::sleep_until(when.into()).await;
     }
-}
-
-/// Carries bytes between a task's library and the loop; what is sent back goes to the task.
-fn speak_library(
-    socket: OwnedFd,
-    at: usize,
-    events: Events,
-) -> std::io::Result<mpsc::UnboundedSender<Vec<u8>>> {
-    let stream = UnixStream::from_std(std::os::unix::net::UnixStream::from(socket))?;
-    let (mut reader, mut writer) = stream.into_split();
-    let (answers, mut outgoing) = mpsc::unbounded_channel::<Vec<u8>>();
-    tokio::spawn(async move {
-        let mut buffer = vec![0; 16 << 10];
-        loop {
-            let read = tokio::io::AsyncReadExt::read(&mut reader, &mut buffer).await.unwrap_or(0);
-            let told = events.send(Event::Library { at, bytes: buffer[..read].to_vec() });
-            if read == 0 || told.is_err() {
-                return;
-            }
-        }
-    });
-    tokio::spawn(async move {
-        while let Some(bytes) = outgoing.recv().await {
-            if tokio::io::AsyncWriteExt::write_all(&mut writer, &bytes).await.is_err() {
-                return;
-            }
-        }
-    });
-    Ok(answers)
 }

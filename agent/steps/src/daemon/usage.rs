@@ -5,6 +5,7 @@
 //! been: it is believed only above what the launcher took, which the launcher itself has written
 //! down ([`Launcher`]). Below that, the looks count. Deliberately absent: reading anything
 //! (`proc`), and when to look (`step`).
+use super::memory::LIMITED_PAUSE;
 use super::proc::Process;
 use crate::message::{Most, PartUsage};
 use rustix::param::{clock_ticks_per_second, page_size};
@@ -17,9 +18,9 @@ const LAUNCHER_SLACK: u64 = 1 << 20;
 pub(super) const FIRST_LOOK: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The pause after a pause.
-pub(super) fn next_pause(pause: Duration) -> Duration {
-    (pause * 2).min(LONGEST_PAUSE)
+/// The pause after a pause; shorter where there is a limit to watch.
+pub(super) fn next_pause(pause: Duration, limited: bool) -> Duration {
+    (pause * 2).min(if limited { LIMITED_PAUSE } else { LONGEST_PAUSE })
 }
 
 /// What a task's process had taken before it became the program.
@@ -105,6 +106,11 @@ fn ticks_ms(ticks: u64) -> u64 {
 
 fn pages_bytes(pages: u64) -> u64 {
     pages.saturating_mul(u64::try_from(page_size()).unwrap_or(4096))
+}
+
+/// What these processes have in memory, shared pages counted for each of them.
+pub(super) fn resident<'a>(processes: impl Iterator<Item = &'a Process>) -> u64 {
+    pages_bytes(processes.map(|process| process.rss_pages).sum())
 }
 
 impl TaskUsage {
@@ -268,8 +274,9 @@ mod tests {
     fn looks_become_rare() {
         let mut pauses = vec![FIRST_LOOK];
         while pauses.last() != Some(&LONGEST_PAUSE) {
-            pauses.push(next_pause(pauses[pauses.len() - 1]));
+            pauses.push(next_pause(pauses[pauses.len() - 1], false));
         }
-        assert!(pauses.len() < 10 && next_pause(LONGEST_PAUSE) == LONGEST_PAUSE);
+        assert!(pauses.len() < 10 && next_pause(LONGEST_PAUSE, false) == LONGEST_PAUSE);
+        assert_eq!(next_pause(LONGEST_PAUSE, true), LIMITED_PAUSE);
     }
 }

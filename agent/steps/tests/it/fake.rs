@@ -177,6 +177,7 @@ pub struct Heard {
     pub refused: Option<String>,
     pub done: bool,
     pub usage: Option<PartUsage>,
+    pub notices: Vec<String>,
 }
 
 /// One `srun`.
@@ -254,6 +255,7 @@ fn take(heard: &mut Heard, message: Message<FromNode>) {
         Message::Control(FromNode::Cancelled) => heard.cancelled = true,
         Message::Control(FromNode::BarrierIn { .. }) => heard.barriers += 1,
         Message::Control(FromNode::Done) => heard.done = true,
+        Message::Control(FromNode::Notice { text }) => heard.notices.push(text),
         Message::Control(FromNode::Usage(usage)) => heard.usage = Some(*usage),
         Message::Control(_) => {}
     }

@@ -71,6 +71,37 @@ async fn a_large_task_is_as_large_as_it_is_however_short() {
 }
 
 #[tokio::test]
+async fn a_step_that_takes_more_than_it_may_is_ended_and_says_so() {
+    let node = Node::start();
+    // It leaves the group of its task, and its task waits for it.
+    let hog = "setsid sh -c 'head -c 67108864 /dev/zero | tail -c 67108864 | { sleep 1000; cat; }'";
+    let mut limited = order(0, &[hog, "read x"]);
+    limited.memory_bytes = Some(32 * MIB);
+    let mut client = Client::launch(limited);
+    client.hear(node.attach().await, |heard| heard.done).await;
+    let exits = &client.heard.exits;
+    assert!(exits.len() == 2 && exits.values().all(|exit| exit.out_of_memory), "{exits:?}");
+    let said = client.heard.notices.join("\n");
+    assert!(said.contains("Detected 1 oom_kill event in StepId=1.0."), "{said}");
+    let ends = node.ends.lock().expect("nobody panicked with it").clone();
+    assert!(ends[0].contains("\"out_of_memory\":true"), "{ends:?}");
+}
+
+#[tokio::test]
+async fn a_step_below_its_limit_is_left_alone() {
+    let node = Node::start();
+    let mut limited = order(0, &["echo up; read x", "read x; exit 3"]);
+    limited.memory_bytes = Some(64 * MIB);
+    let mut client = Client::launch(limited);
+    client.hear(node.attach().await, |heard| !heard.output.is_empty()).await;
+    until(&node, Some(0), |usage| usage.tasks == 2).await;
+    client.input(EVERY_TASK, b"go\n");
+    client.hear(node.attach().await, |heard| heard.done).await;
+    assert_eq!((client.heard.exits[&0].code, client.heard.exits[&1].code), (0, 3));
+    assert!(client.heard.notices.is_empty(), "{:?}", client.heard.notices);
+}
+
+#[tokio::test]
 async fn what_runs_beside_the_daemon_is_the_script() {
     let node = Node::start();
     let mut script =

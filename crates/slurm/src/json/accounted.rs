@@ -1,6 +1,6 @@
 //! A job of `sacct --json`.
 use super::{exit, infinite, joined, number, object, seconds};
-use crate::accounting::sacct::rows::{Part, Row};
+use crate::accounting::sacct::rows::{Part, Row, step_exit};
 use crate::words::{State, hosts, job, size, state};
 use pcluster_api::{JobRecord, StepRecord};
 use serde_json::{Map, Value, json};
@@ -154,7 +154,7 @@ fn step(row: &Row) -> Option<Value> {
     };
     let ended = row.job.ended_at_ms.is_some() || record.is_some_and(|s| s.ended_at_ms.is_some());
     let code = match record {
-        Some(step) => (step.exit_code.unwrap_or(0), step.signal.unwrap_or(0)),
+        Some(step) => step_exit(step),
         None => {
             let (_, code, signal) = state::batch_end(&row.job);
             (code, signal)

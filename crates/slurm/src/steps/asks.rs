@@ -7,6 +7,7 @@ use crate::grammar;
 use crate::options::{SRUN, Words, from_environment};
 use crate::refusal::Refusal;
 use crate::words::hosts;
+use pcluster_model::job::MemoryAsk;
 use pcluster_steps::message::Bind;
 use std::time::Duration;
 
@@ -97,6 +98,7 @@ pub(super) struct StepAsk {
     pub quiet: bool,
     pub verbose: bool,
     pub prolog: [Option<String>; 4],
+    pub memory: MemoryAsk,
     pub command: Vec<String>,
 }
 
@@ -173,7 +175,23 @@ pub(super) fn step_ask(
         quiet: words.has("quiet"),
         verbose: words.has("verbose"),
         prolog: ["prolog", "epilog", "task-prolog", "task-epilog"].map(program),
+        memory: memory(words)?,
         command: words.rest.clone(),
+    })
+}
+
+/// What the step itself was told to take; the variables of a job say what the job has.
+fn memory(words: &Words) -> Result<MemoryAsk, Refusal> {
+    let Some(said) = words.last_of(&["mem", "mem-per-cpu"]) else {
+        return Ok(MemoryAsk::Proportional);
+    };
+    let (name, text) = (said.option.name, said.value.as_deref().unwrap_or_default());
+    let bytes = grammar::memory::bytes(text)
+        .ok_or_else(|| bad(format!("Invalid --{name} specification")))?;
+    Ok(match (name, bytes) {
+        (_, 0) => MemoryAsk::Proportional,
+        ("mem", bytes) => MemoryAsk::PerNode(bytes),
+        (_, bytes) => MemoryAsk::PerCpu(bytes),
     })
 }
 
@@ -302,6 +320,17 @@ mod tests {
         ];
         let step = ask(&orted, &[]).unwrap();
         assert!(step.kill_on_bad_exit && !step.library);
+    }
+
+    #[test]
+    fn memory_is_what_the_step_itself_was_told() {
+        let of = |line: &[&str]| ask(line, &[("SLURM_MEM_PER_NODE", "100")]).map(|ask| ask.memory);
+        assert_eq!(of(&["a"]).unwrap(), MemoryAsk::Proportional);
+        assert_eq!(of(&["--mem=0", "a"]).unwrap(), MemoryAsk::Proportional);
+        assert_eq!(of(&["--mem", "2G", "a"]).unwrap(), MemoryAsk::PerNode(2 << 30));
+        let both = ["--mem=2G", "--mem-per-cpu=5", "a"];
+        assert_eq!(of(&both).unwrap(), MemoryAsk::PerCpu(5 << 20));
+        assert!(of(&["--mem=lots", "a"]).is_err());
     }
 
     #[test]

@@ -5,10 +5,13 @@
 use pcluster_steps::message::TaskExit;
 use std::collections::BTreeMap;
 
+/// Node, exit code, signal, core dumped, out of memory: tasks that are alike in these share a line.
+type Kind = (String, i32, i32, bool, bool);
+
 /// Ends that are not yet told, and what they come to.
 #[derive(Debug, Default)]
 pub(super) struct Exits {
-    untold: BTreeMap<(String, i32, i32, bool), Vec<u32>>,
+    untold: BTreeMap<Kind, Vec<u32>>,
     code: i32,
     /// The code of the step, whatever its tasks come to.
     fixed: Option<i32>,
@@ -21,7 +24,8 @@ impl Exits {
         self.code = self.code.max(exit.shell_code());
         self.forced |= matches!(exit.signal, 9 | 15);
         if exit.code != 0 || exit.signal != 0 {
-            let key = (node.to_owned(), exit.code, exit.signal, exit.core_dumped);
+            let (core, memory) = (exit.core_dumped, exit.out_of_memory);
+            let key = (node.to_owned(), exit.code, exit.signal, core, memory);
             self.untold.entry(key).or_default().push(task);
         }
     }
@@ -52,8 +56,9 @@ impl Exits {
     /// The lines for stderr, without `srun: error: `.
     pub(super) fn take_lines(&mut self) -> Vec<String> {
         let told = std::mem::take(&mut self.untold);
-        let line = |((node, code, signal, core), tasks): ((String, i32, i32, bool), Vec<u32>)| {
+        let line = |((node, code, signal, core, memory), tasks): (Kind, Vec<u32>)| {
             let how = match signal {
+                _ if memory => "Out Of Memory".to_owned(),
                 0 => format!("Exited with exit code {code}"),
                 signal => {
                     let core = if core { " (core dumped)" } else { "" };
@@ -129,6 +134,8 @@ mod tests {
         );
         assert_eq!(exits.code(), 139);
         assert!(exits.forced() && !exits.has_news());
+        exits.add("c1", 0, TaskExit { signal: 9, out_of_memory: true, ..Default::default() });
+        assert_eq!(exits.take_lines(), ["c1: task 0: Out Of Memory"]);
         exits.fix(6);
         assert_eq!(exits.code(), 6);
     }

@@ -166,6 +166,11 @@ pub(super) async fn step(
     if let (Some(warning), false) = (&layout.warning, ask.quiet) {
         tell!("srun: {warning}");
     }
+    if let Some(node) = orders::too_large(&ask, job, &layout) {
+        let why = "Memory required by task is not available";
+        return Err(error(format!("Unable to create step for job {}: {why}", job.raw_job))
+            .hint(format!("the step asks for more than the job has on {node}")));
+    }
     let programs = programs(&ask, layout.tasks(), &caller.work_dir)?;
     let number = room(client, job, &ask, &layout).await?;
     let facts = orders::facts(job, number, &orders::work_dir(&ask, caller));

@@ -28,6 +28,7 @@ use crate::options::{self, Order, SRUN, Words, parse};
 use crate::refusal::Refusal;
 use crate::submit::{self, spec::without_effect};
 use outside::{NoNodes, Wish};
+use pcluster_model::job::MemoryAsk;
 use signals::Signals;
 
 /// `srun`.
@@ -106,8 +107,9 @@ async fn with_nodes_of_its_own(
         Err(NoNodes::Told) => return Ok(0),
         Err(NoNodes::Given) => return Ok(1),
     };
-    // The limit is the job's already.
+    // The limits are the job's already.
     ask.time_limit = None;
+    ask.memory = MemoryAsk::Proportional;
     let ran = inside::step(&got.client, &got.job, ask, &inside::caller(context), signals).await;
     got.give_back(ran.as_ref().copied().unwrap_or(1)).await;
     ran

@@ -4,9 +4,10 @@
 //! made absolute here, where the caller's directory is known.
 use super::asks::{Source, StepAsk, Target};
 use super::environment::{self, StepFacts};
-use super::layout::Layout;
+use super::layout::{Layout, Placed};
 use super::names::{Facts, Place, fill, is_per_task};
 use pcluster_api::AllocationView;
+use pcluster_model::job::MemoryAsk;
 use pcluster_steps::message::{Input, LibraryOrder, Output, StepOrder, TaskOrder};
 use std::collections::BTreeMap;
 
@@ -103,9 +104,36 @@ pub(super) fn orders(
             terminal: ask.pty.then_some(caller.terminal),
             unbuffered: ask.unbuffered,
             library: library.clone(),
+            memory_bytes: memory_on(ask, job, placed),
         }
     };
     (0..layout.nodes.len()).map(order).collect()
+}
+
+/// What the tasks of a step may take together on a node; `None` where the job's limit is enough.
+fn memory_on(ask: &StepAsk, job: &AllocationView, placed: &Placed) -> Option<u64> {
+    let has = job.parts.iter().find(|part| part.rank == placed.rank)?.memory_bytes;
+    asked_memory(ask, placed).filter(|asked| has == 0 || *asked < has)
+}
+
+fn asked_memory(ask: &StepAsk, placed: &Placed) -> Option<u64> {
+    let tasks = u64::try_from(placed.tasks.len()).unwrap_or(u64::MAX);
+    let cpus = tasks.saturating_mul(ask.layout.cpus_per_task.into());
+    match ask.memory {
+        MemoryAsk::PerNode(bytes) => Some(bytes),
+        MemoryAsk::PerCpu(bytes) => Some(bytes.saturating_mul(cpus)),
+        _ => None,
+    }
+}
+
+/// The first node that has less memory than the step asks for there.
+pub(super) fn too_large(ask: &StepAsk, job: &AllocationView, layout: &Layout) -> Option<String> {
+    let lacks = |placed: &&Placed| {
+        let has = job.parts.iter().find(|part| part.rank == placed.rank);
+        let has = has.map_or(0, |part| part.memory_bytes);
+        has > 0 && asked_memory(ask, placed).is_some_and(|asked| asked > has)
+    };
+    layout.nodes.iter().find(lacks).map(|placed| placed.node.clone())
 }
 
 struct Maker<'a> {
@@ -184,7 +212,7 @@ mod tests {
     use crate::steps::asks::step_ask;
     use crate::steps::layout::{Room, lay_out};
 
-    fn made(line: &[&str]) -> Vec<StepOrder> {
+    fn asked(line: &[&str]) -> (StepAsk, AllocationView, Layout) {
         let args: Vec<String> = line.iter().map(|word| (*word).to_owned()).collect();
         let ask = step_ask(&parse(&SRUN, &args, Reading::StopAtFirst).unwrap(), |_| None).unwrap();
         let job = allocation(&[2, 2]);
@@ -195,6 +223,30 @@ mod tests {
         };
         let rooms: Vec<Room> = job.parts.iter().map(room).collect();
         let layout = lay_out(&rooms, &ask.layout).unwrap();
+        (ask, job, layout)
+    }
+
+    #[test]
+    fn memory_of_a_step_is_within_that_of_its_job() {
+        // 200 MB and two CPUs on each node.
+        let of = |line: &[&str]| {
+            let (ask, job, layout) = asked(line);
+            let limits = layout.nodes.iter().map(|placed| memory_on(&ask, &job, placed));
+            (
+                limits.map(|limit| limit.map(|bytes| bytes >> 20)).collect::<Vec<_>>(),
+                too_large(&ask, &job, &layout),
+            )
+        };
+        assert_eq!(of(&["-n3", "x"]), (vec![None, None], None));
+        assert_eq!(of(&["-n3", "--mem=50", "x"]), (vec![Some(50), Some(50)], None));
+        assert_eq!(of(&["-n3", "--mem-per-cpu=30", "x"]), (vec![Some(60), Some(30)], None));
+        assert_eq!(of(&["-n1", "-c2", "--mem-per-cpu=30", "x"]), (vec![Some(60)], None));
+        assert_eq!(of(&["-n3", "--mem=200", "x"]), (vec![None, None], None), "the job's own limit");
+        assert_eq!(of(&["-n3", "--mem-per-cpu=150", "x"]).1.as_deref(), Some("c1"));
+    }
+
+    fn made(line: &[&str]) -> Vec<StepOrder> {
+        let (ask, job, layout) = asked(line);
         let caller = Caller { work_dir: "/w".into(), umask: Some(0o77), ..Caller::default() };
         orders(&ask, &job, &layout, 3, std::slice::from_ref(&ask.command), &caller)
     }

@@ -145,6 +145,7 @@ pub fn step(step: u32) -> StepRecord {
         user_cpu_ms: 1000,
         system_cpu_ms: 4,
         max_rss_bytes: 2 << 20,
+        out_of_memory: false,
         usage: None,
     }
 }

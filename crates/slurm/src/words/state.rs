@@ -215,12 +215,15 @@ pub fn exit_of(record: &JobRecord) -> (i32, i32) {
     }
 }
 
+/// Exit code and signal of what took more memory than it may.
+pub const OUT_OF_MEMORY_EXIT: (i32, i32) = (0, 125);
+
 /// Exit code and signal of a job as `sacct` tells them.
 #[must_use]
 pub fn exit_in_accounting(record: &JobRecord) -> (i32, i32) {
     let Some(outcome) = &record.outcome else { return (0, 0) };
     match State::of(record) {
-        State::OutOfMemory => (0, 125),
+        State::OutOfMemory => OUT_OF_MEMORY_EXIT,
         State::Failed => match (outcome.exit_code, outcome.signal) {
             (code, Some(signal)) if signal != 0 => (code.unwrap_or(0), signal),
             (Some(code), _) if code != 0 => (code, 0),

@@ -137,7 +137,7 @@ impl Row {
                 let (_, code, signal) = self.batch_end();
                 (code, signal)
             }
-            Part::Step(step) => (step.exit_code.unwrap_or(0), step.signal.unwrap_or(0)),
+            Part::Step(step) => step_exit(step),
         })
     }
 
@@ -274,11 +274,23 @@ impl Row {
     }
 }
 
+/// Exit code and signal of a step, as accounting has them.
+#[must_use]
+pub fn step_exit(step: &StepRecord) -> (i32, i32) {
+    if step.out_of_memory {
+        return state::OUT_OF_MEMORY_EXIT;
+    }
+    (step.exit_code.unwrap_or(0), step.signal.unwrap_or(0))
+}
+
 /// How a step stands.
 #[must_use]
 pub fn step_state(job: &JobRecord, step: &StepRecord) -> State {
     if step.ended_at_ms.is_none() && job.ended_at_ms.is_none() {
         return State::Running;
+    }
+    if step.out_of_memory && !step.cancelled {
+        return State::OutOfMemory;
     }
     let ends_well = step.exit_code.unwrap_or(0) == 0 && step.signal.unwrap_or(0) == 0;
     match (step.cancelled, ends_well) {

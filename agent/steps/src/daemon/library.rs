@@ -1,0 +1,37 @@
+//! The bytes between a task's message-passing library and its step.
+//!
+//! Invariant: bytes stay in order; the end of the task's side is told. Deliberately absent: what they
+//! mean (`pmi`).
+use super::step::{Event, Events};
+use std::os::fd::OwnedFd;
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+
+/// Carries bytes between a task's library and the loop; what is sent back goes to the task.
+pub(super) fn speak(
+    socket: OwnedFd,
+    at: usize,
+    events: Events,
+) -> std::io::Result<mpsc::UnboundedSender<Vec<u8>>> {
+    let stream = UnixStream::from_std(std::os::unix::net::UnixStream::from(socket))?;
+    let (mut reader, mut writer) = stream.into_split();
+    let (answers, mut outgoing) = mpsc::unbounded_channel::<Vec<u8>>();
+    tokio::spawn(async move {
+        let mut buffer = vec![0; 16 << 10];
+        loop {
+            let read = tokio::io::AsyncReadExt::read(&mut reader, &mut buffer).await.unwrap_or(0);
+            let told = events.send(Event::Library { at, bytes: buffer[..read].to_vec() });
+            if read == 0 || told.is_err() {
+                return;
+            }
+        }
+    });
+    tokio::spawn(async move {
+        while let Some(bytes) = outgoing.recv().await {
+            if tokio::io::AsyncWriteExt::write_all(&mut writer, &bytes).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(answers)
+}
