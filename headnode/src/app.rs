@@ -9,8 +9,10 @@ use crate::logs::{BootLogs, OutputTails};
 use crate::metrics::Metrics;
 use crate::mirror::Mirror;
 use crate::people::People;
-use crate::rates::Rates;
+use crate::views::Cx;
+use pcluster_api::rates::Rates;
 use pcluster_api::seats::Seats;
+use pcluster_core::input::Principal;
 use pcluster_model::Timestamp;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,6 +50,14 @@ pub struct AppState {
     pub steps: Rates,
     /// Changes whenever the mirror may show something new; long polls and followers wait on it.
     pub changes: watch::Receiver<u64>,
+}
+
+impl AppState {
+    /// What this reader sees now. Nobody writes meanwhile: short, and without waiting.
+    pub fn seen<T>(&self, reader: &Principal, view: impl FnOnce(&Cx<'_>) -> T) -> T {
+        let cluster = self.mirror.read();
+        view(&Cx { cluster: &cluster, now: self.clock.now(), reader })
+    }
 }
 
 /// What does not change while the process lives.

@@ -21,7 +21,6 @@ pub mod metrics;
 pub mod mirror;
 pub mod outlet;
 pub mod people;
-pub mod rates;
 pub mod run;
 #[cfg(test)]
 mod scratch;

@@ -92,6 +92,9 @@ pub const BODIES: usize = 8 * MAX_BODY_BYTES;
 /// Of those, bytes of one user.
 pub const BODIES_OF_ONE: usize = 3 * MAX_BODY_BYTES;
 
+/// Records that are made before others may look at the cluster again.
+pub const RECORDS_AT_ONCE: usize = 512;
+
 /// Account data are asked for again after this.
 pub const PEOPLE_FRESH: Duration = Duration::from_secs(60);
 /// `getent` and `id` have this long.

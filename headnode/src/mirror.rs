@@ -27,7 +27,7 @@ impl Mirror {
     }
 
     /// Takes over a committed batch: volatile news first, as the cluster itself does.
-    pub(crate) fn follow(&self, now: Timestamp, inputs: &[Input], events: &[Stamped]) {
+    pub fn follow(&self, now: Timestamp, inputs: &[Input], events: &[Stamped]) {
         let mut cluster = self.cluster.write().unwrap_or_else(PoisonError::into_inner);
         for input in inputs {
             cluster.note(now, input);

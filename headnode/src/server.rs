@@ -18,7 +18,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 
 /// Binds the socket. One that a dead head left is replaced; the lock on the state directory has
@@ -86,7 +86,9 @@ pub async fn serve(listener: UnixListener, door: Door) {
                 tokio::spawn(async move {
                     let _seat = seat;
                     let who = principal(&door, peer.uid(), peer.gid()).await;
-                    if let Err(error) = answer(stream, door.router, who).await {
+                    if let Err(error) =
+                        answer(TokioIo::new(stream), door.router, || who.clone()).await
+                    {
                         tracing::debug!(%error, "a connection of a user ended");
                     }
                 });
@@ -96,7 +98,8 @@ pub async fn serve(listener: UnixListener, door: Door) {
                 let Ok(place) = Arc::clone(&refusals).try_acquire_owned() else { continue };
                 tokio::spawn(async move {
                     let _place = place;
-                    let words = answer(stream, door.router, Err(too_many(full)));
+                    let stream = TokioIo::new(stream);
+                    let words = answer(stream, door.router, || Err(too_many(full)));
                     drop(tokio::time::timeout(limits::REFUSAL, words).await);
                 });
             }
@@ -113,31 +116,32 @@ pub(crate) fn too_many(full: Full) -> Problem {
     Problem::new(ProblemKind::Unavailable, words).hint("ask again in a moment")
 }
 
-async fn answer(
-    stream: UnixStream,
+/// Serves the interface on one connection; who asks is said anew for every request.
+pub(crate) async fn answer<S>(
+    stream: S,
     router: Router,
-    who: Result<Principal, Problem>,
-) -> io::Result<()> {
+    who: impl Fn() -> Result<Principal, Problem>,
+) -> io::Result<()>
+where
+    S: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
     let inner = TowerToHyperService::new(router);
     let service = hyper::service::service_fn(move |mut request: hyper::Request<_>| {
-        let answer = match &who {
-            Ok(principal) => {
-                request.extensions_mut().insert(principal.clone());
-                Ok(inner.call(request))
-            }
-            Err(problem) => Err(refusal(problem)),
-        };
+        let answer = who().map(|principal| {
+            request.extensions_mut().insert(principal);
+            inner.call(request)
+        });
         async move {
             match answer {
                 Ok(answer) => answer.await,
-                Err(refusal) => Ok(refusal),
+                Err(problem) => Ok(refusal(&problem)),
             }
         }
     });
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits::REQUEST_HEAD)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(stream, service)
         .with_upgrades()
         .await
         .map_err(io::Error::other)

@@ -7,6 +7,7 @@
 pub mod client;
 pub mod places;
 mod problem;
+pub mod rates;
 mod record;
 mod request;
 pub mod seats;

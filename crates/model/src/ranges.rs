@@ -20,6 +20,22 @@ impl IndexRanges {
         Self(alloc::vec![(index, index)])
     }
 
+    /// All indices of these inclusive ranges, in whatever order they come and however long they are;
+    /// one that ends before it begins is empty.
+    #[must_use]
+    pub fn of_ranges(ranges: impl IntoIterator<Item = (u32, u32)>) -> Self {
+        let mut all: Vec<(u32, u32)> = ranges.into_iter().filter(|(a, b)| a <= b).collect();
+        all.sort_unstable();
+        let mut merged: Vec<(u32, u32)> = Vec::with_capacity(all.len());
+        for (first, last) in all {
+            match merged.last_mut() {
+                Some(known) if first <= known.1.saturating_add(1) => known.1 = known.1.max(last),
+                _ => merged.push((first, last)),
+            }
+        }
+        Self(merged)
+    }
+
     /// The ranges, in order.
     #[must_use]
     pub fn ranges(&self) -> &[(u32, u32)] {
@@ -49,6 +65,22 @@ impl IndexRanges {
 
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         self.0.iter().flat_map(|(first, last)| *first..=*last)
+    }
+
+    /// True when an index is in both.
+    #[must_use]
+    pub fn meets(&self, other: &Self) -> bool {
+        let (mut ours, mut theirs) = (self.0.iter().peekable(), other.0.iter().peekable());
+        while let (Some(our), Some(their)) = (ours.peek(), theirs.peek()) {
+            if our.1 < their.0 {
+                ours.next();
+            } else if their.1 < our.0 {
+                theirs.next();
+            } else {
+                return true;
+            }
+        }
+        false
     }
 
     /// Adds `index`; false when it was there.
@@ -139,6 +171,27 @@ mod tests {
                 prop_assert!(ranges.ranges().windows(2).all(|w| w[0].1 + 1 < w[1].0));
             }
         }
+
+        #[test]
+        fn whole_ranges_are_a_set_too(
+            ours in proptest::collection::vec((0u32..60, 0u32..60), 0..12),
+            theirs in proptest::collection::vec((0u32..60, 0u32..60), 0..4),
+        ) {
+            let set = |ranges: &[(u32, u32)]| -> BTreeSet<u32> {
+                ranges.iter().flat_map(|(first, last)| *first..=*last).collect()
+            };
+            let (a, b) = (IndexRanges::of_ranges(ours.clone()), IndexRanges::of_ranges(theirs.clone()));
+            prop_assert!(a.iter().eq(set(&ours)));
+            prop_assert!(a.ranges().windows(2).all(|w| w[0].1 + 1 < w[1].0));
+            prop_assert_eq!(a.meets(&b), !set(&ours).is_disjoint(&set(&theirs)));
+        }
+    }
+
+    #[test]
+    fn the_largest_range_costs_nothing() {
+        let all = IndexRanges::of_ranges([(5, u32::MAX), (0, 4), (7, 3)]);
+        assert_eq!(all.ranges(), [(0, u32::MAX)]);
+        assert!(all.meets(&IndexRanges::single(u32::MAX)));
     }
 
     #[test]

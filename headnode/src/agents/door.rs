@@ -9,15 +9,12 @@ use super::streams::Streams;
 use crate::limits;
 use crate::mirror::Mirror;
 use crate::people::People;
-use crate::server::{refusal, too_many};
+use crate::server::{answer, refusal, too_many};
 use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
-use hyper::service::Service;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioTimer;
-use hyper_util::service::TowerToHyperService;
 use pcluster_api::seats::{Full, Seat, Seats};
 use pcluster_api::{Problem, ProblemKind};
 use pcluster_core::input::Principal;
@@ -101,9 +98,9 @@ pub(super) async fn client(
         return StatusCode::NOT_FOUND.into_response();
     };
     match admit(&state, node, uid, request).await {
-        Ok(answer) => {
+        Ok(switching) => {
             place.release();
-            answer
+            switching
         }
         Err(problem) => refusal(&problem),
     }
@@ -146,28 +143,13 @@ async fn serve(
     _entered: Entered,
 ) {
     let Ok(Ok(stream)) = tokio::time::timeout(limits::HANDSHAKE, upgrade).await else { return };
-    let inner = TowerToHyperService::new(state.door.router.clone());
     let mirror = state.mirror.clone();
-    let service = hyper::service::service_fn(move |mut request: hyper::Request<_>| {
-        let answer = if has_run(&mirror, node, principal.uid) {
-            request.extensions_mut().insert(principal.clone());
-            Ok(inner.call(request))
-        } else {
-            Err(refusal(&no_run(principal.uid)))
-        };
-        async move {
-            match answer {
-                Ok(answer) => answer.await,
-                Err(refusal) => Ok(refusal),
-            }
-        }
+    let served = answer(stream, state.door.router.clone(), move || {
+        has_run(&mirror, node, principal.uid)
+            .then(|| principal.clone())
+            .ok_or_else(|| no_run(principal.uid))
     });
-    let served = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits::REQUEST_HEAD)
-        .serve_connection(stream, service)
-        .with_upgrades()
-        .await;
+    let served = served.await;
     if let Err(error) = served {
         tracing::debug!(%node, %error, "a connection of a user on a node ended");
     }

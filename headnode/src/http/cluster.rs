@@ -121,12 +121,8 @@ pub(super) async fn history(
         let job = pcluster_core::rows::job_of(row, tasks);
         jobs.push(job.map_err(|error| broken("read the history", &error))?);
     }
-    let view = {
-        let cluster = app.mirror.read();
-        let cx = Cx { cluster: &cluster, now: app.clock.now(), reader: &reader };
-        views::history::list(&cx, &jobs, query.since_ms, limit as usize)
-    };
-    Ok(Json(view))
+    let view = |cx: &Cx<'_>| views::history::list(cx, &jobs, query.since_ms, limit as usize);
+    Ok(Json(app.seen(&reader, view)))
 }
 
 #[utoipa::path(get, path = "/v1/cost", tag = "cluster", params(CostQuery),
@@ -139,12 +135,8 @@ pub(super) async fn cost(
     if query.all {
         authorize(&reader, Action::SeeAllCost, Object::Cluster)?;
     }
-    let view = {
-        let cluster = app.mirror.read();
-        let cx = Cx { cluster: &cluster, now: app.clock.now(), reader: &reader };
-        views::cost::view(&cx, query.by, query.since_ms, query.all)
-    };
-    Ok(Json(view))
+    let view = |cx: &Cx<'_>| views::cost::view(cx, query.by, query.since_ms, query.all);
+    Ok(Json(app.seen(&reader, view)))
 }
 
 #[utoipa::path(post, path = "/v1/down", tag = "cluster", request_body = DownRequest,
@@ -160,11 +152,7 @@ pub(super) async fn down(
         Reply::Rejected(rejection) => return Err(rejection.into()),
         other => return Err(odd(&other)),
     }
-    let view = {
-        let cluster = app.mirror.read();
-        status::down(&Cx { cluster: &cluster, now: app.clock.now(), reader: &who })
-    };
-    Ok(Json(view))
+    Ok(Json(app.seen(&who, status::down)))
 }
 
 #[utoipa::path(get, path = "/v1/config", tag = "cluster",

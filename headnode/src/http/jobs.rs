@@ -48,6 +48,11 @@ fn no_such_job(app: &AppState, id: JobId) -> Problem {
     .hint("pcluster queue   pcluster history")
 }
 
+/// The job as the cluster has it now, where it still has it.
+pub(super) fn newest<'a>(cx: &Cx<'a>, job: &'a Job) -> &'a Job {
+    cx.cluster.jobs.get(&job.id).unwrap_or(job)
+}
+
 /// Refuses tasks that the job does not have.
 fn check_tasks(job: &Job, target: &JobTarget) -> Result<(), Problem> {
     let Some(tasks) = &target.tasks else { return Ok(()) };
@@ -57,6 +62,14 @@ fn check_tasks(job: &Job, target: &JobTarget) -> Result<(), Problem> {
     let there = if job.is_array() { all.to_string() } else { "it is no array".into() };
     let text = format!("job {} has no task {missing}", job.id);
     Err(Problem::new(ProblemKind::NotFound, text).fact("tasks", there))
+}
+
+/// The job that an id names, with the tasks that are meant.
+async fn named(app: &AppState, id: &str) -> Result<(Job, JobTarget), Failure> {
+    let target = target::locate(&app.mirror.read(), id)?;
+    let job = find_job(app, target.job).await?;
+    check_tasks(&job, &target)?;
+    Ok((job, target))
 }
 
 #[utoipa::path(get, path = "/v1/jobs", tag = "jobs", params(JobsQuery),
@@ -74,11 +87,7 @@ pub(super) async fn list(
     });
     let filter =
         Filter { all: query.all, finished: query.finished, ids, user: query.user.map(Into::into) };
-    let view = {
-        let cluster = app.mirror.read();
-        views::rows::list(&Cx { cluster: &cluster, now: app.clock.now(), reader: &reader }, &filter)
-    };
-    Ok(Json(view))
+    Ok(Json(app.seen(&reader, |cx| views::rows::list(cx, &filter))))
 }
 
 #[utoipa::path(get, path = "/v1/jobs/{id}", tag = "jobs",
@@ -89,9 +98,7 @@ pub(super) async fn show(
     Extension(reader): Extension<Principal>,
     Path(id): Path<String>,
 ) -> Result<Json<JobDetail>, Failure> {
-    let target = target::locate(&app.mirror.read(), &id)?;
-    let job = find_job(&app, target.job).await?;
-    check_tasks(&job, &target)?;
+    let (job, target) = named(&app, &id).await?;
     let script = if reader.admin || reader.uid == job.owner.uid {
         let (blobs, hash) = (app.blobs.clone(), job.spec.script);
         let read = tokio::task::spawn_blocking(move || blobs.get(hash)).await;
@@ -100,17 +107,9 @@ pub(super) async fn show(
     } else {
         None
     };
-    let view = {
-        let cluster = app.mirror.read();
-        let cx = Cx { cluster: &cluster, now: app.clock.now(), reader: &reader };
-        views::detail::of(
-            &cx,
-            cluster.jobs.get(&job.id).unwrap_or(&job),
-            target.tasks.as_ref(),
-            script,
-        )
-    };
-    Ok(Json(view))
+    let tasks = target.tasks.as_ref();
+    let view = |cx: &Cx<'_>| views::detail::of(cx, newest(cx, &job), tasks, script);
+    Ok(Json(app.seen(&reader, view)))
 }
 
 #[utoipa::path(get, path = "/v1/jobs/{id}/why", tag = "jobs",
@@ -121,15 +120,9 @@ pub(super) async fn why(
     Extension(reader): Extension<Principal>,
     Path(id): Path<String>,
 ) -> Result<Json<WhyView>, Failure> {
-    let target = target::locate(&app.mirror.read(), &id)?;
-    let job = find_job(&app, target.job).await?;
-    check_tasks(&job, &target)?;
-    let view = {
-        let cluster = app.mirror.read();
-        let cx = Cx { cluster: &cluster, now: app.clock.now(), reader: &reader };
-        views::why::job(&cx, cluster.jobs.get(&job.id).unwrap_or(&job), target.tasks.as_ref())
-    };
-    Ok(Json(view))
+    let (job, target) = named(&app, &id).await?;
+    let tasks = target.tasks.as_ref();
+    Ok(Json(app.seen(&reader, |cx| views::why::job(cx, newest(cx, &job), tasks))))
 }
 
 #[utoipa::path(get, path = "/v1/jobs/{id}/wait", tag = "jobs",
@@ -141,9 +134,7 @@ pub(super) async fn wait(
     Path(id): Path<String>,
     Asked(query): Asked<WaitQuery>,
 ) -> Result<Json<WaitResponse>, Failure> {
-    let target = target::locate(&app.mirror.read(), &id)?;
-    let job = find_job(&app, target.job).await?;
-    check_tasks(&job, &target)?;
+    let (job, target) = named(&app, &id).await?;
     let until = Instant::now() + Duration::from_millis(query.timeout_ms.min(WAIT_MOST_MS));
     let mut changes = app.changes.clone();
     loop {
@@ -158,16 +149,9 @@ pub(super) async fn wait(
         if more {
             continue;
         }
-        let view = {
-            let cluster = app.mirror.read();
-            let cx = Cx { cluster: &cluster, now: app.clock.now(), reader: &reader };
-            views::detail::wait(
-                &cx,
-                cluster.jobs.get(&job.id).unwrap_or(&job),
-                target.tasks.as_ref(),
-            )
-        };
-        return Ok(Json(view));
+        let tasks = target.tasks.as_ref();
+        let view = |cx: &Cx<'_>| views::detail::wait(cx, newest(cx, &job), tasks);
+        return Ok(Json(app.seen(&reader, view)));
     }
 }
 

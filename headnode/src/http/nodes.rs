@@ -19,11 +19,7 @@ pub(super) async fn list(
     State(app): State<AppState>,
     Extension(reader): Extension<Principal>,
 ) -> Json<NodeList> {
-    let view = {
-        let cluster = app.mirror.read();
-        views::node::list(&Cx { cluster: &cluster, now: app.clock.now(), reader: &reader })
-    };
-    Json(view)
+    Json(app.seen(&reader, views::node::list))
 }
 
 #[utoipa::path(get, path = "/v1/nodes/{name}", tag = "nodes",
@@ -37,12 +33,10 @@ pub(super) async fn show(
     let id = target::node(&app.mirror.read(), &name)?.id;
     let may_read = auth::authorize(&reader, auth::Action::ReadNode, auth::Object::Cluster).is_ok();
     let log = if may_read { app.boot_logs.last(id) } else { Vec::new() };
-    let view = {
-        let cluster = app.mirror.read();
-        let cx = Cx { cluster: &cluster, now: app.clock.now(), reader: &reader };
-        views::node::detail(&cx, target::node(&cluster, &name)?, log)
+    let view = |cx: &Cx<'_>| {
+        Ok::<_, Failure>(views::node::detail(cx, target::node(cx.cluster, &name)?, log))
     };
-    Ok(Json(view))
+    Ok(Json(app.seen(&reader, view)?))
 }
 
 #[utoipa::path(get, path = "/v1/nodes/{name}/why", tag = "nodes",
@@ -53,12 +47,9 @@ pub(super) async fn why(
     Extension(reader): Extension<Principal>,
     Path(name): Path<String>,
 ) -> Result<Json<WhyView>, Failure> {
-    let view = {
-        let cluster = app.mirror.read();
-        let cx = Cx { cluster: &cluster, now: app.clock.now(), reader: &reader };
-        views::why_node::node(&cx, target::node(&cluster, &name)?)
-    };
-    Ok(Json(view))
+    let view =
+        |cx: &Cx<'_>| Ok::<_, Failure>(views::why_node::node(cx, target::node(cx.cluster, &name)?));
+    Ok(Json(app.seen(&reader, view)?))
 }
 
 #[utoipa::path(get, path = "/v1/nodes/{name}/log", tag = "nodes",

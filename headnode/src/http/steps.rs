@@ -14,7 +14,7 @@ use pcluster_core::input::{Input, Principal, Request};
 use pcluster_core::reply::Reply;
 use pcluster_core::step::{self, StepAsk};
 use pcluster_model::RunId;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Names and keys of steps at most, in bytes.
 const NAME_BYTES: usize = 256;
@@ -117,7 +117,7 @@ pub(super) async fn make(
     };
     let request = Request::MakeStep { run: RunId(run), ask };
     let uid = principal.uid;
-    app.steps.take(uid).map_err(too_often)?;
+    app.steps.take(uid, Instant::now()).map_err(too_often)?;
     match app.submit.ask(Input::Request { principal, request }).await? {
         Reply::StepGranted { run, step } => {
             Ok(Json(StepGrant { schema: views::schema("step"), run: run.0, step }))

@@ -38,8 +38,7 @@ pub(super) fn job(text: &str) -> Result<JobTarget, Problem> {
 fn ranges(text: &str) -> Option<IndexRanges> {
     let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let Some(inner) = inner else { return number(text).map(IndexRanges::single) };
-    let mut set = IndexRanges::new();
-    let mut count = 0u64;
+    let (mut pairs, mut count) = (Vec::new(), 0u64);
     for part in inner.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let (first, last): (u32, u32) = (number(first)?, number(last)?);
@@ -47,11 +46,9 @@ fn ranges(text: &str) -> Option<IndexRanges> {
         if count > MOST_TASKS {
             return None;
         }
-        for index in first..=last {
-            set.insert(index);
-        }
+        pairs.push((first, last));
     }
-    Some(set)
+    Some(IndexRanges::of_ranges(pairs))
 }
 
 /// The job or task that an id names in this cluster. A task of an array that once ran has a number

@@ -10,7 +10,6 @@ use crate::logs::{BootLogs, OutputTails};
 use crate::metrics::Metrics;
 use crate::mirror::Mirror;
 use crate::people::People;
-use crate::rates::Rates;
 use crate::scratch::Scratch;
 use crate::views::tests::{admin, config, user};
 use axum::body::Bytes;
@@ -19,6 +18,7 @@ use base64::Engine;
 use http_body_util::{BodyExt, Full};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
+use pcluster_api::rates::Rates;
 use pcluster_api::seats::Seats;
 use pcluster_api::*;
 use pcluster_core::input::{AgentSaid, Input, LaunchedInstance, ProviderSaid};
@@ -550,7 +550,8 @@ async fn an_allocation_has_steps_and_is_given_back() {
         assert_eq!(no.kind, kind, "{path}: {no}");
     }
     // Whoever makes too many is told to come back, as when there is no room.
-    while bench.app.steps.take(1000).is_ok() {}
+    let late = std::time::Instant::now() + Duration::from_secs(60);
+    while bench.app.steps.take(1000, late).is_ok() {}
     let no = bench.post::<StepGrant>(&ana, &path, step("b", 1)).await.unwrap_err();
     assert!(no.kind == ProblemKind::Busy && no.message.contains("more steps"), "{no}");
     let end = json!({ "rank": 0, "exit_code": 3, "user_cpu_ms": 70, "max_rss_bytes": 4096 });
@@ -692,4 +693,33 @@ async fn one_user_cannot_fill_the_head_with_bodies() {
     };
     assert_eq!(cancel(100_000).await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(cancel(2).await.unwrap().status(), StatusCode::OK);
+}
+
+#[test]
+fn a_pipeline_of_a_thousand_steps_a_minute_never_waits() {
+    let rates = Rates::new(limits::STEP_EVERY, limits::STEPS_AT_ONCE);
+    let began = std::time::Instant::now();
+    for minute in 0..60 {
+        // All of a minute's steps in its first moment.
+        let now = began + Duration::from_secs(60 * minute);
+        assert!((0..1000).all(|_| rates.take(1000, now).is_ok()));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_of_several_lots_of_records_is_one_answer() {
+    let bench = bench().await;
+    let ana = user("ana", 1000);
+    let jobs = limits::RECORDS_AT_ONCE * 2 + 3;
+    for _ in 0..jobs {
+        bench.submit(&ana, json!({ "hold": true })).await.unwrap();
+    }
+    let list: RecordList = bench.get(&ana, "/v1/records").await;
+    let ids: Vec<u64> = list.records.iter().map(|record| record.job).collect();
+    assert_eq!(ids, (1..=jobs as u64).collect::<Vec<_>>());
+    assert_eq!((list.cluster.as_str(), list.unknown.len()), (config().name.as_str(), 0));
+    // Ids are not looked at one by one, however many are named.
+    let ids = vec!["1_[0-999999]"; 3000].join("%2C");
+    let list: RecordList = bench.get(&ana, &format!("/v1/records?ids={ids}")).await;
+    assert_eq!((list.records.len(), list.unknown.len()), (0, 3000));
 }

@@ -5,7 +5,7 @@ use super::Cx;
 use pcluster_core::ledger::{Bucket, Charge, bill};
 use pcluster_core::node::Node;
 use pcluster_core::{Cluster, Job};
-use pcluster_model::{DurationMs, JobId, MicroUsd, Timestamp};
+use pcluster_model::{DurationMs, IndexRanges, JobId, MicroUsd, Timestamp};
 use std::collections::BTreeMap;
 
 /// What jobs have cost.
@@ -96,24 +96,30 @@ pub struct TaskShares {
 }
 
 impl TaskShares {
+    /// Those of these tasks (of all when `None`).
     #[must_use]
-    pub fn of(cx: &Cx<'_>, job: &Job, total: MicroUsd) -> Self {
-        let mut by_task: BTreeMap<u32, u128> = BTreeMap::new();
+    pub fn of(cx: &Cx<'_>, job: &Job, total: MicroUsd, tasks: Option<&IndexRanges>) -> Self {
+        let (mut by_task, mut whole) = (BTreeMap::new(), 0);
         let single = !job.is_array();
         if !single {
+            let mut add = |task: u32, weight: u128| {
+                whole += weight;
+                if tasks.is_none_or(|tasks| tasks.contains(task)) {
+                    *by_task.entry(task).or_default() += weight;
+                }
+            };
             let over = job.finished.values().filter_map(|end| end.last.as_ref()).chain(&job.past);
             for past in over {
                 let span = past.ended_at.since(past.placed_at).0;
-                *by_task.entry(past.task).or_default() += u128::from(past.cpus) * u128::from(span);
+                add(past.task, u128::from(past.cpus) * u128::from(span));
             }
             for (task, run) in &job.live {
                 let Some(run) = cx.cluster.runs.get(run) else { continue };
                 let cpus: u32 = run.parts.iter().map(|part| part.part.resources.cpus).sum();
                 let span = cx.now.since(run.placed_at).0;
-                *by_task.entry(*task).or_default() += u128::from(cpus) * u128::from(span);
+                add(*task, u128::from(cpus) * u128::from(span));
             }
         }
-        let whole = by_task.values().sum();
         Self { total, whole, by_task, single }
     }
 

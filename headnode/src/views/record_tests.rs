@@ -1,5 +1,5 @@
 //! Records of a day: what each kind of job leaves for its readers.
-use super::records::{Filter, list};
+use super::records::{Filter, Pages};
 use super::tests::{Lab, admin, config, spec, user};
 use super::*;
 use pcluster_api::{JobRecord, JobState};
@@ -9,8 +9,19 @@ use pcluster_model::{
 };
 use pcluster_wire::Exit;
 
+/// All records, which are the same whichever number is made at a time.
 fn records(lab: &Lab, reader: &Principal, filter: &Filter) -> Vec<JobRecord> {
-    list(&lab.cx(reader), filter)
+    let cx = lab.cx(reader);
+    let all = |most: usize| {
+        let mut pages = Pages::new(&cx, filter.clone());
+        let lots = std::iter::from_fn(|| Some(pages.next(&cx, most)).filter(|lot| !lot.is_empty()));
+        lots.flatten().collect::<Vec<_>>()
+    };
+    let whole = all(usize::MAX);
+    for most in [1, 2, 3] {
+        assert_eq!(all(most), whole, "{most} at a time");
+    }
+    whole
 }
 
 fn everything() -> Filter {

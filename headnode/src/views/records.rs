@@ -47,43 +47,90 @@ impl Filter {
     }
 }
 
-/// The records of a filter, by job, then task; what waits before what ran.
-#[must_use]
-pub fn list(cx: &Cx<'_>, filter: &Filter) -> Vec<JobRecord> {
-    let mut chosen: BTreeMap<JobId, (&Job, Option<IndexRanges>)> = BTreeMap::new();
-    match &filter.ids {
-        Some(ids) => {
-            for (id, tasks) in ids {
-                let Some(job) = cx.cluster.jobs.get(id).filter(|job| filter.takes(job)) else {
-                    continue;
+/// The records of a filter, by job, then task; what waits before what ran. They are made some at a
+/// time: whoever makes them looks at the cluster anew for each lot, and nobody waits for all.
+pub struct Pages {
+    filter: Filter,
+    costs: JobCosts,
+    jobs: std::collections::btree_map::IntoIter<JobId, Option<IndexRanges>>,
+    current: Option<Current>,
+}
+
+/// The job that is being told.
+struct Current {
+    job: JobId,
+    tasks: Option<IndexRanges>,
+    shares: TaskShares,
+    /// Tasks before this one were told.
+    from: u32,
+}
+
+impl Pages {
+    #[must_use]
+    pub fn new(cx: &Cx<'_>, filter: Filter) -> Self {
+        let chosen = match &filter.ids {
+            Some(ids) => named(cx, &filter, ids),
+            None => {
+                // Most jobs ended long ago: they are passed over before anything is made of them.
+                let lately = |job: &Job| {
+                    let mut ends = job.finished.values();
+                    filter.wants_ends() && ends.any(|end| filter.takes_end(cx.wall(end.at)))
                 };
-                let entry = chosen.entry(*id).or_insert_with(|| (job, Some(IndexRanges::new())));
-                entry.1 = match (entry.1.take(), tasks) {
-                    (Some(known), Some(more)) => Some(known.iter().chain(more.iter()).collect()),
-                    // The whole job, or all of it already.
-                    _ => None,
-                };
+                let wanted = |job: &&Job| filter.takes(job) && (!job.is_finished() || lately(job));
+                cx.cluster.jobs.values().filter(wanted).map(|job| (job.id, None)).collect()
             }
+        };
+        let jobs = chosen.keys().filter_map(|id| cx.cluster.jobs.get(id));
+        let first = jobs.map(|job| job.submitted_at).min().unwrap_or(cx.now);
+        let costs = JobCosts::since(cx, first);
+        Self { filter, costs, jobs: chosen.into_iter(), current: None }
+    }
+
+    /// The next ones, about `most`; none when that was all.
+    pub fn next(&mut self, cx: &Cx<'_>, most: usize) -> Vec<JobRecord> {
+        let mut records = Vec::new();
+        while records.len() < most {
+            let Some(current) = self.current.take().or_else(|| self.begin(cx)) else { break };
+            let Some(job) = cx.cluster.jobs.get(&current.job) else { continue };
+            let room = most - records.len();
+            let after = job.finished.range(current.from..).nth(room).map(|(task, _)| *task);
+            let slice = (current.from, after.map_or(u32::MAX, |after| after - 1));
+            let Current { tasks, shares, .. } = current;
+            let maker = Maker { cx, job, tasks, slice, filter: &self.filter, shares };
+            maker.all(&mut records);
+            let Maker { tasks, shares, .. } = maker;
+            self.current = after.map(|from| Current { job: job.id, tasks, shares, from });
         }
-        None => {
-            // Most jobs ended long ago: they are passed over before anything is made of them.
-            let lately = |job: &Job| {
-                let mut ends = job.finished.values();
-                filter.wants_ends() && ends.any(|end| filter.takes_end(cx.wall(end.at)))
-            };
-            let wanted = |job: &&Job| filter.takes(job) && (!job.is_finished() || lately(job));
-            chosen.extend(cx.cluster.jobs.values().filter(wanted).map(|j| (j.id, (j, None))));
+        records
+    }
+
+    fn begin(&mut self, cx: &Cx<'_>) -> Option<Current> {
+        let (id, tasks) = self.jobs.find(|(id, _)| cx.cluster.jobs.contains_key(id))?;
+        let job = &cx.cluster.jobs[&id];
+        let shares = TaskShares::of(cx, job, self.costs.get(id), tasks.as_ref());
+        Some(Current { job: id, tasks, shares, from: 0 })
+    }
+}
+
+/// The jobs with these ids, each with all the tasks of it that are named.
+fn named(
+    cx: &Cx<'_>,
+    filter: &Filter,
+    ids: &[(JobId, Option<IndexRanges>)],
+) -> BTreeMap<JobId, Option<IndexRanges>> {
+    let mut chosen: BTreeMap<JobId, Option<Vec<(u32, u32)>>> = BTreeMap::new();
+    for (id, tasks) in ids {
+        if !cx.cluster.jobs.get(id).is_some_and(|job| filter.takes(job)) {
+            continue;
+        }
+        match (chosen.entry(*id).or_insert_with(|| Some(Vec::new())), tasks) {
+            (Some(known), Some(more)) => known.extend(more.ranges()),
+            // The whole job, or all of it already.
+            (all, _) => *all = None,
         }
     }
-    let first = chosen.values().map(|(job, _)| job.submitted_at).min().unwrap_or(cx.now);
-    let costs = JobCosts::since(cx, first);
-    let mut records = Vec::new();
-    for (job, tasks) in chosen.into_values() {
-        let maker =
-            Maker { cx, job, tasks, filter, shares: TaskShares::of(cx, job, costs.get(job.id)) };
-        maker.all(&mut records);
-    }
-    records
+    let merged = |tasks: Option<Vec<(u32, u32)>>| tasks.map(IndexRanges::of_ranges);
+    chosen.into_iter().map(|(id, tasks)| (id, merged(tasks))).collect()
 }
 
 /// Makes the records of one job.
@@ -92,6 +139,8 @@ struct Maker<'a> {
     job: &'a Job,
     /// Only these tasks.
     tasks: Option<IndexRanges>,
+    /// And of those the ones from here to there.
+    slice: (u32, u32),
     filter: &'a Filter,
     shares: TaskShares,
 }
@@ -101,16 +150,24 @@ impl Maker<'_> {
         self.tasks.as_ref().is_none_or(|tasks| tasks.contains(task))
     }
 
+    fn wants_now(&self, task: u32) -> bool {
+        (self.slice.0..=self.slice.1).contains(&task) && self.wants(task)
+    }
+
     fn all(&self, records: &mut Vec<JobRecord>) {
-        self.never_ran(records);
+        if self.slice.0 == 0 {
+            self.never_ran(records);
+        }
         let mut ran: Vec<JobRecord> = Vec::new();
         let again = self.job.pending.iter().filter(|task| self.job.numbers.contains_key(task));
-        ran.extend(again.filter(|task| self.wants(*task)).map(|task| self.waiting_again(task)));
-        for (task, run) in self.job.live_among(self.tasks.as_ref()) {
-            ran.extend(self.cx.cluster.runs.get(&run).map(|run| self.live(task, run)));
+        ran.extend(again.filter(|task| self.wants_now(*task)).map(|task| self.waiting_again(task)));
+        let live = self.job.live.iter().filter(|(task, _)| self.wants_now(**task));
+        for (task, run) in live {
+            ran.extend(self.cx.cluster.runs.get(run).map(|run| self.live(*task, run)));
         }
         if self.filter.wants_ends() {
-            let ends = self.job.finished.iter().filter(|(task, _)| self.wants(**task));
+            let ends = self.job.finished.range(self.slice.0..=self.slice.1);
+            let ends = ends.filter(|(task, _)| self.wants(**task));
             ran.extend(ends.filter_map(|(task, end)| {
                 let last = end.last.as_ref()?;
                 let ended = self.cx.wall(end.at);
@@ -118,7 +175,7 @@ impl Maker<'_> {
             }));
         }
         if self.filter.attempts {
-            let past = self.job.past.iter().filter(|past| self.wants(past.task));
+            let past = self.job.past.iter().filter(|past| self.wants_now(past.task));
             ran.extend(past.map(|past| self.past(past)));
         }
         ran.sort_by_key(|record| (record.task, record.attempt, record.requeued.is_none()));

@@ -88,7 +88,7 @@ pub fn of_job(
     finished: bool,
     costs: &JobCosts,
 ) -> Vec<JobView> {
-    let shares = TaskShares::of(cx, job, costs.get(job.id));
+    let shares = TaskShares::of(cx, job, costs.get(job.id), None);
     let cost = |micro: i64| cx.sees_all_of(job).then_some(micro);
     let mut rows = Vec::new();
     for (task, run) in job.live_among(tasks) {
