@@ -283,6 +283,10 @@ fn submit(rng: &mut Rng, config: &Config, number: usize) -> Ask {
     let nodes =
         if array.is_none() && rng.chance(1_200) { rng.small(1, pool.max.min(3)) } else { 1 };
     let cpus = rng.small(1, most);
+    // Some want any of the shapes by name, and gangs of them all nodes by the same one.
+    let by_shape = |shape: &Shape| vec![shape.name.clone()];
+    let any = number.is_multiple_of(4);
+    let feature_choices = pool.shapes.iter().filter(|_| any).map(by_shape).collect();
     let spec = JobSpec {
         name: format!("job{number}"),
         pools: if pool.default { Vec::new() } else { vec![pool.name.clone()] },
@@ -303,6 +307,8 @@ fn submit(rng: &mut Rng, config: &Config, number: usize) -> Ask {
         kind: if allocation { JobKind::Allocation } else { JobKind::Batch },
         lease_ms: allocation.then(|| DurationMs::from_secs(rng.between(120, 1_200))),
         features: if rng.chance(1_000) { vec![format!("{}-net", pool.name)] } else { Vec::new() },
+        feature_choices,
+        same_choice: any,
         not_nodes: if rng.chance(800) { vec![format!("{}-2", pool.name)] } else { Vec::new() },
         hold: rng.chance(500),
         requeue: !rng.chance(1_500),
