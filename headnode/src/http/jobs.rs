@@ -1,6 +1,7 @@
 //! Jobs: list, one, why, wait, and what their owners do to them.
+use super::act::{Act, Acted, act};
 use super::extract::{Asked, Body};
-use super::problem::{Failure, broken, odd};
+use super::problem::{Failure, broken};
 use super::target;
 use crate::app::AppState;
 use crate::views::rows::Filter;
@@ -12,8 +13,7 @@ use pcluster_api::{
     RequeueRequest, WaitQuery, WaitResponse, WhyView,
 };
 use pcluster_core::Job;
-use pcluster_core::input::{Input, JobTarget, Principal, Request};
-use pcluster_core::reply::Reply;
+use pcluster_core::input::{JobTarget, Principal, Request};
 use pcluster_model::JobId;
 use pcluster_store::Reader;
 use std::time::Duration;
@@ -155,109 +155,45 @@ pub(super) async fn wait(
     }
 }
 
-/// Sends a request of an owner to the loop and words its answer.
-pub(super) async fn act(
-    app: &AppState,
-    principal: Principal,
-    job: JobId,
-    request: Request,
-) -> Result<Json<ActionResponse>, Failure> {
-    let schema = views::schema("action");
-    match app.submit.ask(Input::Request { principal, request }).await? {
-        Reply::Done { said, changed } => {
-            Ok(Json(ActionResponse { schema, job: job.0, said, changed }))
-        }
-        Reply::Signals { runs, signal, .. } => {
-            let name = views::words::signal(signal);
-            let changed = runs.len() as u64;
-            let said = format!("{name} sent to {}", views::words::counted(changed, "run"));
-            Ok(Json(ActionResponse { schema, job: job.0, said, changed }))
-        }
-        Reply::Submitted { job: new, .. } => {
-            let changed = app.mirror.read().jobs.get(&new).map_or(1, |job| job.task_count() as u64);
-            let said = format!("job {new} runs what failed of job {job} again");
-            Ok(Json(ActionResponse { schema, job: new.0, said, changed }))
-        }
-        Reply::Rejected(rejection) => Err(rejection.into()),
-        other => Err(odd(&other)),
-    }
-}
-
-/// As `act`, of the job or the tasks that an id names.
-pub(super) async fn acting(
-    app: &AppState,
-    principal: Principal,
-    id: &str,
-    request: impl FnOnce(JobTarget) -> Request,
-) -> Result<Json<ActionResponse>, Failure> {
-    let target = target::locate(&app.mirror.read(), id)?;
-    let job = target.job;
-    act(app, principal, job, request(target)).await
-}
-
 #[utoipa::path(post, path = "/v1/jobs/{id}/cancel", tag = "jobs", request_body = CancelRequest,
     params(("id" = String, Path, description = "`41`, `41_3` or `job:41`")),
     responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
-pub(super) async fn cancel(
-    State(app): State<AppState>,
-    Extension(who): Extension<Principal>,
-    Path(id): Path<String>,
-    Body(asked): Body<CancelRequest>,
-) -> Result<Json<ActionResponse>, Failure> {
+pub(super) async fn cancel(job: Act, Body(asked): Body<CancelRequest>) -> Acted {
     let request = |target| match asked.signal {
         Some(signal) => Request::Signal { target, signal, scope: asked.scope },
         None => Request::Cancel(target),
     };
-    acting(&app, who, &id, request).await
+    job.ask(request).await
 }
 
 #[utoipa::path(post, path = "/v1/jobs/{id}/hold", tag = "jobs", request_body = Object,
     params(("id" = String, Path, description = "`41` or `job:41`")),
     responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
-pub(super) async fn hold(
-    State(app): State<AppState>,
-    Extension(who): Extension<Principal>,
-    Path(id): Path<String>,
-    Body(_): Body<serde_json::Value>,
-) -> Result<Json<ActionResponse>, Failure> {
-    acting(&app, who, &id, Request::Hold).await
+pub(super) async fn hold(job: Act, Body(_): Body<serde_json::Value>) -> Acted {
+    job.ask(Request::Hold).await
 }
 
 #[utoipa::path(post, path = "/v1/jobs/{id}/release", tag = "jobs", request_body = Object,
     params(("id" = String, Path, description = "`41` or `job:41`")),
     responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
-pub(super) async fn release(
-    State(app): State<AppState>,
-    Extension(who): Extension<Principal>,
-    Path(id): Path<String>,
-    Body(_): Body<serde_json::Value>,
-) -> Result<Json<ActionResponse>, Failure> {
-    acting(&app, who, &id, Request::Release).await
+pub(super) async fn release(job: Act, Body(_): Body<serde_json::Value>) -> Acted {
+    job.ask(Request::Release).await
 }
 
 #[utoipa::path(post, path = "/v1/jobs/{id}/requeue", tag = "jobs", request_body = RequeueRequest,
     params(("id" = String, Path, description = "`41`, `41_3` or `job:41`")),
     responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
-pub(super) async fn requeue(
-    State(app): State<AppState>,
-    Extension(who): Extension<Principal>,
-    Path(id): Path<String>,
-    Body(asked): Body<RequeueRequest>,
-) -> Result<Json<ActionResponse>, Failure> {
+pub(super) async fn requeue(job: Act, Body(asked): Body<RequeueRequest>) -> Acted {
     let request = if asked.hold { Request::RequeueHeld } else { Request::Requeue };
-    acting(&app, who, &id, request).await
+    job.ask(request).await
 }
 
 #[utoipa::path(post, path = "/v1/jobs/{id}/rerun", tag = "jobs", request_body = Object,
     params(("id" = String, Path, description = "`41` or `job:41`")),
     responses((status = 200, body = ActionResponse, description = "`job` is the new job"),
         (status = "4XX", body = Problem)))]
-pub(super) async fn rerun(
-    State(app): State<AppState>,
-    Extension(who): Extension<Principal>,
-    Path(id): Path<String>,
-    Body(_): Body<serde_json::Value>,
-) -> Result<Json<ActionResponse>, Failure> {
+pub(super) async fn rerun(job: Act, Body(_): Body<serde_json::Value>) -> Acted {
+    let Act { app, who, id } = job;
     let target = target::locate(&app.mirror.read(), &id)?;
     if target.tasks.is_some() {
         let problem =

@@ -3,6 +3,7 @@
 //! Invariant: no handler runs before [`auth::authorize`] has said yes for its route's action; reads
 //! never enter the inbox; no lock is held while something is awaited or written. Deliberately
 //! absent: sockets and who the caller is (the server puts the `Principal` into each request).
+mod act;
 mod attach;
 mod auth;
 mod cluster;

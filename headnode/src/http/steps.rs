@@ -1,6 +1,6 @@
 //! Allocations given back, renewed and suspended, and the steps of runs.
+use super::act::{Act, Acted, act};
 use super::extract::Body;
-use super::jobs::{act, acting};
 use super::problem::{Failure, odd};
 use crate::app::AppState;
 use crate::limits;
@@ -36,50 +36,30 @@ fn signal_of(said: i32) -> i32 {
 #[utoipa::path(post, path = "/v1/jobs/{id}/finish", tag = "steps", request_body = FinishRequest,
     params(("id" = String, Path, description = "`41` or `job:41`")),
     responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
-pub(super) async fn finish(
-    State(app): State<AppState>,
-    Extension(who): Extension<Principal>,
-    Path(id): Path<String>,
-    Body(asked): Body<FinishRequest>,
-) -> Result<Json<ActionResponse>, Failure> {
+pub(super) async fn finish(job: Act, Body(asked): Body<FinishRequest>) -> Acted {
     let (exit_code, signal) = (code_of(asked.exit_code), signal_of(asked.signal));
-    acting(&app, who, &id, |target| Request::Finish { target, exit_code, signal }).await
+    job.ask(|target| Request::Finish { target, exit_code, signal }).await
 }
 
 #[utoipa::path(post, path = "/v1/jobs/{id}/renew", tag = "steps", request_body = Object,
     params(("id" = String, Path, description = "`41` or `job:41`")),
     responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
-pub(super) async fn renew(
-    State(app): State<AppState>,
-    Extension(who): Extension<Principal>,
-    Path(id): Path<String>,
-    Body(_): Body<serde_json::Value>,
-) -> Result<Json<ActionResponse>, Failure> {
-    acting(&app, who, &id, Request::Renew).await
+pub(super) async fn renew(job: Act, Body(_): Body<serde_json::Value>) -> Acted {
+    job.ask(Request::Renew).await
 }
 
 #[utoipa::path(post, path = "/v1/jobs/{id}/suspend", tag = "jobs", request_body = Object,
     params(("id" = String, Path, description = "`41`, `41_3` or `job:41`")),
     responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
-pub(super) async fn suspend(
-    State(app): State<AppState>,
-    Extension(who): Extension<Principal>,
-    Path(id): Path<String>,
-    Body(_): Body<serde_json::Value>,
-) -> Result<Json<ActionResponse>, Failure> {
-    acting(&app, who, &id, Request::Suspend).await
+pub(super) async fn suspend(job: Act, Body(_): Body<serde_json::Value>) -> Acted {
+    job.ask(Request::Suspend).await
 }
 
 #[utoipa::path(post, path = "/v1/jobs/{id}/resume", tag = "jobs", request_body = Object,
     params(("id" = String, Path, description = "`41`, `41_3` or `job:41`")),
     responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
-pub(super) async fn resume(
-    State(app): State<AppState>,
-    Extension(who): Extension<Principal>,
-    Path(id): Path<String>,
-    Body(_): Body<serde_json::Value>,
-) -> Result<Json<ActionResponse>, Failure> {
-    acting(&app, who, &id, Request::Continue).await
+pub(super) async fn resume(job: Act, Body(_): Body<serde_json::Value>) -> Acted {
+    job.ask(Request::Continue).await
 }
 
 /// Steps are kept for ever: nobody fills the head with them.

@@ -1,26 +1,19 @@
 //! Changes of a job or of tasks of it: what was asked for, put into what is there.
+use super::act::{Act, Acted, act};
 use super::extract::Body;
-use super::jobs::{act, find_job};
-use super::problem::Failure;
+use super::jobs::find_job;
 use super::target;
-use crate::app::AppState;
-use axum::Json;
-use axum::extract::{Extension, Path, State};
 use pcluster_api::{ActionResponse, Problem, ProblemKind, UpdateRequest};
 use pcluster_core::Job;
-use pcluster_core::input::{JobTarget, Principal, Request};
+use pcluster_core::input::{JobTarget, Request};
 use pcluster_model::job::MemoryAsk;
 use pcluster_model::{DurationMs, IndexRanges, JobSpec, Timestamp};
 
 #[utoipa::path(post, path = "/v1/jobs/{id}/update", tag = "jobs", request_body = UpdateRequest,
     params(("id" = String, Path, description = "`41` or `job:41`")),
     responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
-pub(super) async fn update(
-    State(app): State<AppState>,
-    Extension(who): Extension<Principal>,
-    Path(id): Path<String>,
-    Body(asked): Body<UpdateRequest>,
-) -> Result<Json<ActionResponse>, Failure> {
+pub(super) async fn update(asker: Act, Body(asked): Body<UpdateRequest>) -> Acted {
+    let Act { app, who, id } = asker;
     let target = target::locate(&app.mirror.read(), &id)?;
     let job = find_job(&app, target.job).await?;
     let mut said = None;
