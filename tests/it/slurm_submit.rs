@@ -67,6 +67,10 @@ fn what_goes_along_and_what_is_said() {
     let said = face.shell("sbatch --no-requeue --wait -D gone --wrap true").expect_code(1);
     assert!(said.err.contains("of --output does not exist"), "{}", said.err);
     assert_eq!(face.asks("sacct -X -n -P -j 3 -o State,ExitCode"), "FAILED|0:53");
+    assert_eq!(
+        face.asks("sacct -X -n -P -j 3 -o SubmitLine"),
+        "sbatch --no-requeue --wait -D gone --wrap true"
+    );
     let said = face.shell("scontrol requeue 3 || sattach 99.0").expect_code(1);
     let lines: Vec<&str> = said.err.lines().filter(|line| !line.starts_with("hint: ")).collect();
     assert_eq!(

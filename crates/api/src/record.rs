@@ -137,6 +137,9 @@ pub struct JobRecord {
     /// The script's path at submit; empty when it had none.
     pub command: String,
     pub args: Vec<String>,
+    /// The command that submitted it.
+    #[serde(default)]
+    pub submit_line: String,
     pub submit_host: String,
 
     pub user_cpu_ms: u64,

@@ -31,6 +31,7 @@ pub mod step;
 mod timers;
 mod volatile;
 
+pub use apply::share;
 pub use cluster::{Closing, Cluster, Meta};
 pub use decide::Decision;
 pub use effect::{Effect, EffectKey, Order, Told};

@@ -264,6 +264,9 @@ pub struct JobSpec {
     /// The script's path at submit, for people; empty when it had none.
     #[serde(default)]
     pub command: String,
+    /// The command that submitted it, for people.
+    #[serde(default)]
+    pub submit_line: String,
     /// Name of the machine it was submitted on.
     #[serde(default)]
     pub submit_host: String,
@@ -337,6 +340,7 @@ impl Default for JobSpec {
             tasks_given: false,
             cpus_given: false,
             command: String::new(),
+            submit_line: String::new(),
             submit_host: String::new(),
             submit_dir: String::new(),
             end_when_never: false,

@@ -240,6 +240,7 @@ fn rich() -> JobRecord {
     (record.output, record.error, record.input) = ("o".into(), "e".into(), "i".into());
     record.pool = "big".into();
     record.command = "/home/ana/x.sh".into();
+    record.submit_line = "sbatch x.sh".into();
     record
 }
 

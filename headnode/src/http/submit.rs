@@ -163,7 +163,8 @@ pub(super) fn check_texts(spec: &JobSpec) -> Result<(), Problem> {
     if features().count() + spec.only_nodes.len() + spec.not_nodes.len() > NAMES_MOST {
         return Err(bad(format!("a job names at most {NAMES_MOST} features and nodes")));
     }
-    if spec.comment.len() > COMMENT_BYTES || spec.comment.contains('\0') {
+    let is_long = |text: &String| text.len() > COMMENT_BYTES || text.contains('\0');
+    if is_long(&spec.comment) || is_long(&spec.submit_line) {
         return Err(bad(format!("a comment has at most {COMMENT_BYTES} bytes, and no zero byte")));
     }
     if !spec.work_dir.starts_with('/') {

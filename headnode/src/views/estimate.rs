@@ -6,7 +6,7 @@ use pcluster_api::EstimateView;
 use pcluster_core::event::OfferingKey;
 use pcluster_core::ledger::WHOLE;
 use pcluster_core::node::Node;
-use pcluster_core::plan;
+use pcluster_core::{plan, share};
 use pcluster_model::config::{Pool, SpotUse};
 use pcluster_model::{DependencyKind, DurationMs, JobId, JobSpec, Price, Resources, Shape};
 
@@ -32,20 +32,6 @@ fn price_of(pool: &Pool, shape: &Shape) -> Option<Price> {
         SpotUse::Never => shape.price,
         SpotUse::Prefer | SpotUse::Only => shape.spot_price.or(shape.price),
     }
-}
-
-/// A job's largest share of a machine, in parts per million, as the ledger counts it.
-fn share(held: &Resources, usable: &Resources) -> u64 {
-    let part = |held: u64, whole: u64| match whole {
-        0 => 0,
-        _ => {
-            u64::try_from(u128::from(held) * u128::from(WHOLE) / u128::from(whole)).unwrap_or(WHOLE)
-        }
-    };
-    part(u64::from(held.cpus), u64::from(usable.cpus))
-        .max(part(held.memory_bytes, usable.memory_bytes))
-        .max(part(u64::from(held.gpus), u64::from(usable.gpus)))
-        .min(WHOLE)
 }
 
 /// What a job of this specification will take, when it starts, and what it costs. The job itself

@@ -196,6 +196,7 @@ fn others_see_no_path_no_comment_and_no_cost() {
         comment: "secret".into(),
         command: "/lab/secret.sh".into(),
         args: vec!["secret".into()],
+        submit_line: "sbatch secret.sh".into(),
         ..spec("align", 2, 600_000)
     };
     lab.submit(&ana, asked);
@@ -207,6 +208,7 @@ fn others_see_no_path_no_comment_and_no_cost() {
         (mine[0].comment.as_str(), mine[0].output.as_str()),
         ("secret", "/lab/run/align-1.out")
     );
+    assert_eq!(mine[0].submit_line, "sbatch secret.sh");
     assert!(mine[0].cost_micro_usd.is_some());
     assert_eq!(theirs[0].node_names, mine[0].node_names);
     assert_eq!(theirs[0].cost_micro_usd, None);

@@ -441,6 +441,7 @@ impl Maker<'_> {
             time_limit_ms: spec.time_limit_ms.map(|limit| limit.0),
             work_dir: private(&spec.work_dir),
             command: private(&spec.command),
+            submit_line: private(&spec.submit_line),
             args: if sees { spec.args.clone() } else { Vec::new() },
             submit_host: spec.submit_host.clone(),
             ..JobRecord::default()

@@ -2,7 +2,7 @@
 mod job;
 mod node;
 
-pub(crate) use node::share;
+pub use node::share;
 mod step;
 
 use crate::Cluster;

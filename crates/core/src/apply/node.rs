@@ -262,7 +262,7 @@ impl Cluster {
 
 /// A job's largest share of CPUs, memory or GPUs, in parts per million of the machine.
 #[must_use]
-pub(crate) fn share(held: &Resources, usable: &Resources) -> u64 {
+pub fn share(held: &Resources, usable: &Resources) -> u64 {
     let part = |held: u64, whole: u64| {
         if whole == 0 {
             return 0;

@@ -52,6 +52,7 @@ fn who(r: &JobRecord, row: &Row) -> Map<String, Value> {
         ("cluster", json!(row.setting.view.cluster)),
         ("comment", json!({ "administrator": "", "job": r.comment, "system": "" })),
         ("constraints", json!(job::features(r))),
+        ("submit_line", json!(r.submit_line)),
         ("derived_exit_code", exit(state.is_end(), (highest, 0))),
         ("exit_code", exit(state.is_end(), state::exit_in_accounting(r))),
         ("flags", json!([])),
@@ -135,7 +136,7 @@ fn resources(row: &Row) -> Map<String, Value> {
 }
 
 fn nothing() -> Map<String, Value> {
-    let empty = ["block", "container", "extra", "failed_node", "licenses", "script", "submit_line"];
+    let empty = ["block", "container", "extra", "failed_node", "licenses", "script"];
     let mut all: Map<String, Value> =
         empty.into_iter().map(|name| (name.to_owned(), json!(""))).collect();
     all.extend(object([

@@ -86,7 +86,7 @@ async fn run(args: &[String], context: &Context) -> Result<u8, Refusal> {
         }
         None => {
             words = outside::with_variables(&SRUN, outside::SRUN_VARIABLES, words);
-            with_nodes_of_its_own(context, &words, ask, signals).await
+            with_nodes_of_its_own(context, args, &words, ask, signals).await
         }
     }
 }
@@ -94,13 +94,14 @@ async fn run(args: &[String], context: &Context) -> Result<u8, Refusal> {
 /// Outside of a job: nodes first, then the step, then the nodes back.
 async fn with_nodes_of_its_own(
     context: &Context,
+    args: &[String],
     words: &Words,
     mut ask: asks::StepAsk,
     mut signals: Signals,
 ) -> Result<u8, Refusal> {
     let program = ask.command.first().map_or("srun", String::as_str);
     let name = program.rsplit('/').next().unwrap_or(program).to_owned();
-    let wish = Wish { command: "srun", words, name, leased: true };
+    let wish = Wish { command: "srun", words, args, name, leased: true };
     let got = match outside::get(context, &wish, &mut signals).await {
         Ok(got) => got,
         Err(NoNodes::Refused(refusal)) => return Err(refusal),

@@ -95,6 +95,8 @@ pub(super) fn with_variables(table: &Table, pairs: &[(&str, &str)], line: Words)
 pub(super) struct Wish<'a> {
     pub command: &'static str,
     pub words: &'a Words,
+    /// The words after the command's name.
+    pub args: &'a [String],
     /// Name of the job when none was given.
     pub name: String,
     /// Given back when this process is gone.
@@ -210,7 +212,8 @@ async fn request(
     }
     spec.command = wish.words.rest.first().cloned().unwrap_or_default();
     spec.args = wish.words.rest.iter().skip(1).cloned().collect();
-    let mut request = send::request(wish.command, asked.spec, b"#!/bin/sh\n", &variables)?;
+    let mut request =
+        send::request(wish.command, wish.args, asked.spec, b"#!/bin/sh\n", &variables)?;
     request.estimate_only = wish.words.has("test-only");
     Ok(request)
 }

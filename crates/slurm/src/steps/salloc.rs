@@ -32,7 +32,8 @@ pub(super) async fn salloc(args: &[String], context: &Context) -> Result<u8, Ref
         .rest
         .first()
         .map_or("interactive", |program| program.rsplit('/').next().unwrap_or(program));
-    let wish = Wish { command: "salloc", words: &words, name: name.to_owned(), leased: keeps };
+    let wish =
+        Wish { command: "salloc", words: &words, args, name: name.to_owned(), leased: keeps };
     let got = match outside::get(context, &wish, &mut signals).await {
         Ok(got) => got,
         Err(NoNodes::Refused(refusal)) => return Err(refusal),

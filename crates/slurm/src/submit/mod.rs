@@ -54,7 +54,7 @@ async fn run(args: &[String], context: &Context) -> Result<u8, Refusal> {
         spread(&mut asked, &ask::pools(context, COMMAND).await?);
     }
     let cluster = cluster(&words, context)?;
-    let mut request = send::request(COMMAND, asked.spec, &script.bytes, &environment)?;
+    let mut request = send::request(COMMAND, args, asked.spec, &script.bytes, &environment)?;
     request.estimate_only = words.has("test-only");
     let answer = send::send(context, COMMAND, &request).await?;
     let quiet = tell::is_quiet(&words);

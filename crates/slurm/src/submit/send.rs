@@ -11,19 +11,37 @@ use pcluster_api::{Problem, ProblemKind, SubmitRequest, SubmitResponse};
 use pcluster_client::failure::Failure;
 use pcluster_model::JobSpec;
 
-/// A request that is ready to go.
+/// So much of the command line is kept; the head takes no more.
+const LINE_BYTES: usize = 4096;
+
+/// The command line as one text, as `sacct -o SubmitLine` shows it.
+#[must_use]
+pub fn line(command: &str, args: &[String]) -> String {
+    let mut line = command.to_owned();
+    for arg in args {
+        line.push(' ');
+        line.push_str(arg);
+    }
+    let most = line.floor_char_boundary(LINE_BYTES);
+    line.truncate(most);
+    line
+}
+
+/// A request that is ready to go. `args` are the words after the command's name.
 ///
 /// # Errors
 /// No random number for its key.
 pub fn request(
     command: &str,
-    spec: JobSpec,
+    args: &[String],
+    mut spec: JobSpec,
     script: &[u8],
     environment: &[u8],
 ) -> Result<SubmitRequest, Refusal> {
     let base64 = base64::engine::general_purpose::STANDARD;
     let key = pcluster_client::submit::random_key()
         .map_err(|failure| Refusal::error(command, "no random number", 1).because(&failure))?;
+    spec.submit_line = line(command, args);
     Ok(SubmitRequest {
         spec,
         script_base64: base64.encode(script),
@@ -128,8 +146,17 @@ mod tests {
         word.clone_into(&mut problem.word);
         let pools = pools.iter().map(|name| (*name).into()).collect();
         let spec = JobSpec { pools, ..JobSpec::default() };
-        let request = request("sbatch", spec, b"", b"").unwrap();
+        let request = request("sbatch", &[], spec, b"", b"").unwrap();
         no("sbatch", &problem, &request).text()
+    }
+
+    #[test]
+    fn the_line_is_kept_as_far_as_it_goes() {
+        let args = ["-n2", "--wrap", "echo 'a b'"].map(str::to_owned);
+        let made = request("sbatch", &args, JobSpec::default(), b"", b"").unwrap();
+        assert_eq!(made.spec.submit_line, "sbatch -n2 --wrap echo 'a b'");
+        let long = line("sbatch", &["é".repeat(5000)]);
+        assert_eq!((long.len(), long.ends_with('é')), (4095, true));
     }
 
     #[test]

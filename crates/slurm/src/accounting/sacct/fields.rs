@@ -251,7 +251,7 @@ pub const FIELDS: &[Field<Row>] = &[
     text("StdIn", 20, |row| row.of_job(|r| row.setting.view.file(&r.input, r))),
     text("StdOut", 20, |row| row.of_job(|r| row.setting.view.output_of(r))),
     date("Submit", 19, submitted),
-    text("SubmitLine", 20, none),
+    text("SubmitLine", 20, |row| row.of_job(|r| r.submit_line.clone())),
     text("Suspended", 10, |row| clock::long_span(job::suspended_seconds(&row.job))),
     text("SystemComment", 15, none),
     text("SystemCPU", 10, |row| clock::cpu_span(row.cpu_ms().1)),
