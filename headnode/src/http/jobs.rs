@@ -4,7 +4,8 @@ use super::extract::{Asked, Body};
 use super::problem::{Failure, broken};
 use super::target;
 use crate::app::AppState;
-use crate::views::rows::Filter;
+use crate::limits;
+use crate::views::rows::{Filter, Listing};
 use crate::views::{self, Cx};
 use axum::Json;
 use axum::extract::{Extension, Path, State};
@@ -87,7 +88,11 @@ pub(super) async fn list(
     });
     let filter =
         Filter { all: query.all, finished: query.finished, ids, user: query.user.map(Into::into) };
-    Ok(Json(app.seen(&reader, |cx| views::rows::list(cx, &filter))))
+    let mut listing = app.seen(&reader, |cx| Listing::new(cx, &filter));
+    while app.seen(&reader, |cx| listing.more(cx, limits::RECORDS_AT_ONCE)) {
+        tokio::task::yield_now().await;
+    }
+    Ok(Json(listing.done()))
 }
 
 #[utoipa::path(get, path = "/v1/jobs/{id}", tag = "jobs",

@@ -722,4 +722,8 @@ async fn an_answer_of_several_lots_of_records_is_one_answer() {
     let ids = vec!["1_[0-999999]"; 3000].join("%2C");
     let list: RecordList = bench.get(&ana, &format!("/v1/records?ids={ids}")).await;
     assert_eq!((list.records.len(), list.unknown.len()), (0, 3000));
+    // Nor does a job become many by being named often.
+    let ids = vec!["1"; 3000].join("%2C");
+    let list: JobList = bench.get(&ana, &format!("/v1/jobs?ids={ids}")).await;
+    assert_eq!(list.jobs.len(), 1);
 }

@@ -32,7 +32,22 @@ mod why_tests;
 
 use pcluster_core::input::Principal;
 use pcluster_core::{Cluster, Job};
-use pcluster_model::{Timestamp, UserName};
+use pcluster_model::{IndexRanges, JobId, Timestamp, UserName};
+use std::collections::BTreeMap;
+
+/// Each job once, with all the tasks of it that are named: naming them again costs nothing.
+#[must_use]
+pub fn merged(ids: &[(JobId, Option<IndexRanges>)]) -> BTreeMap<JobId, Option<IndexRanges>> {
+    let mut all: BTreeMap<JobId, Option<Vec<(u32, u32)>>> = BTreeMap::new();
+    for (id, tasks) in ids {
+        match (all.entry(*id).or_insert_with(|| Some(Vec::new())), tasks) {
+            (Some(known), Some(more)) => known.extend(more.ranges()),
+            // The whole job, or all of it already.
+            (whole, _) => *whole = None,
+        }
+    }
+    all.into_iter().map(|(id, tasks)| (id, tasks.map(IndexRanges::of_ranges))).collect()
+}
 
 /// What every view is made from.
 #[derive(Clone, Copy)]

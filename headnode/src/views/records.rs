@@ -4,7 +4,7 @@
 //! Deliberately absent: the words of any other scheduler, and the names of groups (the handler asks
 //! the machine for them).
 use super::money::{JobCosts, TaskShares};
-use super::{Cx, detail, outcome, reason, rows, start, step_record};
+use super::{Cx, detail, merged, outcome, reason, rows, start, step_record};
 use pcluster_api::{DependencyRecord, JobRecord, JobState};
 use pcluster_core::job::{Outcome, PastRun, TaskEnd};
 use pcluster_core::reason::{Met, Reason};
@@ -13,7 +13,7 @@ use pcluster_model::pattern::{NO_INDEX, PatternNames};
 use pcluster_model::{
     ArraySpec, IndexRanges, JobId, JobSpec, Resources, RunId, Timestamp, UserName,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Which records are wanted.
 #[derive(Debug, Clone, Default)]
@@ -69,7 +69,13 @@ impl Pages {
     #[must_use]
     pub fn new(cx: &Cx<'_>, filter: Filter) -> Self {
         let chosen = match &filter.ids {
-            Some(ids) => named(cx, &filter, ids),
+            Some(ids) => {
+                let mut chosen = merged(ids);
+                let takes =
+                    |id: &JobId| cx.cluster.jobs.get(id).is_some_and(|job| filter.takes(job));
+                chosen.retain(|id, _| takes(id));
+                chosen
+            }
             None => {
                 // Most jobs ended long ago: they are passed over before anything is made of them.
                 let lately = |job: &Job| {
@@ -110,27 +116,6 @@ impl Pages {
         let shares = TaskShares::of(cx, job, self.costs.get(id), tasks.as_ref());
         Some(Current { job: id, tasks, shares, from: 0 })
     }
-}
-
-/// The jobs with these ids, each with all the tasks of it that are named.
-fn named(
-    cx: &Cx<'_>,
-    filter: &Filter,
-    ids: &[(JobId, Option<IndexRanges>)],
-) -> BTreeMap<JobId, Option<IndexRanges>> {
-    let mut chosen: BTreeMap<JobId, Option<Vec<(u32, u32)>>> = BTreeMap::new();
-    for (id, tasks) in ids {
-        if !cx.cluster.jobs.get(id).is_some_and(|job| filter.takes(job)) {
-            continue;
-        }
-        match (chosen.entry(*id).or_insert_with(|| Some(Vec::new())), tasks) {
-            (Some(known), Some(more)) => known.extend(more.ranges()),
-            // The whole job, or all of it already.
-            (all, _) => *all = None,
-        }
-    }
-    let merged = |tasks: Option<Vec<(u32, u32)>>| tasks.map(IndexRanges::of_ranges);
-    chosen.into_iter().map(|(id, tasks)| (id, merged(tasks))).collect()
 }
 
 /// Makes the records of one job.

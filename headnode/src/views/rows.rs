@@ -1,11 +1,11 @@
 //! Rows of `queue`: jobs, live and finished tasks of arrays, and the pending rest of an array as one.
 use super::money::{JobCosts, TaskShares};
-use super::{Cx, outcome, reason, schema, start};
+use super::{Cx, merged, outcome, reason, schema, start};
 use pcluster_api::{JobList, JobState, JobView};
 use pcluster_core::job::TaskEnd;
 use pcluster_core::{Job, Run};
 use pcluster_model::{IndexRanges, JobId, JobSpec, Resources, UserName};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Which jobs are listed.
 #[derive(Debug, Clone, Default)]
@@ -18,48 +18,65 @@ pub struct Filter {
     pub user: Option<UserName>,
 }
 
-/// `GET /v1/jobs`.
-#[must_use]
-pub fn list(cx: &Cx<'_>, filter: &Filter) -> JobList {
-    let mut chosen: Vec<(&Job, Option<&IndexRanges>)> = Vec::new();
-    let (mut others, mut other_users) = (0u64, BTreeSet::new());
-    match &filter.ids {
-        Some(ids) => {
-            let found = ids
-                .iter()
-                .filter_map(|(id, tasks)| Some((cx.cluster.jobs.get(id)?, tasks.as_ref())));
-            chosen.extend(found);
-        }
-        None => {
-            for job in cx.cluster.jobs.values().filter(|job| filter.finished || !job.is_finished())
-            {
+/// `GET /v1/jobs`, made some jobs at a time: whoever makes it looks at the cluster anew for each lot,
+/// and nobody waits for all.
+pub struct Listing {
+    chosen: std::collections::btree_map::IntoIter<JobId, Option<IndexRanges>>,
+    finished: bool,
+    costs: JobCosts,
+    list: JobList,
+}
+
+impl Listing {
+    #[must_use]
+    pub fn new(cx: &Cx<'_>, filter: &Filter) -> Self {
+        let finished = filter.finished || filter.ids.is_some();
+        let (mut others, mut other_users) = (0u64, BTreeSet::new());
+        let ids = filter.ids.as_deref().map(merged);
+        let chosen = ids.unwrap_or_else(|| {
+            let jobs = cx.cluster.jobs.values().filter(|job| finished || !job.is_finished());
+            let mut chosen = BTreeMap::new();
+            for job in jobs {
                 let wanted = match &filter.user {
                     Some(user) => job.owner.user == *user,
                     None => filter.all || job.owner.uid == cx.reader.uid,
                 };
                 if wanted {
-                    chosen.push((job, None));
+                    chosen.insert(job.id, None);
                 } else {
                     others += row_count(job);
                     other_users.insert(job.owner.uid);
                 }
             }
+            chosen
+        });
+        let jobs = chosen.keys().filter_map(|id| cx.cluster.jobs.get(id));
+        let first = jobs.map(|job| job.submitted_at).min().unwrap_or(cx.now);
+        let costs = JobCosts::since(cx, first);
+        let list = JobList {
+            schema: schema("queue"),
+            now_ms: cx.wall_now(),
+            jobs: Vec::new(),
+            others,
+            other_users: other_users.len() as u64,
+        };
+        Self { chosen: chosen.into_iter(), finished, costs, list }
+    }
+
+    /// The rows of `most` more jobs; false when there were no more jobs.
+    pub fn more(&mut self, cx: &Cx<'_>, most: usize) -> bool {
+        for (id, tasks) in self.chosen.by_ref().take(most) {
+            let Some(job) = cx.cluster.jobs.get(&id) else { continue };
+            self.list.jobs.extend(of_job(cx, job, tasks.as_ref(), self.finished, &self.costs));
         }
+        self.chosen.len() > 0
     }
-    let first = chosen.iter().map(|(job, _)| job.submitted_at).min().unwrap_or(cx.now);
-    let costs = JobCosts::since(cx, first);
-    let finished = filter.finished || filter.ids.is_some();
-    let mut jobs = Vec::new();
-    for (job, tasks) in chosen {
-        jobs.extend(of_job(cx, job, tasks, finished, &costs));
-    }
-    jobs.sort_by_key(order);
-    JobList {
-        schema: schema("queue"),
-        now_ms: cx.wall_now(),
-        jobs,
-        others,
-        other_users: other_users.len() as u64,
+
+    /// All of it, in order.
+    #[must_use]
+    pub fn done(mut self) -> JobList {
+        self.list.jobs.sort_by_key(order);
+        self.list
     }
 }
 

@@ -56,6 +56,18 @@ pub fn admin() -> Principal {
     Principal { user: "root".into(), uid: 0, gid: 0, admin: true }
 }
 
+/// The whole queue, which is the same whatever number of jobs is looked at at a time.
+fn list(cx: &Cx<'_>, filter: &Filter) -> pcluster_api::JobList {
+    let all = |most: usize| {
+        let mut listing = rows::Listing::new(cx, filter);
+        while listing.more(cx, most) {}
+        listing.done()
+    };
+    let whole = all(usize::MAX);
+    assert_eq!(all(1), whole);
+    whole
+}
+
 /// A cluster with hands that do what they are told at once.
 pub struct Lab {
     pub cluster: Cluster,
@@ -223,7 +235,7 @@ impl Lab {
     }
 
     pub fn rows(&self, reader: &Principal, filter: &Filter) -> Vec<(String, JobState)> {
-        let list = rows::list(&self.cx(reader), filter);
+        let list = list(&self.cx(reader), filter);
         list.jobs.into_iter().map(|row| (row.id, row.state)).collect()
     }
 }
@@ -247,7 +259,7 @@ fn a_job_is_starting_while_its_node_boots_then_runs_then_is_history() {
     lab.end(Exit::Code(3));
     assert_eq!(lab.rows(&ana, &mine), []);
     let all = Filter { finished: true, ..Filter::default() };
-    let list = rows::list(&lab.cx(&ana), &all);
+    let list = list(&lab.cx(&ana), &all);
     let outcome = list.jobs[0].outcome.clone().unwrap();
     assert_eq!(
         (outcome.word.as_str(), outcome.exit_code, outcome.wait_code),
@@ -269,7 +281,7 @@ fn an_array_is_a_row_for_each_live_task_and_one_for_the_rest() {
     lab.submit(&ana, asked);
     lab.boot();
     lab.start();
-    let list = rows::list(&lab.cx(&ana), &Filter::default());
+    let list = list(&lab.cx(&ana), &Filter::default());
     let ids: Vec<&str> = list.jobs.iter().map(|row| row.id.as_str()).collect();
     assert_eq!(ids, ["1_1", "1_2", "1_[3-12]"]);
     let rest = &list.jobs[2];
@@ -300,7 +312,7 @@ fn others_see_place_and_size_and_nothing_private() {
         (others.output, others.work_dir, others.comment, others.script),
         (None, None, None, None)
     );
-    let listed = rows::list(&lab.cx(&bo), &Filter::default());
+    let listed = list(&lab.cx(&bo), &Filter::default());
     assert_eq!((listed.jobs.len(), listed.others, listed.other_users), (0, 1, 1));
 }
 
