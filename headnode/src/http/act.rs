@@ -1,4 +1,4 @@
-//! What owners do to their jobs: one request to the loop, and its answer in words.
+//! What is done to jobs and nodes: one request to the loop, and its answer in words.
 use super::problem::{Failure, odd};
 use super::target;
 use crate::app::AppState;
@@ -9,12 +9,12 @@ use axum::http::request::Parts;
 use pcluster_api::{ActionResponse, Problem, ProblemKind};
 use pcluster_core::input::{Input, JobTarget, Principal, Request};
 use pcluster_core::reply::Reply;
-use pcluster_model::JobId;
+use pcluster_model::{JobId, NodeId};
 
 /// What every handler of these answers.
 pub(super) type Acted = Result<Json<ActionResponse>, Failure>;
 
-/// Who does something to the job or the tasks that the address names.
+/// Who does something to the job, the tasks or the node that the address names.
 pub(super) struct Act {
     pub(super) app: AppState,
     pub(super) who: Principal,
@@ -28,7 +28,7 @@ impl FromRequestParts<AppState> for Act {
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Failure> {
         let nobody = |_| Problem::new(ProblemKind::NotAllowed, "nobody has proved who asks");
         let Extension(who) = Extension::from_request_parts(parts, app).await.map_err(nobody)?;
-        let none = |_| Problem::new(ProblemKind::BadRequest, "the address names no job");
+        let none = |_| Problem::new(ProblemKind::BadRequest, "the address names nothing");
         let Path(id) = Path::from_request_parts(parts, app).await.map_err(none)?;
         Ok(Self { app: app.clone(), who, id })
     }
@@ -40,6 +40,12 @@ impl Act {
         let target = target::locate(&self.app.mirror.read(), &self.id)?;
         let job = target.job;
         act(&self.app, self.who, job, request(target)).await
+    }
+
+    /// As `ask`, of a node; no job is meant then.
+    pub(super) async fn ask_of_node(self, request: impl FnOnce(NodeId) -> Request) -> Acted {
+        let node = target::node(&self.app.mirror.read(), &self.id)?.id;
+        act(&self.app, self.who, JobId(0), request(node)).await
     }
 }
 

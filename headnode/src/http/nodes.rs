@@ -1,6 +1,7 @@
 //! Nodes: list, one, why, log, and what admins do to them.
+use super::act::{Act, Acted};
 use super::extract::Body;
-use super::problem::{Failure, odd};
+use super::problem::Failure;
 use super::{auth, target};
 use crate::app::AppState;
 use crate::views::{self, Cx};
@@ -9,8 +10,7 @@ use axum::extract::{Extension, Path, State};
 use axum::http::header;
 use axum::response::IntoResponse;
 use pcluster_api::{ActionResponse, NodeDetail, NodeList, Problem, WhyView};
-use pcluster_core::input::{Input, Principal, Request};
-use pcluster_core::reply::Reply;
+use pcluster_core::input::{Principal, Request};
 use pcluster_model::NodeId;
 
 #[utoipa::path(get, path = "/v1/nodes", tag = "nodes",
@@ -72,55 +72,23 @@ pub(super) async fn log(
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text))
 }
 
-async fn act(
-    app: &AppState,
-    principal: Principal,
-    name: &str,
-    request: impl FnOnce(NodeId) -> Request,
-) -> Result<Json<ActionResponse>, Failure> {
-    let node = target::node(&app.mirror.read(), name)?.id;
-    let request = request(node);
-    match app.submit.ask(Input::Request { principal, request }).await? {
-        Reply::Done { said, changed } => {
-            Ok(Json(ActionResponse { schema: views::schema("action"), job: 0, said, changed }))
-        }
-        Reply::Rejected(rejection) => Err(rejection.into()),
-        other => Err(odd(&other)),
-    }
-}
-
 #[utoipa::path(post, path = "/v1/nodes/{name}/drain", tag = "nodes", request_body = Object,
     params(("name" = String, Path, description = "`compute-7`, `7.0` or `node:compute-7`")),
     responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
-pub(super) async fn drain(
-    State(app): State<AppState>,
-    Extension(who): Extension<Principal>,
-    Path(name): Path<String>,
-    Body(_): Body<serde_json::Value>,
-) -> Result<Json<ActionResponse>, Failure> {
-    act(&app, who, &name, |node| Request::DrainNode { node }).await
+pub(super) async fn drain(node: Act, Body(_): Body<serde_json::Value>) -> Acted {
+    node.ask_of_node(|node| Request::DrainNode { node }).await
 }
 
 #[utoipa::path(post, path = "/v1/nodes/{name}/resume", tag = "nodes", request_body = Object,
     params(("name" = String, Path, description = "`compute-7`, `7.0` or `node:compute-7`")),
     responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
-pub(super) async fn resume(
-    State(app): State<AppState>,
-    Extension(who): Extension<Principal>,
-    Path(name): Path<String>,
-    Body(_): Body<serde_json::Value>,
-) -> Result<Json<ActionResponse>, Failure> {
-    act(&app, who, &name, |node| Request::ResumeNode { node }).await
+pub(super) async fn resume(node: Act, Body(_): Body<serde_json::Value>) -> Acted {
+    node.ask_of_node(|node| Request::ResumeNode { node }).await
 }
 
 #[utoipa::path(post, path = "/v1/nodes/{name}/terminate", tag = "nodes", request_body = Object,
     params(("name" = String, Path, description = "`compute-7`, `7.0` or `node:compute-7`")),
     responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
-pub(super) async fn terminate(
-    State(app): State<AppState>,
-    Extension(who): Extension<Principal>,
-    Path(name): Path<String>,
-    Body(_): Body<serde_json::Value>,
-) -> Result<Json<ActionResponse>, Failure> {
-    act(&app, who, &name, |node| Request::TerminateNode { node }).await
+pub(super) async fn terminate(node: Act, Body(_): Body<serde_json::Value>) -> Acted {
+    node.ask_of_node(|node| Request::TerminateNode { node }).await
 }
