@@ -174,7 +174,9 @@ fn outside_of_a_job_nodes_are_got_and_given_back() {
     assert!(said.err.contains("srun: job 1 has been allocated resources\n"), "{said:#?}");
     let said = face.shell("srun -n1 sh -c 'exit 5'").expect_code(5);
     assert!(said.err.contains(": task 0: Exited with exit code 5\n"), "{said:#?}");
-    assert_eq!(face.asks("sacct -n -P -X -j 2 -o State,ExitCode"), "FAILED|5:0");
+    until("the end of job 2", || {
+        (face.asks("sacct -n -P -X -j 2 -o State,ExitCode") == "FAILED|5:0").then_some(())
+    });
     let said = face.shell("salloc -n1 sh -c 'echo in $SLURM_JOB_ID; srun sh -c \"echo step \\$SLURM_JOB_ID\"; exit 3'");
     let said = said.expect_code(3);
     assert_eq!(said.out, "in 3\nstep 3\n");

@@ -14,7 +14,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, PipeReader};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -24,15 +24,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Debug)]
 pub(super) struct Spawned {
     pub child: Child,
-    pub input: Option<OwnedFd>,
-    pub output: Option<OwnedFd>,
-    pub error: Option<OwnedFd>,
+    pub ends: Ends,
     pub terminal: Option<Arc<Terminal>>,
-    pub library: Option<OwnedFd>,
     /// What its launcher tells.
     pub report: Report<PipeReader>,
     /// The daemon's own largest size by then: for a moment the task was a copy of it.
     pub daemon_peak: u64,
+}
+
+/// The daemon's ends of the pipes and sockets of a task.
+#[derive(Debug)]
+pub(super) struct Ends {
+    pub input: Option<OwnedFd>,
+    pub output: Option<OwnedFd>,
+    pub error: Option<OwnedFd>,
+    pub library: Option<OwnedFd>,
 }
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -51,56 +57,75 @@ pub(super) fn spawn(
     let failed = |error: io::Error| format!("cannot start a task: {}", words(&error));
     let terminal = order.terminal.filter(|_| task.number == 0);
     let report = report_pipe().map_err(failed)?;
-    let mut command = helper(order, task, cpus, node, (terminal.is_some(), &report));
-    let mut ends = Ends::default();
-    if let Some((rows, columns)) = terminal {
-        ends.terminal = Some(attach_terminal(&mut command, rows, columns).map_err(failed)?);
-    } else {
-        // A group of its own: signals reach what the task has started, too.
-        command.process_group(0);
-        ends.input = give_input(&mut command, &task.input)?;
-        give_output(&mut command, order, task)?;
-    }
+    let before = Before {
+        work_dir: order.work_dir.clone(),
+        umask: order.umask.or(Some(0o022)),
+        soft_limits: order.soft_limits.clone(),
+        cpus: cpus.to_vec(),
+        terminal: terminal.is_some(),
+        node: node.to_owned(),
+        report: format!("/proc/{}/fd/{}", std::process::id(), report.as_raw_fd()),
+        fifos: if terminal.is_some() { Vec::new() } else { fifos(task, is_fifo) },
+    };
+    let mut command = helper(order, task, &before);
+    let terminal = match terminal {
+        Some((rows, columns)) => {
+            Some(attach_terminal(&mut command, rows, columns).map_err(failed)?)
+        }
+        None => {
+            // A group of its own: signals reach what the task has started, too.
+            command.process_group(0);
+            give_input(&mut command, &task.input)?;
+            give_output(&mut command, order, task)?;
+            None
+        }
+    };
     let library = order.library.as_ref().map(|_| library_pair()).transpose().map_err(failed)?;
     if let Some((_, its)) = &library {
         command.env("PMI_FD", its.as_raw_fd().to_string());
     }
     let mut child = command.spawn().map_err(failed)?;
     Ok(Spawned {
-        output: child.stdout.take().map(OwnedFd::from),
-        error: child.stderr.take().map(OwnedFd::from),
-        input: ends.input.take().or_else(|| child.stdin.take().map(OwnedFd::from)),
-        terminal: ends.terminal,
-        library: library.map(|(ours, _)| ours),
+        ends: Ends {
+            output: child.stdout.take().map(OwnedFd::from),
+            error: child.stderr.take().map(OwnedFd::from),
+            input: child.stdin.take().map(OwnedFd::from),
+            library: library.map(|(ours, _)| ours),
+        },
+        terminal,
         report: Report::new(report),
         daemon_peak: super::proc::own_peak_bytes(),
         child,
     })
 }
 
-#[derive(Default)]
-struct Ends {
-    input: Option<OwnedFd>,
-    terminal: Option<Arc<Terminal>>,
+fn is_fifo(path: &str) -> bool {
+    std::fs::metadata(path).is_ok_and(|seen| seen.file_type().is_fifo())
+}
+
+/// The named pipes among a task's files, by the descriptor that each is for. Opening one waits for
+/// its other side: that is the task's own affair, not the daemon's.
+fn fifos(task: &TaskOrder, is_fifo: impl Fn(&str) -> bool) -> Vec<(u8, String)> {
+    let input = match &task.input {
+        Input::File(path) => Some(path),
+        Input::Nothing | Input::Client => None,
+    };
+    let output = match &task.output {
+        Output::File { path, .. } => Some(path),
+        _ => None,
+    };
+    let error = match &task.error {
+        Output::File { path, .. } => Some(path),
+        Output::WithOutput => output,
+        Output::Nothing | Output::Client => None,
+    };
+    let all = [(0, input), (1, output), (2, error)].into_iter();
+    let named = all.filter_map(|(number, path)| Some((number, path?.clone())));
+    named.filter(|(_, path)| is_fifo(path)).collect()
 }
 
 /// The daemon's own program in its other role.
-fn helper(
-    order: &StepOrder,
-    task: &TaskOrder,
-    cpus: &[u32],
-    node: &str,
-    (terminal, report): (bool, &PipeReader),
-) -> Command {
-    let before = Before {
-        work_dir: order.work_dir.clone(),
-        umask: order.umask.or(Some(0o022)),
-        soft_limits: order.soft_limits.clone(),
-        cpus: cpus.to_vec(),
-        terminal,
-        node: node.to_owned(),
-        report: format!("/proc/{}/fd/{}", std::process::id(), report.as_raw_fd()),
-    };
+fn helper(order: &StepOrder, task: &TaskOrder, before: &Before) -> Command {
     let mut command = Command::new("/proc/self/exe");
     // As a part of the agent the daemon is its subcommand.
     if std::env::args_os().nth(1).is_some_and(|word| word == "stepd") {
@@ -108,7 +133,7 @@ fn helper(
     }
     command
         .arg("task")
-        .arg(serde_json::to_string(&before).unwrap_or_default())
+        .arg(serde_json::to_string(before).unwrap_or_default())
         .args(&task.argv)
         .env_clear()
         .envs(order.environment.iter().map(|(name, value)| (name, value)))
@@ -155,16 +180,26 @@ fn attach_terminal(command: &mut Command, rows: u16, columns: u16) -> io::Result
     Ok(Arc::new(terminal))
 }
 
-fn give_input(command: &mut Command, input: &Input) -> Result<Option<OwnedFd>, String> {
+fn give_input(command: &mut Command, input: &Input) -> Result<(), String> {
     match input {
         Input::Nothing => command.stdin(Stdio::null()),
         Input::Client => command.stdin(Stdio::piped()),
+        // The task opens it.
+        Input::File(path) if is_fifo(path) => command.stdin(Stdio::null()),
         Input::File(path) => {
-            let file = File::open(path);
+            let file = open(File::options().read(true), path);
             command.stdin(file.map_err(|e| no_file("stdin", path, &e))?)
         }
     };
-    Ok(None)
+    Ok(())
+}
+
+/// Opens without waiting, whatever it is, and without taking a terminal.
+fn open(options: &mut std::fs::OpenOptions, path: &str) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = options.custom_flags(flags.bits().cast_signed()).open(path)?;
+    rustix::io::ioctl_fionbio(&file, false)?;
+    Ok(file)
 }
 
 fn give_output(command: &mut Command, order: &StepOrder, task: &TaskOrder) -> Result<(), String> {
@@ -181,6 +216,7 @@ fn give_output(command: &mut Command, order: &StepOrder, task: &TaskOrder) -> Re
     match &task.output {
         Output::Nothing => command.stdout(Stdio::null()),
         Output::Client | Output::WithOutput => command.stdout(Stdio::piped()),
+        Output::File { path, .. } if is_fifo(path) => command.stdout(Stdio::null()),
         Output::File { path, append } => {
             let file = open_output("stdout", path, *append || !first(path))?;
             opened = Some((path, copy(&file, path)?));
@@ -190,11 +226,15 @@ fn give_output(command: &mut Command, order: &StepOrder, task: &TaskOrder) -> Re
     match (&task.error, opened) {
         (Output::Nothing, _) => command.stderr(Stdio::null()),
         (Output::File { path, .. }, Some((same, file))) if path == same => command.stderr(file),
+        (Output::File { path, .. }, _) if is_fifo(path) => command.stderr(Stdio::null()),
         (Output::File { path, append }, _) => {
             command.stderr(open_output("stderr", path, *append || !first(path))?)
         }
         (Output::WithOutput, Some((_, file))) => command.stderr(file),
-        (Output::WithOutput, None) if task.output == Output::Nothing => {
+        // No output, or one that the task opens.
+        (Output::WithOutput, None)
+            if matches!(task.output, Output::Nothing | Output::File { .. }) =>
+        {
             command.stderr(Stdio::null())
         }
         // The client writes both to one place.
@@ -211,7 +251,7 @@ fn open_output(which: &str, path: &str, append: bool) -> Result<File, String> {
     let mut options = File::options();
     // Appending always: tasks may share the file.
     options.create(true).append(true).mode(0o666);
-    let file = options.open(path).map_err(|error| no_file(which, path, &error))?;
+    let file = open(&mut options, path).map_err(|error| no_file(which, path, &error))?;
     let regular = rustix::fs::fstat(&file)
         .is_ok_and(|seen| FileType::from_raw_mode(seen.st_mode) == FileType::RegularFile);
     if !append && regular {
@@ -237,4 +277,26 @@ fn library_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     rustix::io::fcntl_setfd(&pair.0, FdFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(&pair.0, true)?;
     Ok(pair)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn named_pipes_are_left_to_the_task() {
+        let file = |path: &str| Output::File { path: path.into(), append: false };
+        let is_fifo = |path: &str| path.starts_with("fifo");
+        let of = |input, output, error| {
+            fifos(&TaskOrder { input, output, error, ..TaskOrder::default() }, is_fifo)
+        };
+        let named = |number: u8, path: &str| (number, path.to_owned());
+        assert_eq!(of(Input::Client, file("fifo"), Output::Client), [named(1, "fifo")]);
+        assert_eq!(
+            of(Input::File("fifo-in".into()), file("fifo"), Output::WithOutput),
+            [named(0, "fifo-in"), named(1, "fifo"), named(2, "fifo")]
+        );
+        assert_eq!(of(Input::File("in".into()), file("out"), file("fifo")), [named(2, "fifo")]);
+        assert!(of(Input::Nothing, Output::Nothing, Output::WithOutput).is_empty());
+    }
 }

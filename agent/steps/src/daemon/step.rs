@@ -2,11 +2,11 @@
 //!
 //! Invariant: one loop owns the step, so what it knows needs no locks. A task that has ended stays a
 //! zombie until all have: its number cannot mean another process while signals may be sent to it.
-use super::input::{self, Chunk, Queue};
+use super::input::{self, Chunk, Queue, Said};
 use super::memory::{self, Kills};
 use super::output::{self, Audience, Terminal};
 use super::proc::{self, Families, Process};
-use super::spawn::{self, Spawned};
+use super::spawn::{self, Ends, Spawned};
 use super::steps::Steps;
 use super::usage::{self, FIRST_LOOK, Report, TaskUsage};
 use super::{bind, exit, library, others, task};
@@ -44,7 +44,6 @@ pub(super) enum Event {
         at: usize,
         exit: TaskExit,
     },
-    InputTaken(u64),
     /// Bytes of a task to its library's server; none: it has closed.
     Library {
         at: usize,
@@ -54,7 +53,12 @@ pub(super) enum Event {
     Closing,
     /// Somebody else wants to see the output, and may send input and signals.
     Joined(Arc<Session>),
-    Told(Message<ToNode>),
+    /// Input was taken by all tasks that wanted it; whoever sent it hears so.
+    InputTaken {
+        from: Arc<Session>,
+        bytes: u64,
+    },
+    Told(Said),
     /// Somebody asks what the step uses.
     Asked(oneshot::Sender<PartUsage>),
 }
@@ -106,15 +110,20 @@ pub(super) async fn run(
     let bound = bind_sets(steps, &order);
     let started = bound.and_then(|sets| {
         steps.bound(&sets, true);
-        Step::start(order, &sets, steps, &audience, events).map(|step| (step, sets))
+        // What is opened may be on a file system that is slow to answer.
+        let start = || Step::start(order, &sets, steps, &audience, events);
+        tokio::task::block_in_place(start).map(|step| (step, sets))
     });
     let end = match started {
         Ok((step, sets)) => {
             let gone =
                 others::watch_client(steps.clone(), Arc::clone(session), step.events.clone());
             let gone = tokio::spawn(gone);
-            let end = step.live(messages, inbox).await;
+            let heard = others::listen(Arc::clone(session), messages, step.events.clone());
+            let heard = tokio::spawn(heard);
+            let end = step.live(inbox).await;
             gone.abort();
+            heard.abort();
             steps.bound(&sets, false);
             end
         }
@@ -166,7 +175,7 @@ impl Step {
                 spawn::spawn(&step.order, &step.order.tasks[at], cpus, &steps.place().node)
                     .and_then(|spawned| step.adopt(at, spawned));
             if let Err(why) = started {
-                step.signal(Signal::KILL, &[]);
+                step.abandon();
                 return Err(why);
             }
         }
@@ -175,11 +184,19 @@ impl Step {
         Ok(step)
     }
 
+    /// Its start has failed half-way: those that were started end now, and leave nothing.
+    fn abandon(mut self) {
+        self.signal(Signal::KILL, &[]);
+        for task in &mut self.tasks {
+            let _ = task.child.wait();
+        }
+    }
+
+    /// Takes a task in, whatever becomes of the ways to it: it must be reaped.
     fn adopt(&mut self, at: usize, spawned: Spawned) -> Result<(), String> {
-        let number = self.order.tasks[at].number;
         let pid = Pid::from_child(&spawned.child);
-        let mut task = Task {
-            number,
+        self.tasks.push(Task {
+            number: self.order.tasks[at].number,
             pid,
             child: spawned.child,
             input: None,
@@ -189,55 +206,47 @@ impl Step {
             report: spawned.report,
             daemon_peak: spawned.daemon_peak,
             usage: TaskUsage::default(),
-        };
-        let failed =
-            |error: std::io::Error| format!("cannot reach a task: {}", task::words(&error));
+        });
+        let joined = self.join(at, spawned.ends);
+        let events = self.events.clone();
+        let waits = std::thread::Builder::new().stack_size(64 << 10).spawn(move || {
+            let _ = events.send(Event::Exited { at, exit: exit::wait(pid) });
+        });
+        let failed = |error| format!("cannot reach a task: {}", task::words(&error));
+        joined.and(waits.map(drop)).map_err(failed)
+    }
+
+    /// Joins the daemon's ends to those who read and write.
+    fn join(&mut self, at: usize, ends: Ends) -> std::io::Result<()> {
+        let task = &mut self.tasks[at];
+        let number = task.number;
         if let Some(terminal) = &task.terminal {
-            let writer = terminal.writer().map_err(failed)?;
-            task.input = Some(input::feed(writer, input::END_OF_TERMINAL));
-            let (from, audience) = (terminal.reader().map_err(failed)?, Arc::clone(&self.audience));
+            task.input = Some(input::feed(terminal.writer()?, input::END_OF_TERMINAL));
+            let (from, audience) = (terminal.reader()?, Arc::clone(&self.audience));
             self.carriers.spawn(output::carry(from, audience, number, Channel::Out, false));
         }
-        if let Some(pipe) = spawned.input {
-            let writer = pipe::Sender::from_owned_fd(pipe).map_err(failed)?;
-            task.input = Some(input::feed(writer, &[]));
+        if let Some(pipe) = ends.input {
+            task.input = Some(input::feed(pipe::Sender::from_owned_fd(pipe)?, &[]));
         }
-        for (pipe, channel) in [(spawned.output, Channel::Out), (spawned.error, Channel::Err)] {
+        for (pipe, channel) in [(ends.output, Channel::Out), (ends.error, Channel::Err)] {
             let Some(pipe) = pipe else { continue };
-            let from = pipe::Receiver::from_owned_fd(pipe).map_err(failed)?;
+            let from = pipe::Receiver::from_owned_fd(pipe)?;
             let audience = Arc::clone(&self.audience);
             let by_lines = channel == Channel::Out && !self.order.unbuffered;
             self.carriers.spawn(output::carry(from, audience, number, channel, by_lines));
         }
-        if let Some(socket) = spawned.library {
-            task.library = Some(library::speak(socket, at, self.events.clone()).map_err(failed)?);
+        if let Some(socket) = ends.library {
+            task.library = Some(library::speak(socket, at, self.events.clone())?);
         }
-        let events = self.events.clone();
-        let waits = std::thread::Builder::new().stack_size(64 << 10);
-        waits
-            .spawn(move || {
-                let _ = events.send(Event::Exited { at, exit: exit::wait(pid) });
-            })
-            .map_err(failed)?;
-        self.tasks.push(task);
         Ok(())
     }
 
     /// Until all tasks have ended and their output is on its way.
-    async fn live(
-        mut self,
-        mut messages: mpsc::Receiver<Vec<u8>>,
-        mut inbox: mpsc::UnboundedReceiver<Event>,
-    ) -> StepPartEnd {
+    async fn live(mut self, mut inbox: mpsc::UnboundedReceiver<Event>) -> StepPartEnd {
         while self.tasks.iter().any(|task| task.exit.is_none()) {
             let (kill_at, look_at) = (self.kill_at, self.look_at);
             tokio::select! {
                 Some(event) = inbox.recv() => self.happen(event),
-                Some(message) = messages.recv() => {
-                    if let Some(message) = Message::decode(&message) {
-                        self.told(message);
-                    }
-                }
                 () = at(kill_at), if kill_at.is_some() => {
                     self.kill_at = None;
                     self.signal(Signal::KILL, &[]);
@@ -272,7 +281,6 @@ impl Step {
                 task.usage.pids.clear();
                 self.audience.tell(FromNode::Ended { task: task.number, exit });
             }
-            Event::InputTaken(bytes) => self.audience.tell_client(FromNode::InputTaken { bytes }),
             Event::Library { at, bytes } => {
                 let acts = self.library.as_mut().map(|library| library.take(at, &bytes));
                 self.act(acts.unwrap_or_default());
@@ -281,6 +289,9 @@ impl Step {
             Event::Closing => self.audience.tell(FromNode::Cancelled),
             Event::Joined(watcher) => self.audience.join(watcher),
             Event::Told(message) => self.told(message),
+            Event::InputTaken { from, bytes } => {
+                from.send_now(Message::Control(FromNode::InputTaken { bytes }).encode());
+            }
             Event::Asked(answer) => {
                 self.look(Duration::ZERO);
                 // One that was not looked at yet, or has ended, uses nothing now.
@@ -325,9 +336,13 @@ impl Step {
         }
     }
 
-    fn told(&mut self, message: Message<ToNode>) {
+    fn told(&mut self, Said { message, from, room }: Said) {
         match message {
-            Message::Data { task, channel: Channel::In, bytes } => self.feed(task, bytes),
+            Message::Data { task, channel: Channel::In, bytes } => {
+                let ends = bytes.is_empty();
+                let chunk = Chunk::new(bytes, from, room, self.events.clone());
+                self.feed(task, &chunk, ends);
+            }
             Message::Control(ToNode::Signal { signal, tasks }) => {
                 if let Some(signal) = Signal::from_named_raw(signal) {
                     self.signal(signal, &tasks);
@@ -350,13 +365,11 @@ impl Step {
         }
     }
 
-    fn feed(&mut self, wanted: u32, bytes: Vec<u8>) {
+    fn feed(&mut self, wanted: u32, chunk: &Arc<Chunk>, ends: bool) {
         let is_wanted = |task: &Task| wanted == EVERY_TASK || task.number == wanted;
-        let ends = bytes.is_empty();
-        let chunk = Chunk::new(bytes, self.events.clone());
         for task in self.tasks.iter_mut().filter(|task| is_wanted(task)) {
             if let Some(queue) = &task.input {
-                let _ = queue.send(Arc::clone(&chunk));
+                let _ = queue.send(Arc::clone(chunk));
             }
             if ends {
                 task.input = None;

@@ -6,6 +6,7 @@ use super::proc;
 use super::usage::Launcher;
 use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,8 @@ pub(super) struct Before {
     /// A pipe to the daemon, by the path of its other end: what this process has used before it
     /// becomes the program is told there, and that it has become it by closing it.
     pub report: String,
+    /// Named pipes to open for these descriptors: that may take until somebody opens the other side.
+    pub fifos: Vec<(u8, String)>,
 }
 
 /// Codes that Slurm's own daemon gives: the error number.
@@ -49,6 +52,10 @@ pub(super) fn become_task(order: &str, argv: Vec<OsString>) -> ExitCode {
         say("no command");
         return ExitCode::from(NOT_FOUND);
     };
+    if let Err(error) = open_fifos(&before.fifos) {
+        say(&format!("Could not open a file: {}", words(&error)));
+        return ExitCode::from(NOT_FOUND);
+    }
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Closed on exec.
     let _report = tell_launcher(&before.report);
@@ -63,6 +70,19 @@ pub(super) fn become_task(order: &str, argv: Vec<OsString>) -> ExitCode {
     say(&format!("execve(): {}: {}", Path::new(program).display(), words(&error)));
     let code = error.raw_os_error().and_then(|code| u8::try_from(code).ok());
     ExitCode::from(code.unwrap_or(NOT_FOUND))
+}
+
+fn open_fifos(fifos: &[(u8, String)]) -> std::io::Result<()> {
+    for (number, path) in fifos {
+        let mut options = fs::File::options();
+        let file = options.read(*number == 0).write(*number != 0).open(path)?;
+        match number {
+            0 => dup2_stdin(file)?,
+            1 => dup2_stdout(file)?,
+            _ => dup2_stderr(file)?,
+        }
+    }
+    Ok(())
 }
 
 /// Says what this process has used so far. Where the daemon's files are not to be seen, nobody hears

@@ -113,6 +113,12 @@ struct Step {
     silent: bool,
 }
 
+/// A line on stderr; a terminal in raw mode needs the carriage return. What a daemon says comes from
+/// its user, whoever reads it: it must not move the cursor.
+fn line_of(text: &str, raw: bool) -> String {
+    format!("{}{}", pcluster_client::text::clean(text), if raw { "\r\n" } else { "\n" })
+}
+
 impl Step {
     async fn run(mut self, mut news: mpsc::Receiver<(usize, News)>, mut signals: Signals) -> u8 {
         self.ends_at = self.manner.time_limit.map(|limit| Instant::now() + limit);
@@ -125,8 +131,10 @@ impl Step {
                 told = signals.next() => self.told(told),
                 Some((part, news)) = news.recv() => self.hear(part, news),
                 message = self.feed.next(), if self.feed.wants() => {
-                    for part in &self.parts {
-                        part.input(&message);
+                    for (at, part) in self.parts.iter().enumerate() {
+                        if self.feed.feeds(at) {
+                            part.input(&message);
+                        }
                     }
                 }
                 () = until(next), if next.is_some() => self.on_time(),
@@ -152,9 +160,8 @@ impl Step {
         self.line(&format!("srun: {text}"));
     }
 
-    /// A line on stderr; a terminal in raw mode needs the carriage return.
     fn line(&self, text: &str) {
-        if self.manner.pty { crate::talk(format!("{text}\r\n")) } else { tell!("{text}") }
+        crate::talk(line_of(text, self.manner.pty));
     }
 
     fn hear(&mut self, part: usize, news: News) {
@@ -233,7 +240,7 @@ impl Step {
                 }
             }
             FromNode::Abort { task, code, text } => {
-                let text = if text.is_empty() { String::new() } else { format!(": {text}") };
+                let text = if text.is_empty() { text } else { format!(": {text}") };
                 self.say(&format!("error: task {task} aborts the step with code {code}{text}"));
                 self.exits.fix(code.clamp(1, 255));
                 self.cancelled();
@@ -241,7 +248,7 @@ impl Step {
             }
             FromNode::Done => {
                 self.done[part] = true;
-                self.feed.taken(part, u64::MAX);
+                self.feed.gone(part);
             }
             // It was not asked for.
             FromNode::Usage(_) => {}
@@ -253,7 +260,7 @@ impl Step {
             return;
         }
         self.done[part] = true;
-        self.feed.taken(part, u64::MAX);
+        self.feed.gone(part);
         let lost: Vec<u32> =
             self.tasks[part].iter().copied().filter(|task| self.living.contains(task)).collect();
         self.living.retain(|task| !lost.contains(task));
@@ -382,5 +389,19 @@ impl Step {
 async fn until(when: Option<Instant>) {
     if let Some(when) = when {
         tokio::time::sleep_until(when.into()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_a_daemon_do_not_move_the_cursor() {
+        assert_eq!(
+            line_of("srun: error: \u{1b}[2Jall well", false),
+            "srun: error: \\u{1b}[2Jall well\n"
+        );
+        assert_eq!(line_of("a\r\nb", true), "a\\r\\nb\r\n");
     }
 }

@@ -17,7 +17,8 @@ const WINDOW: u64 = 256 << 10;
 pub(super) struct Feed {
     pieces: mpsc::Receiver<Vec<u8>>,
     task: u32,
-    under_way: Vec<u64>,
+    /// Of each part; none of one that takes nothing any more.
+    under_way: Vec<Option<u64>>,
     over: bool,
 }
 
@@ -47,29 +48,41 @@ impl Feed {
             }
             Source::All | Source::Task(_) => read(std::io::stdin(), queue),
         }
-        Ok(Self { pieces, task, under_way: vec![0; parts], over })
+        Ok(Self { pieces, task, under_way: vec![Some(0); parts], over })
     }
 
     /// Whether more may be sent now.
     pub(super) fn wants(&self) -> bool {
-        !self.over && self.under_way.iter().all(|bytes| *bytes < WINDOW)
+        !self.over && self.under_way.iter().flatten().all(|bytes| *bytes < WINDOW)
     }
 
     /// The next piece, as the message for every part; the last is empty.
     pub(super) async fn next(&mut self) -> Message<ToNode> {
         let bytes = self.pieces.recv().await.unwrap_or_default();
         self.over |= bytes.is_empty();
-        for under_way in &mut self.under_way {
+        for under_way in self.under_way.iter_mut().flatten() {
             *under_way += u64::try_from(bytes.len()).unwrap_or(0);
         }
         Message::Data { task: self.task, channel: Channel::In, bytes }
     }
 
-    /// A part has taken so much, or is gone.
+    /// A part has taken so much.
     pub(super) fn taken(&mut self, part: usize, bytes: u64) {
-        if let Some(under_way) = self.under_way.get_mut(part) {
+        if let Some(Some(under_way)) = self.under_way.get_mut(part) {
             *under_way = under_way.saturating_sub(bytes);
         }
+    }
+
+    /// A part takes nothing any more: nobody waits for it.
+    pub(super) fn gone(&mut self, part: usize) {
+        if let Some(under_way) = self.under_way.get_mut(part) {
+            *under_way = None;
+        }
+    }
+
+    /// Whether this part is still sent something.
+    pub(super) fn feeds(&self, part: usize) -> bool {
+        self.under_way.get(part).is_some_and(Option::is_some)
     }
 }
 
@@ -91,6 +104,24 @@ fn read(mut from: impl Read + Send + 'static, queue: mpsc::Sender<Vec<u8>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_part_that_is_gone_holds_up_no_other() {
+        let (queue, pieces) = mpsc::channel(1);
+        let mut feed = Feed { pieces, task: EVERY_TASK, under_way: vec![Some(0); 2], over: false };
+        let whole = usize::try_from(WINDOW).unwrap();
+        queue.send(vec![0; whole]).await.unwrap();
+        feed.next().await;
+        assert!(!feed.wants());
+        feed.taken(0, WINDOW);
+        assert!(!feed.wants(), "the other part has not taken it");
+        feed.gone(1);
+        assert!(feed.wants() && feed.feeds(0) && !feed.feeds(1));
+        queue.send(vec![0; whole]).await.unwrap();
+        feed.next().await;
+        feed.taken(0, WINDOW);
+        assert!(feed.wants());
+    }
 
     #[tokio::test]
     async fn a_file_is_named_as_outputs_are_and_read_by_its_tasks_where_each_has_one() {

@@ -91,7 +91,7 @@ pub(super) async fn sattach(args: &[String], context: &Context) -> Result<u8, Re
         parts: job.parts.iter().enumerate().map(connect).collect(),
         over: vec![false; job.parts.len()],
         console: Console::open(&Target::Own, None, false, label, &facts).map_err(own)?,
-        feed: Feed::start(&Source::All, 0, &facts).map_err(own)?,
+        feed: Feed::start(&Source::All, job.parts.len(), &facts).map_err(own)?,
         exits: Exits::default(),
         seen: false,
         quiet: line.quiet,
@@ -131,8 +131,10 @@ impl Watch {
                 message = self.feed.next(), if self.feed.wants() => {
                     // The end of this command's input is not the end of the tasks' input.
                     let ends = matches!(&message, Message::Data { bytes, .. } if bytes.is_empty());
-                    for part in self.parts.iter().filter(|_| !ends) {
-                        part.input(&message);
+                    for (at, part) in self.parts.iter().enumerate().filter(|_| !ends) {
+                        if self.feed.feeds(at) {
+                            part.input(&message);
+                        }
                     }
                 }
                 told = signals.next() => {
@@ -165,7 +167,13 @@ impl Watch {
             }
             // Not every node of a job has tasks of every step.
             News::Message(Message::Control(FromNode::Done | FromNode::Refused { .. }))
-            | News::Gone(_) => self.over[part] = true,
+            | News::Gone(_) => {
+                self.over[part] = true;
+                self.feed.gone(part);
+            }
+            News::Message(Message::Control(FromNode::InputTaken { bytes })) => {
+                self.feed.taken(part, bytes);
+            }
             News::Message(Message::Control(_)) | News::Away => {}
         }
         Ok(())

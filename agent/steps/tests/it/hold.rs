@@ -1,0 +1,65 @@
+//! The daemon holds against what users do to it: files that wait, and starts that fail.
+use crate::fake::{Client, Node};
+use crate::run::order;
+use pcluster_steps::message::{Input, Output, ToNode};
+use std::process::Command;
+
+fn fifo(node: &Node, name: &str) -> String {
+    let path = node.folder.join(name).display().to_string();
+    let made = Command::new("mkfifo").arg(&path).status().expect("mkfifo is everywhere");
+    assert!(made.success());
+    path
+}
+
+#[tokio::test]
+async fn a_named_pipe_holds_up_its_task_and_nobody_else() {
+    let node = Node::start();
+    let (from, to) = (fifo(&node, "from"), fifo(&node, "to"));
+    let mut waits = order(0, &["cat; echo bad >&2"]);
+    waits.tasks[0].input = Input::File(from.clone());
+    waits.tasks[0].output = Output::File { path: to.clone(), append: false };
+    waits.tasks[0].error = Output::WithOutput;
+    let mut waiting = Client::launch(waits);
+    let stream = node.attach().await;
+    let mut other = Client::launch(order(1, &["echo done"]));
+    other.hear(node.attach().await, |heard| heard.done).await;
+    assert_eq!(other.heard.output[&0], "done\n");
+    let reads = tokio::task::spawn_blocking(move || std::fs::read_to_string(to).unwrap());
+    let writes = tokio::task::spawn_blocking(move || std::fs::write(from, "word\n").unwrap());
+    waiting.hear(stream, |heard| heard.done).await;
+    writes.await.unwrap();
+    assert_eq!(reads.await.unwrap(), "word\nbad\n");
+}
+
+#[tokio::test]
+async fn a_task_that_waits_for_a_named_pipe_ends_with_its_step() {
+    let node = Node::start();
+    let mut waits = order(0, &["cat"]);
+    waits.tasks[0].input = Input::File(fifo(&node, "never"));
+    let mut client = Client::launch(waits);
+    client.tell(ToNode::End { grace_ms: 60_000 });
+    client.hear(node.attach().await, |heard| heard.done).await;
+    assert_eq!(client.heard.exits[&0].signal, 15);
+}
+
+/// Processes that the daemon has made and not reaped.
+fn children(of: u32) -> Vec<String> {
+    let all = std::fs::read_dir("/proc").expect("it is there").flatten();
+    let stats = all.filter_map(|one| std::fs::read_to_string(one.path().join("stat")).ok());
+    let mine = |stat: &String| {
+        let rest = stat.rsplit(')').next().unwrap_or_default();
+        rest.split_whitespace().nth(1) == Some(of.to_string().as_str())
+    };
+    stats.filter(mine).collect()
+}
+
+#[tokio::test]
+async fn a_start_that_fails_half_way_leaves_nothing() {
+    let node = Node::start();
+    let mut half = order(0, &["sleep 1000", "sleep 1000", "echo never"]);
+    half.tasks[2].output = Output::File { path: "/no/such/place".into(), append: false };
+    let mut client = Client::launch(half);
+    client.hear(node.attach().await, |heard| heard.done).await;
+    assert!(client.heard.refused.is_some());
+    assert_eq!(children(node.daemon_pid()), Vec::<String>::new());
+}
