@@ -184,6 +184,10 @@ fn outside_of_a_job_nodes_are_got_and_given_back() {
     assert!(said.err.contains("salloc: Relinquishing job allocation 3\n"), "{said:#?}");
     let said = face.shell("srun -p nope hostname").expect_code(1);
     assert!(said.err.starts_with("srun: error: invalid partition specified: nope\nsrun: error: Unable to allocate resources: Invalid partition name specified\n"), "{said:#?}");
+    face.shell("SLURM_EXIT_ERROR=9 srun -p nope hostname").expect_code(9);
+    let late = "SLURM_EXIT_IMMEDIATE=8 salloc --immediate=1 --begin=now+1hour true";
+    let said = face.shell(late).expect_code(8);
+    assert!(said.err.contains("failed: Requested nodes are busy\n"), "{said:#?}");
     // A terminal of its own, wherever this test runs.
     let said = face.shell(
         "script -qec 'srun --pty sh -c \"test -t 0 && stty size && exit 4\"' /dev/null </dev/null",

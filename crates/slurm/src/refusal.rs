@@ -59,6 +59,14 @@ impl Refusal {
         self
     }
 
+    /// The end of `--immediate`: `SLURM_EXIT_IMMEDIATE` is its exit code.
+    #[must_use]
+    pub fn of_immediate(mut self) -> Self {
+        let own = std::env::var("SLURM_EXIT_IMMEDIATE").ok();
+        self.code = own_code(self.code, own.as_deref());
+        self
+    }
+
     /// The text for stderr.
     #[must_use]
     pub fn text(&self) -> String {

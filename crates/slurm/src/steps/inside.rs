@@ -287,7 +287,8 @@ async fn room(
             Err(ClientError::Problem(problem)) if problem.kind == ProblemKind::Busy => {
                 let busy = "Requested nodes are busy";
                 if ask.immediate {
-                    return Err(error(format!("Unable to create step for job {id}: {busy}")));
+                    let text = format!("Unable to create step for job {id}: {busy}");
+                    return Err(error(text).of_immediate());
                 }
                 if !std::mem::replace(&mut said, true) {
                     tell!("srun: Job {id} step creation temporarily disabled, retrying ({busy})");

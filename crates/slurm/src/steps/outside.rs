@@ -264,7 +264,7 @@ impl Waiting<'_> {
             }
             if immediate.is_some_and(|limit| began.elapsed() >= limit) {
                 let _ = self.client.cancel(id, &CancelRequest::default()).await;
-                return Err(spec::failed(command, "Requested nodes are busy"));
+                return Err(spec::failed(command, "Requested nodes are busy").of_immediate());
             }
             if began.elapsed() >= WHY_AFTER && looked.elapsed() >= WHY_EVERY && !quiet {
                 looked = Instant::now();
