@@ -293,6 +293,9 @@ pub struct PoolNode {
     pub gpu_type: String,
     pub shape: String,
     pub arch: String,
+    /// What jobs may ask for by name: words of its pool, its shape, its architecture, its GPU model.
+    #[serde(default)]
+    pub features: Vec<String>,
     pub booted_at_ms: Option<i64>,
     pub idle_since_ms: Option<i64>,
     /// Why it drains or stops.

@@ -6,6 +6,7 @@ use super::{Cx, node, schema};
 use pcluster_api::{PoolList, PoolNode, PoolRecord};
 use pcluster_core::limits::ARRAY_MOST;
 use pcluster_core::node::{Node, NodeState};
+use pcluster_model::Shape;
 use pcluster_model::config::Pool;
 
 /// `GET /v1/pools`.
@@ -26,7 +27,7 @@ pub fn list(cx: &Cx<'_>) -> PoolList {
 
 fn record(cx: &Cx<'_>, pool: &Pool) -> PoolRecord {
     let mut nodes: Vec<PoolNode> =
-        cx.cluster.living_nodes(&pool.name).map(|node| there(cx, node)).collect();
+        cx.cluster.living_nodes(&pool.name).map(|node| there(cx, pool, node)).collect();
     nodes.extend(possible(cx, pool));
     let limit = |limit: Option<pcluster_model::DurationMs>| limit.map(|limit| limit.0);
     PoolRecord {
@@ -52,7 +53,11 @@ fn features(pool: &Pool) -> Vec<String> {
     names
 }
 
-fn there(cx: &Cx<'_>, node: &Node) -> PoolNode {
+fn of_shape(pool: &Pool, shape: &Shape) -> Vec<String> {
+    pool.features_of(shape).map(str::to_owned).collect()
+}
+
+fn there(cx: &Cx<'_>, pool: &Pool, node: &Node) -> PoolNode {
     PoolNode {
         name: node.name.clone(),
         state: node::state_word(node).into(),
@@ -65,6 +70,7 @@ fn there(cx: &Cx<'_>, node: &Node) -> PoolNode {
         gpu_type: node.shape.gpu_type.clone(),
         shape: node.shape.name.clone(),
         arch: node.shape.arch.clone(),
+        features: of_shape(pool, &node.shape),
         booted_at_ms: node.launched_at.map(|at| at.0),
         idle_since_ms: node
             .idle_since
@@ -100,6 +106,7 @@ fn possible(cx: &Cx<'_>, pool: &Pool) -> Vec<PoolNode> {
             gpu_type: shape.gpu_type.clone(),
             shape: shape.name.clone(),
             arch: shape.arch.clone(),
+            features: of_shape(pool, shape),
             booted_at_ms: None,
             idle_since_ms: None,
             why: None,

@@ -259,6 +259,14 @@ fn a_pool_shows_its_nodes_and_those_that_could_be() {
     assert_eq!(states(&lab), [node("compute-1", "booting", 0), node("compute-2", "none", 0)]);
     lab.boot();
     assert_eq!(states(&lab), [node("compute-1", "busy", 3), node("compute-2", "none", 0)]);
+    let mut config = config();
+    config.pools[0].features = vec!["lab".into()];
+    config.pools[0].shapes[0].arch = "arm64".into();
+    let mut lab = Lab::new(config);
+    lab.submit(&ana, spec("align", 3, 600_000));
+    for node in &pools::list(&lab.cx(&ana)).pools[0].nodes {
+        assert_eq!(node.features, ["lab", "4c", "arm64"], "{}", node.name);
+    }
 }
 
 #[test]

@@ -26,11 +26,6 @@ fn used(node: &PoolNode) -> String {
 #[must_use]
 pub fn node(node: &PoolNode, partitions: &[&str], cluster: &str, clock: &Clock) -> Value {
     let state = NodeState::of(node);
-    let features: Vec<&str> = [&node.shape, &node.arch, &node.gpu_type]
-        .into_iter()
-        .map(String::as_str)
-        .filter(|name| !name.is_empty())
-        .collect();
     let busy = if state.is_allocated() { Some(clock.now_ms) } else { node.idle_since_ms };
     let why = node.why.clone().filter(|_| state.is_out()).unwrap_or_default();
     let memory = size::mebibytes(node.memory_bytes);
@@ -59,8 +54,8 @@ pub fn node(node: &PoolNode, partitions: &[&str], cluster: &str, clock: &Clock) 
     });
     let how = json!({
         "temporary_disk": 0,
-        "features": features,
-        "active_features": features,
+        "features": node.features,
+        "active_features": node.features,
         "gres": plain(fields::gres(node, node.gpus)),
         "gres_used": plain(fields::gres(node, node.gpus_used)),
         "gres_drained": "N/A",

@@ -31,24 +31,17 @@ pub fn would_start(
 
 /// Nodes that the job names, then those of a right kind with room, then others of that kind.
 fn example<'a>(pool: &'a PoolRecord, spec: &JobSpec) -> Vec<&'a str> {
-    let may = |node: &&PoolNode| !spec.not_nodes.contains(&node.name) && is_right(pool, spec, node);
+    // One that could be started is of any kind that the pool has.
+    let is_right = |node: &PoolNode| {
+        node.state == "none" || spec.wants_of(node.features.iter().map(String::as_str))
+    };
+    let may = |node: &&PoolNode| !spec.not_nodes.contains(&node.name) && is_right(node);
     let mut nodes: Vec<&PoolNode> = pool.nodes.iter().filter(may).collect();
     nodes.sort_by_key(|node| {
         let has_room = node.cpus.saturating_sub(node.cpus_used) >= spec.cpus_per_node();
         (!spec.only_nodes.contains(&node.name), !has_room)
     });
     nodes.into_iter().take(spec.nodes as usize).map(|node| node.name.as_str()).collect()
-}
-
-/// Whether a node has the features that are asked for. One that could be started is of any kind; what
-/// is the kind of no node is a word of the whole pool.
-fn is_right(pool: &PoolRecord, spec: &JobSpec, node: &PoolNode) -> bool {
-    fn kinds(node: &PoolNode) -> [&str; 3] {
-        [&node.shape, &node.arch, &node.gpu_type]
-    }
-    let of_all = pool.features.iter().map(String::as_str);
-    let of_all = of_all.filter(|name| !pool.nodes.iter().any(|node| kinds(node).contains(name)));
-    node.state == "none" || spec.wants_of(kinds(node).into_iter().chain(of_all))
 }
 
 #[cfg(test)]
@@ -58,16 +51,16 @@ mod tests {
 
     #[test]
     fn the_nodes_are_such_as_the_job_could_get() {
-        let of = |shape: &str, node: PoolNode| PoolNode { shape: shape.into(), ..node };
+        let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
+        let of =
+            |shape: &str, node: PoolNode| PoolNode { features: names(&["lab", shape]), ..node };
         let nodes = vec![
             of("big", made_up::busy("c1", 4, 100)),
             of("big", made_up::node("c2")),
             of("low", made_up::node("c3")),
             PoolNode { state: "none".into(), ..of("big", made_up::node("c4")) },
         ];
-        let mut pool = made_up::pool("main", None, nodes);
-        pool.features = ["lab", "big", "low", "x86_64"].map(str::to_owned).to_vec();
-        let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
+        let pool = made_up::pool("main", None, nodes);
         let spec = JobSpec { nodes: 2, tasks: 2, cpus_per_task: 2, ..JobSpec::default() };
         assert_eq!(example(&pool, &spec), ["c2", "c3"]);
         let low = JobSpec { features: names(&["low", "lab"]), ..spec.clone() };

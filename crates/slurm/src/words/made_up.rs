@@ -164,6 +164,7 @@ pub fn node(name: &str) -> PoolNode {
         gpu_type: String::new(),
         shape: String::new(),
         arch: "x86_64".into(),
+        features: vec!["x86_64".into()],
         booted_at_ms: Some(NOW_MS - 3_351_000),
         idle_since_ms: None,
         why: None,

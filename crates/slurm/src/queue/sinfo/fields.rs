@@ -112,10 +112,7 @@ pub fn gres(node: &PoolNode, count: u32) -> String {
 /// What jobs may ask for by name.
 #[must_use]
 pub fn features(node: &PoolNode) -> String {
-    let names = [&node.shape, &node.arch, &node.gpu_type];
-    let names: Vec<&str> =
-        names.into_iter().map(String::as_str).filter(|name| !name.is_empty()).collect();
-    if names.is_empty() { "(null)".to_owned() } else { names.join(",") }
+    if node.features.is_empty() { "(null)".to_owned() } else { node.features.join(",") }
 }
 
 fn first(group: &Group<'_>, of: impl Fn(&PoolNode) -> String) -> String {
