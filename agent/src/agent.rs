@@ -111,8 +111,12 @@ fn setup(join: &JoinOrder, boot_id: &str, facts: pcluster_wire::Facts) -> AgentS
     }
 }
 
+/// Raises this agent's open files; what jobs start with: what the head on the same machine started
+/// with, else what the agent did.
 fn soft_files() -> Option<u64> {
-    std::env::var(pcluster_model::job::SOFT_FILES_VARIABLE).ok()?.parse().ok()
+    let own = pcluster_steps::files::raise();
+    let told = std::env::var(pcluster_model::job::SOFT_FILES_VARIABLE).ok();
+    told.and_then(|told| told.parse().ok()).or(own.0)
 }
 
 /// The agent's file, or the one that an upgrade has put in its place.

@@ -5,6 +5,7 @@
 //! Deliberately absent: layout of tasks over nodes, words of Slurm but in texts for people, and any
 //! decision about room (the head's).
 pub mod daemon;
+pub mod files;
 pub mod link;
 pub mod message;
 pub mod pmi;

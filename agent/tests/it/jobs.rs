@@ -373,3 +373,23 @@ async fn a_job_starts_with_the_open_files_of_the_machine_and_not_with_the_heads(
     connection.say(HeadFrame::Start(order));
     assert_eq!(String::from_utf8(output(&mut connection).await.0).unwrap(), "88\n");
 }
+
+#[tokio::test]
+async fn an_agent_takes_more_open_files_than_it_gives() {
+    let mut head = FakeHead::start().await;
+    let place = Place::new("own-files", &head);
+    place.launch().await;
+    let (mut connection, _) = head.welcome().await;
+    let script = "#!/bin/sh\nulimit -Sn\ngrep 'open files' /proc/$PPID/limits\n";
+    connection.say(place.starting(&head, 5, script));
+    let (text, end) = output(&mut connection).await;
+    let text = String::from_utf8(text).unwrap();
+    let own = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let given = own.current.map_or("unlimited".to_owned(), |files| files.to_string());
+    assert_eq!((text.lines().next(), end.exit), (Some(given.as_str()), Exit::Code(0)), "{text}");
+    // The keeper is the agent's child and has what the agent has.
+    let taken = text.lines().nth(1).unwrap().split_whitespace().nth(3).unwrap();
+    let most = own.maximum.unwrap_or(u64::MAX).min(1 << 16);
+    let least = own.current.unwrap_or(u64::MAX).max(most);
+    assert!(taken.parse().map_or(true, |taken: u64| taken >= least), "{text}");
+}

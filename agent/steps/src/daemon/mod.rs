@@ -18,6 +18,7 @@ mod steps;
 mod task;
 mod usage;
 
+use crate::files::{self, Before};
 use rustix::fs::Mode;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -33,10 +34,12 @@ pub struct Place {
     /// This node's place in the allocation.
     pub rank: u32,
     pub node: String,
+    /// Open files that tasks start with.
+    pub files: Before,
 }
 
 impl Place {
-    /// Of the environment of a run: `PCLUSTER_SOCKET PCLUSTER_RUN_ID PCLUSTER_NODE SLURM_NODEID`.
+    /// Of the environment of a run; the daemon's own open files are raised. Variables: `PCLUSTER_SOCKET PCLUSTER_RUN_ID PCLUSTER_NODE SLURM_NODEID`.
     ///
     /// # Errors
     /// Which variable is missing.
@@ -49,6 +52,7 @@ impl Place {
             run: run.parse().map_err(|_| format!("PCLUSTER_RUN_ID is not a number: {run}"))?,
             rank: rank.parse().map_err(|_| format!("SLURM_NODEID is not a number: {rank}"))?,
             node: text("PCLUSTER_NODE")?,
+            files: files::raise(),
         })
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: no task gets a descriptor of another: all are closed on exec but the library's, and
 //! while that one is open for its task no other is started.
+use super::Place;
 use super::output::Terminal;
 use super::task::{Before, words};
 use super::usage::Report;
@@ -51,7 +52,7 @@ pub(super) fn spawn(
     order: &StepOrder,
     task: &TaskOrder,
     cpus: &[u32],
-    node: &str,
+    place: &Place,
 ) -> Result<Spawned, String> {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let failed = |error: io::Error| format!("cannot start a task: {}", words(&error));
@@ -60,10 +61,10 @@ pub(super) fn spawn(
     let before = Before {
         work_dir: order.work_dir.clone(),
         umask: order.umask.or(Some(0o022)),
-        soft_limits: order.soft_limits.clone(),
+        soft_limits: place.files.among(&order.soft_limits),
         cpus: cpus.to_vec(),
         terminal: terminal.is_some(),
-        node: node.to_owned(),
+        node: place.node.clone(),
         report: format!("/proc/{}/fd/{}", std::process::id(), report.as_raw_fd()),
         fifos: if terminal.is_some() { Vec::new() } else { fifos(task, is_fifo) },
     };

@@ -171,9 +171,8 @@ impl Step {
             order,
         };
         for (at, cpus) in sets.iter().enumerate() {
-            let started =
-                spawn::spawn(&step.order, &step.order.tasks[at], cpus, &steps.place().node)
-                    .and_then(|spawned| step.adopt(at, spawned));
+            let started = spawn::spawn(&step.order, &step.order.tasks[at], cpus, steps.place())
+                .and_then(|spawned| step.adopt(at, spawned));
             if let Err(why) = started {
                 step.abandon();
                 return Err(why);

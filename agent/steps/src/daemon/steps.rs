@@ -248,7 +248,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_only_says_hello_is_forgotten() {
-        let place = Place { socket: "/nowhere".into(), run: 7, rank: 0, node: "c1".into() };
+        let files = crate::files::Before(None);
+        let place = Place { socket: "/nowhere".into(), run: 7, rank: 0, node: "c1".into(), files };
         let steps = Steps::new(place);
         let (client, node) = tokio::io::duplex(4096);
         let hello = Hello { session: "s".into(), received: 0, resumed: false };

@@ -42,6 +42,29 @@ async fn a_task_that_waits_for_a_named_pipe_ends_with_its_step() {
     assert_eq!(client.heard.exits[&0].signal, 15);
 }
 
+#[tokio::test]
+async fn the_daemon_takes_more_open_files_than_it_gives() {
+    let node = Node::start();
+    let mut limits = order(0, &["ulimit -Sn"]);
+    let mut client = Client::launch(limits.clone());
+    client.hear(node.attach().await, |heard| heard.done).await;
+    let own = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let given = own.current.map_or("unlimited".to_owned(), |files| files.to_string());
+    assert_eq!(client.heard.output[&0].trim(), given);
+    let status = std::fs::read_to_string(format!("/proc/{}/limits", node.daemon_pid()));
+    let status = status.expect("the daemon lives");
+    let line = status.lines().find(|line| line.starts_with("Max open files"));
+    let taken = line.and_then(|line| line.split_whitespace().nth(3)).expect("a number");
+    let most = own.maximum.unwrap_or(u64::MAX).min(1 << 16);
+    let least = own.current.unwrap_or(u64::MAX).max(most);
+    assert!(taken.parse().map_or(true, |taken: u64| taken >= least), "{taken} {least}");
+    limits.step = 1;
+    limits.soft_limits = vec![("nofile".into(), Some(88))];
+    let mut client = Client::launch(limits);
+    client.hear(node.attach().await, |heard| heard.done).await;
+    assert_eq!(client.heard.output[&0].trim(), "88");
+}
+
 /// Processes that the daemon has made and not reaped.
 fn children(of: u32) -> Vec<String> {
     let all = std::fs::read_dir("/proc").expect("it is there").flatten();
