@@ -249,6 +249,7 @@ fn sinfo_fields() -> String {
     let mut rich = made_up::busy("g1", 3, 7000);
     (rich.gpus, rich.gpu_type, rich.cpus) = (2, "a10g".into(), 64);
     rich.memory_bytes = 1 << 40;
+    rich.features = vec!["lab".into(), "a10g".into()];
     let mut drained = made_up::node("d1");
     (drained.state, drained.why) = ("draining".into(), Some("a fan".into()));
     let out = made_up::pool("out", None, vec![drained]);
