@@ -80,6 +80,8 @@ pub const STREAMS: usize = 2048;
 pub const STREAMS_OF_ONE: usize = STREAMS / 4;
 /// A node that was asked for a stream has this long; it may have to start the daemon first.
 pub const STREAM_ANSWER: Duration = Duration::from_secs(20);
+/// Whoever asked for a stream says something on it within this.
+pub const STREAM_FIRST_WORD: Duration = Duration::from_secs(30);
 /// How long a client may take for the head of its request.
 pub const REQUEST_HEAD: Duration = Duration::from_secs(10);
 

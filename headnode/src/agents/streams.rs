@@ -12,8 +12,11 @@ use hyper_util::rt::TokioIo;
 use pcluster_api::seats::{Seat, Seats};
 use pcluster_model::NodeId;
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 /// What the node answers: its end of the stream, or why there is none.
 type Answer = Result<OnUpgrade, String>;
@@ -112,12 +115,26 @@ impl Expected {
                 Ok::<_, hyper::Error>((client.await?, node.await?))
             });
             let Ok(Ok((client, node))) = upgraded.await else { return };
-            let (mut client, mut node) = (TokioIo::new(client), TokioIo::new(node));
             // However it ends, both ends see it: they are dropped here.
-            let _ = tokio::io::copy_bidirectional(&mut client, &mut node).await;
+            let _ = carry(TokioIo::new(client), TokioIo::new(node)).await;
         });
         Ok(())
     }
+}
+
+/// Carries both directions. The client speaks first; one that never does holds nothing for long.
+async fn carry<A, B>(mut client: A, mut node: B) -> io::Result<()>
+where
+    A: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut first = [0; 1024];
+    let length = timeout(limits::STREAM_FIRST_WORD, client.read(&mut first)).await??;
+    node.write_all(&first[..length]).await?;
+    if length > 0 {
+        tokio::io::copy_bidirectional(&mut client, &mut node).await?;
+    }
+    Ok(())
 }
 
 impl Drop for Expected {
@@ -162,5 +179,32 @@ mod tests {
         assert!(streams.expect(NODE, 1001).is_some(), "others have room");
         drop(own);
         assert!(streams.expect(NODE, 1000).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_says_nothing_is_not_carried_for_long() {
+        let ((_silent, client), (mut daemon, node)) =
+            (tokio::io::duplex(64), tokio::io::duplex(64));
+        assert_eq!(carry(client, node).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(daemon.read(&mut [0; 1]).await.unwrap(), 0, "the daemon sees the end of it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_read_first_arrives_first_and_silence_after_it_is_nobodys_business() {
+        let ((mut srun, client), (mut daemon, node)) =
+            (tokio::io::duplex(64), tokio::io::duplex(64));
+        let carried = tokio::spawn(carry(client, node));
+        srun.write_all(b"hello").await.unwrap();
+        let mut heard = [0; 5];
+        daemon.read_exact(&mut heard).await.unwrap();
+        assert_eq!(&heard, b"hello");
+        tokio::time::advance(limits::STREAM_FIRST_WORD * 10).await;
+        daemon.write_all(b"output").await.unwrap();
+        drop(daemon);
+        let mut output = String::new();
+        srun.read_to_string(&mut output).await.unwrap();
+        assert_eq!(output, "output");
+        drop(srun);
+        carried.await.unwrap().unwrap();
     }
 }
