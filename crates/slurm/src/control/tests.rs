@@ -137,6 +137,16 @@ fn keys_become_a_request() {
 }
 
 #[test]
+fn no_requeue_is_held_against_scripts_only() {
+    let mut job = made_up::running(7);
+    assert!(!verbs::said_never_again(&job));
+    job.requeue = false;
+    assert!(verbs::said_never_again(&job));
+    job.kind = pcluster_model::JobKind::Allocation;
+    assert!(!verbs::said_never_again(&job));
+}
+
+#[test]
 fn verbs_may_be_shortened() {
     let cases = [
         ("show", Some("show")),

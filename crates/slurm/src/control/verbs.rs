@@ -12,8 +12,9 @@ use crate::steps::nudge;
 use crate::words::{State, hosts, jobid};
 use crate::{Context, options};
 use pcluster_api::client::{Client, ClientError};
-use pcluster_api::{Problem, ProblemKind, RecordsQuery};
+use pcluster_api::{JobRecord, Problem, ProblemKind, RecordsQuery};
 use pcluster_client::say;
+use pcluster_model::JobKind;
 use std::time::Duration;
 
 /// How a verb is meant.
@@ -236,7 +237,12 @@ async fn change_jobs(change: Change, words: &Words, context: &Context) -> Result
 async fn never_again(client: &Client, id: &str) -> Result<bool, ClientError> {
     let query = RecordsQuery { ids: Some(id.to_owned()), ended: true, ..RecordsQuery::default() };
     let list = client.records(&query).await?;
-    Ok(list.records.iter().any(|record| !record.requeue))
+    Ok(list.records.iter().any(said_never_again))
+}
+
+/// Of an allocation something else is wrong: there is no script that could run again.
+pub(super) fn said_never_again(record: &JobRecord) -> bool {
+    record.kind == JobKind::Batch && !record.requeue
 }
 
 fn disabled(id: &str) -> ClientError {
