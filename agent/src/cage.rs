@@ -34,6 +34,8 @@ enum Kind {
     V1Memory,
     V1Cpu,
     V1Pids,
+    /// Only for suspending: where version 2 is there it does that.
+    V1Freezer,
     /// One directory for all; which of the three it limits.
     V2 {
         memory: bool,
@@ -78,6 +80,14 @@ impl Cage {
                 cage.try_branch(&parents, name, follows);
             }
         }
+        if cage.branches.iter().all(|branch| !matches!(branch.kind, Kind::V2 { .. }))
+            && let Some(parents) = system.v1("freezer")
+        {
+            claimed.extend(parents.iter().map(|parent| parent.join(name)));
+            dir.write("cage.json", &claimed)?;
+            let freezes = |dir: &Path| usable_v1(dir, Kind::V1Freezer).then_some(Kind::V1Freezer);
+            cage.try_branch(&parents, name, freezes);
+        }
         let made: Vec<&PathBuf> = cage.branches.iter().map(|branch| &branch.dir).collect();
         dir.write("cage.json", &made)?;
         if cage.branches.is_empty() && cage.trouble.is_empty() {
@@ -115,6 +125,7 @@ impl Cage {
                 Kind::V1Memory => v1.push("memory"),
                 Kind::V1Cpu => v1.push("cpu"),
                 Kind::V1Pids => v1.push("pids"),
+                Kind::V1Freezer => v1.push("freezer"),
                 Kind::V2 { memory, cpu, pids } => {
                     tracks = true;
                     let has = [(memory, "memory"), (cpu, "cpu"), (pids, "pids")];
@@ -210,6 +221,7 @@ fn usable_v1(dir: &Path, kind: Kind) -> bool {
             set(dir, "cpu.cfs_quota_us", "-1").or_else(|_| set(dir, "cpu.shares", "1024"))
         }
         Kind::V1Pids => set(dir, "pids.max", "max"),
+        Kind::V1Freezer => set(dir, "freezer.state", "THAWED"),
         Kind::V2 { .. } => return false,
     };
     file.is_ok() && dir.join("cgroup.procs").exists()
@@ -261,7 +273,7 @@ fn limit(dir: &Path, kind: Kind, resources: &Resources) {
             // Memory and swap together: the same number means no swap.
             drop(set(dir, "memory.memsw.limit_in_bytes", &memory.to_string()));
         }
-        Kind::V1Memory => {}
+        Kind::V1Memory | Kind::V1Freezer => {}
         Kind::V1Cpu => {
             drop(set(dir, "cpu.shares", &(1024 * cpus).min(262_144).to_string()));
             drop(set(dir, "cpu.cfs_period_us", &PERIOD_US.to_string()));

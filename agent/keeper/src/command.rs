@@ -45,7 +45,7 @@ pub enum Command {
     },
     /// `kill`: KILL to all, now.
     Kill,
-    /// `suspend`: STOP to all; the time limit stands still.
+    /// `suspend`: all stand still, and so does the time limit.
     Suspend,
     /// `resume`: CONT to all.
     Resume,

@@ -85,8 +85,34 @@ pub fn signal(cgroup: &[PathBuf], roles: Roles, target: Target, signal: Signal) 
     }
 }
 
+/// Stops all processes of these directories at once, or lets them go on; false where no directory can do that.
+fn freeze(cgroup: &[PathBuf], frozen: bool) -> bool {
+    let (v2, v1) = if frozen { ("1", "FROZEN") } else { ("0", "THAWED") };
+    let freezes = |dir: &&PathBuf| {
+        write_control(&dir.join("cgroup.freeze"), v2).is_ok()
+            || write_control(&dir.join("freezer.state"), v1).is_ok()
+    };
+    cgroup.iter().filter(freezes).count() > 0
+}
+
+/// Stops the run: by its cgroup, from which no signal of its user wakes it, else by STOP. A step daemon in the same
+/// cgroup must go on answering, so a run that has one is stopped process by process.
+pub fn stand_still(cgroup: &[PathBuf], roles: Roles) {
+    if roles.daemon.is_some() || !freeze(cgroup, true) {
+        signal(cgroup, roles, Target::All, Signal::STOP);
+    }
+}
+
+/// Lets the run go on, however it was stopped.
+pub fn go_on(cgroup: &[PathBuf], roles: Roles) {
+    let _ = freeze(cgroup, false);
+    signal(cgroup, roles, Target::All, Signal::CONT);
+}
+
 /// Asks everybody to end. A step daemon beside the main process is told last, when there is nobody left to tell of.
 pub fn terminate(cgroup: &[PathBuf], roles: Roles) {
+    // What is frozen could not even die.
+    let _ = freeze(cgroup, false);
     for process in members(cgroup).values() {
         if Some(process.pid) != roles.daemon || process.pid == roles.main {
             send(process, Signal::TERM);
@@ -127,6 +153,7 @@ pub fn kill(cgroup: &[PathBuf]) -> usize {
 /// Kills until nobody is left or the time is over; reaps on the way. Returns how many are still there.
 #[must_use]
 pub fn end_all(cgroup: &[PathBuf]) -> u32 {
+    let _ = freeze(cgroup, false);
     let deadline = Instant::now() + Duration::from_millis(END_ALL_WITHIN_MS);
     let mut pause = Duration::from_millis(1);
     loop {
@@ -167,6 +194,7 @@ pub fn memory_facts(cgroup: &[PathBuf]) -> (Option<u64>, u64) {
 /// the number of processes found; call it until it returns 0.
 #[must_use]
 pub fn kill_cgroup(dirs: &[PathBuf]) -> usize {
+    let _ = freeze(dirs, false);
     let mut found = 0;
     for dir in dirs {
         let members = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();

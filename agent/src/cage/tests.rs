@@ -117,3 +117,15 @@ fn what_this_machine_has_is_limited_and_removed() {
     known_dirs(&dir).iter().for_each(|dir| remove_all(dir));
     assert!(cage.branches.iter().all(|branch| !branch.dir.exists()));
 }
+
+#[test]
+fn a_freezer_is_one_that_lets_go() {
+    let fake = Fake::new("freezer");
+    let dir = fake.folder("node", &[("freezer.state", ""), ("cgroup.procs", "")]);
+    assert!(usable_v1(&dir, Kind::V1Freezer));
+    assert_eq!(fs::read_to_string(dir.join("freezer.state")).unwrap(), "THAWED");
+    assert!(!usable_v1(&fake.folder("plain", &[("cgroup.procs", "")]), Kind::V1Freezer));
+    let branch = Branch { dir, kind: Kind::V1Freezer };
+    let cage = Cage { branches: vec![branch], trouble: String::new() };
+    assert_eq!(cage.words(), "cgroup v1: freezer");
+}

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use pcluster_keeper::{CgroupOrder, Outcome, kill_cgroup, proc};
+use pcluster_keeper::{CgroupOrder, Command, Outcome, kill_cgroup, proc, send};
 
 use crate::harness::{Run, alive, is_root, until};
 
@@ -76,14 +76,15 @@ fn a_v1_cgroup_is_joined_and_emptied() {
     only_the_job_is_inside("joinv1", "/sys/fs/cgroup/pids");
 }
 
+/// Where version 2 is mounted, alone or beside version 1.
+fn v2() -> &'static str {
+    let alone = Path::new("/sys/fs/cgroup/cgroup.procs").exists();
+    if alone { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/unified" }
+}
+
 #[test]
 fn a_v2_cgroup_is_joined_and_emptied() {
-    let parent = if Path::new("/sys/fs/cgroup/cgroup.procs").exists() {
-        "/sys/fs/cgroup"
-    } else {
-        "/sys/fs/cgroup/unified"
-    };
-    only_the_job_is_inside("joinv2", parent);
+    only_the_job_is_inside("joinv2", v2());
 }
 
 #[test]
@@ -162,4 +163,56 @@ fn what_a_lost_keeper_leaves_in_its_cgroup_is_killed() {
     keeper.wait().unwrap();
     until("the cgroup to be empty", || (kill_cgroup(&dirs.0) == 0).then_some(()));
     assert!(!alive(daemon));
+}
+
+/// Whether the group stands still, in either version.
+fn is_frozen(dir: &Path) -> bool {
+    let read = |file: &str| fs::read_to_string(dir.join(file)).unwrap_or_default();
+    read("cgroup.events").contains("frozen 1") || read("freezer.state").trim() == "FROZEN"
+}
+
+fn frozen_jobs(test: &str, parent: &str) {
+    let Some(dirs) = Dirs::make(test, &[parent]) else {
+        return;
+    };
+    let frozen = || is_frozen(&dirs.0[0]).then_some(());
+    let started = |text: &str| {
+        let mut run = Run::shell(text);
+        run.order.cgroup = dirs.order();
+        run.start();
+        let pid: i32 = run.line_in("ready").parse().unwrap();
+        send(&run.dir, &Command::Suspend).unwrap();
+        until("the freeze", frozen);
+        (run, pid)
+    };
+    let (mut run, pid) = started("echo $$ >ready; while ! [ -e go ]; do sleep 0.02; done; exit 6");
+    fs::write(run.work("go"), "").unwrap();
+    // Its user cannot wake it.
+    let process = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(process, rustix::process::Signal::CONT).unwrap();
+    assert!(alive(pid) && is_frozen(&dirs.0[0]));
+    send(&run.dir, &Command::Resume).unwrap();
+    assert_eq!(run.wait().outcome, Outcome::Exited { code: 6 });
+
+    let (mut run, _) = started("trap 'exit 4' TERM; echo $$ >ready; while :; do sleep 0.05; done");
+    send(&run.dir, &Command::End { grace_ms: 60_000, reason: "cancel".into() }).unwrap();
+    assert_eq!(run.wait().code, Some(4));
+
+    // Nobody is left to let them go on.
+    let (mut run, pid) = started("echo $$ >ready; sleep 1000");
+    let mut keeper = run.keeper.take().unwrap();
+    keeper.kill().unwrap();
+    keeper.wait().unwrap();
+    until("the cgroup to be empty", || (kill_cgroup(&dirs.0) == 0).then_some(()));
+    assert!(!alive(pid));
+}
+
+#[test]
+fn a_suspended_job_is_frozen_by_version_1() {
+    frozen_jobs("freezev1", "/sys/fs/cgroup/freezer");
+}
+
+#[test]
+fn a_suspended_job_is_frozen_by_version_2() {
+    frozen_jobs("freezev2", v2());
 }

@@ -331,11 +331,11 @@ impl Hold {
             Command::Kill => self.end(main, Outcome::Cancelled { reason: "kill".into() }, 0),
             Command::Suspend => {
                 self.clock.suspend(Instant::now());
-                self.signal(main, Target::All, Signal::STOP.as_raw());
+                tree::stand_still(self.cgroup(), self.roles(main));
             }
             Command::Resume => {
                 self.clock.resume(Instant::now());
-                self.signal(main, Target::All, Signal::CONT.as_raw());
+                tree::go_on(self.cgroup(), self.roles(main));
             }
             Command::Extend { limit_ms } => self.clock.set_limit(Instant::now(), limit_ms),
             Command::Steps => {
