@@ -22,12 +22,13 @@ use tokio::net::UnixStream;
 
 mod steps;
 
-/// An ordinary answer comes within this; a long poll adds its own time.
+/// An ordinary answer begins within this, and so does each further piece of it; a long poll adds its
+/// own time.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// A head that is there accepts within this.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// An answer larger than this is not the head's.
-const MAX_ANSWER_BYTES: usize = 256 << 20;
+/// An answer larger than this is not the head's: the records of a million tasks are less.
+const MAX_ANSWER_BYTES: usize = 2 << 30;
 /// Says where in the whole output an answer begins.
 const OFFSET_HEADER: &str = "x-pcluster-offset";
 
@@ -150,12 +151,14 @@ impl Client {
         method: Method,
         path: &str,
         body: Option<Vec<u8>>,
-    ) -> Result<Bytes, ClientError> {
-        let response = self.send(method, path, body).await?;
+        within: Duration,
+    ) -> Result<Vec<u8>, ClientError> {
+        let response = tokio::time::timeout(within, self.send(method, path, body))
+            .await
+            .map_err(|_| ClientError::Silent(within))??;
         let status = response.status();
         let limited = http_body_util::Limited::new(response.into_body(), MAX_ANSWER_BYTES);
-        let bytes =
-            limited.collect().await.map_err(|e| ClientError::Lost(e.to_string()))?.to_bytes();
+        let bytes = collected(limited).await?;
         if status.is_success() { Ok(bytes) } else { Err(problem_of(status.as_u16(), &bytes)) }
     }
 
@@ -166,9 +169,7 @@ impl Client {
         body: Option<Vec<u8>>,
         within: Duration,
     ) -> Result<T, ClientError> {
-        let bytes = tokio::time::timeout(within, self.whole(method, path, body))
-            .await
-            .map_err(|_| ClientError::Silent(within))??;
+        let bytes = self.whole(method, path, body, within).await?;
         serde_json::from_slice(&bytes).map_err(|error| ClientError::Unreadable(error.to_string()))
     }
 
@@ -357,6 +358,24 @@ impl Client {
     }
 }
 
+/// A body as it comes: it may be long, but it may not stop.
+async fn collected<B>(mut body: B) -> Result<Vec<u8>, ClientError>
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let mut bytes = Vec::new();
+    loop {
+        let frame = tokio::time::timeout(ANSWER_WITHIN, body.frame())
+            .await
+            .map_err(|_| ClientError::Silent(ANSWER_WITHIN))?;
+        match frame.transpose().map_err(|error| ClientError::Lost(error.to_string()))? {
+            Some(frame) => bytes.extend_from_slice(&frame.into_data().unwrap_or_default()),
+            None => return Ok(bytes),
+        }
+    }
+}
+
 fn problem_of(status: u16, body: &[u8]) -> ClientError {
     match serde_json::from_slice::<Problem>(body) {
         Ok(problem) => ClientError::Problem(problem),
@@ -407,6 +426,45 @@ mod tests {
         let query = JobsQuery { all: true, ids: Some("41,42_[3-5]".into()), ..Default::default() };
         assert_eq!(query_of(&query), "?all=true&finished=false&ids=41%2C42_%5B3-5%5D");
         assert_eq!(query_of(&CostQuery::default()), "?all=false&by=user");
+    }
+
+    /// A body whose next piece always comes after the next of these pauses.
+    struct Slow {
+        pauses: Vec<Duration>,
+        next: Option<std::pin::Pin<Box<tokio::time::Sleep>>>,
+    }
+
+    impl hyper::body::Body for Slow {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            mut self: std::pin::Pin<&mut Self>,
+            cx: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+            use std::task::Poll;
+            let next = self.next.take().or_else(|| {
+                // The pause is what comes.
+                self.pauses.pop().map(|pause| Box::pin(tokio::time::sleep(pause)))
+            });
+            let Some(mut next) = next else { return Poll::Ready(None) };
+            if next.as_mut().poll(cx).is_pending() {
+                self.next = Some(next);
+                return Poll::Pending;
+            }
+            Poll::Ready(Some(Ok(hyper::body::Frame::data(Bytes::from_static(b"x")))))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_answer_is_waited_for_and_one_that_stops_is_not() {
+        let seconds = |all: &[u64]| Slow {
+            pauses: all.iter().copied().map(Duration::from_secs).collect(),
+            next: None,
+        };
+        assert_eq!(collected(seconds(&[10; 6])).await.unwrap(), b"xxxxxx");
+        let stopped = collected(seconds(&[1, 16, 1])).await;
+        assert!(matches!(stopped, Err(ClientError::Silent(_))), "{stopped:?}");
     }
 
     #[test]
