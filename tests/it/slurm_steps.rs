@@ -136,6 +136,23 @@ srun -n1 --mem=1G echo large 2>&1; echo code $?
 }
 
 #[test]
+fn a_step_that_the_kernel_ends_for_want_of_memory_says_so_where_there_are_limits() {
+    let face = Face::new("kernel-memory");
+    let text = r#"
+grep -q 'memory:.*/run-' /proc/self/cgroup && echo limited
+srun -n1 sh -c 'x=$(head -c 402653184 /dev/zero | tr "\\0" x); echo ${#x}' 2>&1; echo code $?
+srun -n1 sh -c 'exit 3'; echo other $?
+"#;
+    let (_, out) = batch(&face, "-n 1 --mem=200M", text);
+    if out.contains("limited\n") {
+        assert!(out.contains(": task 0: Out Of Memory\n") && out.contains("code 137\n"), "{out}");
+        let rows = face.asks("sacct -n -P -j 1.0,1.1 -o JobID,State,ExitCode");
+        assert_eq!(sorted(&rows), ["1.0|OUT_OF_MEMORY|0:125", "1.1|FAILED|3:0"], "{out}");
+    }
+    face.to_zero();
+}
+
+#[test]
 fn steps_share_a_job_and_wait_for_room() {
     let face = Face::new("room");
     let text = r"

@@ -1,7 +1,7 @@
 //! `scontrol show job` and `show step`.
 //!
-//! Invariant: every key of the real one, in its order. Deliberately absent: `CPU_IDs` of `-d` (the
-//! node decides them, the head does not know).
+//! Invariant: every key of the real one, in its order. Deliberately absent: `CPU_IDs` of `-d` (a
+//! job has a share of its node's CPU time and no CPUs of its own).
 use super::lines::Lines;
 use crate::queue::squeue::{View, derived_exit, is_batch};
 use crate::words::{State, clock, hosts, job, size, state};
