@@ -8,7 +8,8 @@ use crate::words::{clock, size};
 use pcluster_api::{MostOfTask, StepUsage};
 
 /// What is known of the tasks, one by one. Of a script, and of one task, the whole is the task.
-fn measured(row: &Row) -> Option<StepUsage> {
+#[must_use]
+pub fn measured(row: &Row) -> Option<StepUsage> {
     if let Some(live) = &row.live {
         return Some(live.usage.clone());
     }

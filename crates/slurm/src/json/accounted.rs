@@ -1,8 +1,9 @@
 //! A job of `sacct --json`.
 use super::{exit, infinite, joined, number, object, seconds};
 use crate::accounting::sacct::rows::{Part, Row, step_exit};
+use crate::accounting::used;
 use crate::words::{State, hosts, job, size, state};
-use pcluster_api::{JobRecord, StepRecord};
+use pcluster_api::{JobRecord, MostOfTask, StepRecord};
 use serde_json::{Map, Value, json};
 
 /// A job by its rows: its own first, then those of its script and steps.
@@ -97,6 +98,33 @@ fn tres(kind: &str, name: &str, id: u32, count: u64) -> Value {
     json!({ "type": kind, "name": name, "id": id, "count": count })
 }
 
+/// An amount with the task that has it.
+fn tres_of_task(kind: &str, id: u32, most: &MostOfTask) -> Value {
+    let mut value = tres(kind, "", id, most.amount);
+    value["node"] = json!(most.node);
+    value["task"] = json!(most.task);
+    value
+}
+
+/// What the tasks used: the largest, the least, their average and their sum, as far as it is known.
+fn used_by_tasks(row: &Row, cpu_ms: u64) -> Value {
+    let Some(usage) = used::measured(row) else {
+        let most: Vec<Value> =
+            row.max_rss().into_iter().map(|bytes| tres("mem", "", 2, bytes)).collect();
+        return json!({
+            "max": most, "min": [], "average": [], "total": [tres("cpu", "", 1, cpu_ms)],
+        });
+    };
+    let tasks = u64::from(usage.tasks.max(1));
+    let sums = |cpu: u64, memory: u64| [tres("cpu", "", 1, cpu), tres("mem", "", 2, memory)];
+    json!({
+        "max": [tres_of_task("mem", 2, &usage.max_rss_bytes)],
+        "min": [tres_of_task("cpu", 1, &usage.min_cpu_ms)],
+        "average": sums(cpu_ms / tasks, usage.rss_bytes / tasks),
+        "total": sums(cpu_ms, usage.rss_bytes),
+    })
+}
+
 fn resources(row: &Row) -> Map<String, Value> {
     let r = &row.job;
     let (memory, per_cpu) = job::least_memory(r);
@@ -162,7 +190,6 @@ fn step(row: &Row) -> Option<Value> {
         }
     };
     let (user, system) = row.cpu_ms();
-    let used = row.max_rss().unwrap_or(0);
     Some(json!({
         "exit_code": exit(ended, code),
         "kill_request_user": "",
@@ -188,12 +215,7 @@ fn step(row: &Row) -> Option<Value> {
             "user": cpu_time(user),
         },
         "tres": {
-            "requested": {
-                "max": [tres("mem", "", 2, used)],
-                "min": [],
-                "average": [],
-                "total": [tres("cpu", "", 1, user + system), tres("mem", "", 2, used)],
-            },
+            "requested": used_by_tasks(row, user + system),
             "consumed": { "max": [], "min": [], "average": [], "total": [] },
             "allocated": [tres("cpu", "", 1, row.cpus()), tres("node", "", 4, row.nodes().len() as u64)],
         },

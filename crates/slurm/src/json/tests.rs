@@ -52,7 +52,8 @@ fn ends_say_code_and_signal() {
 fn an_accounted_job_carries_its_steps() {
     let setting = Arc::new(Setting { view: view(), unit: None, truncate: None });
     let mut record = made_up::ended(146, "cancelled", None, Some(15));
-    record.steps = vec![made_up::step(0)];
+    let told = Some(made_up::step_usage());
+    record.steps = vec![pcluster_api::StepRecord { usage: told, ..made_up::step(0) }];
     let value = accounted_job(&of(record, true, &setting));
     assert_eq!(value["state"]["current"], json!(["CANCELLED"]));
     assert_eq!(value["kill_request_user"], "root");
@@ -66,6 +67,17 @@ fn an_accounted_job_carries_its_steps() {
         .collect();
     assert_eq!(ids, ["146.batch", "146.0"]);
     assert_eq!(value["steps"][1]["tasks"]["count"], 2);
+    let used = |at: usize| &value["steps"][at]["tres"]["requested"];
+    assert_eq!(
+        used(1)["max"],
+        json!([{ "type": "mem", "name": "", "id": 2, "count": 2 << 20, "node": "c1", "task": 1 }])
+    );
+    assert_eq!(used(1)["min"][0]["count"], 300);
+    assert_eq!(
+        (&used(1)["average"][1]["count"], &used(1)["total"][1]["count"]),
+        (&json!(3 << 19), &json!(3 << 20))
+    );
+    assert_eq!(used(0)["max"][0]["count"], 12_345 << 10);
     assert_eq!(
         value["tres"]["allocated"][1],
         json!({ "type": "mem", "name": "", "id": 2, "count": 200 })

@@ -3,7 +3,7 @@ use super::Clock;
 use jiff::tz::TimeZone;
 use pcluster_api::{
     DependencyRecord, JobRecord, JobState, OutcomeView, PoolList, PoolNode, PoolRecord, ReasonView,
-    RecordList, StepRecord,
+    RecordList, StepRecord, StepUsage,
 };
 use pcluster_model::job::MemoryAsk;
 
@@ -126,6 +126,13 @@ pub fn array_task(job: u64, task: u32, raw_job: u64) -> JobRecord {
         run: Some(raw_job),
         ..pending(job)
     }
+}
+
+/// What the two tasks of such a step used: the second more memory, the first less time.
+pub fn step_usage() -> StepUsage {
+    let mut usage = StepUsage::default();
+    usage.add(2, (3 << 20, 12 << 20), [(2 << 20, 1), (8 << 20, 1), (300, 0)], "c1");
+    usage
 }
 
 /// A step of two tasks on c1 that ended well after two seconds.

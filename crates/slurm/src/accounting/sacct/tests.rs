@@ -108,6 +108,11 @@ fn steps_carry_what_they_used() {
          146.batch|batch|1|00:00.230|12345K|00:00:00|cpu=2,mem=200M,node=1|COMPLETED\n\
          146.0|hostname|2|00:01.004|2M|00:00:00|cpu=2,mem=200M,node=1|COMPLETED\n"
     );
+    job.steps[0].usage = Some(made_up::step_usage());
+    let fields =
+        "JobID,MaxRSS,MaxRSSTask,AveRSS,MaxVMSize,AveVMSize,MinCPU,MinCPUTask,TRESUsageInMax";
+    let page = sacct(&["-P", "-n", "-j", "146.0", "-o", fields], vec![job.clone()]);
+    assert_eq!(page, "146.0|2M|1|1536K|8M|6M|00:00:00|0|mem=2M,vmem=8M\n");
     let step = ["-n", "-P", "-j", "146.0", "-o", "JobID,Reason"];
     assert_eq!(sacct(&step, vec![job.clone()]), "146.0|\n");
     let units = ["-n", "-P", "-j", "146.batch", "--units=M", "-o", "MaxRSS"];
