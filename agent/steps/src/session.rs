@@ -2,8 +2,9 @@
 //!
 //! Invariant: a message is counted as received only when it lies in the receiver's queue, so nothing
 //! is lost when a stream is dropped at any await. Deliberately absent: making streams.
-use crate::link::{Hello, Link, Packet};
+use crate::link::{Hello, Link, MAX_PAYLOAD, Packet};
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -15,6 +16,8 @@ const QUEUE: usize = 16;
 const PING_EVERY: Duration = Duration::from_secs(15);
 /// A stream on which nothing came for this long is dead.
 const SILENT_FOR: Duration = Duration::from_secs(60);
+/// The longest message, in bytes, of one who is not known yet to send more: orders come first.
+const LATER: usize = 1 << 20;
 /// A greeting is there within this.
 const HELLO_WITHIN: Duration = Duration::from_secs(30);
 
@@ -31,6 +34,8 @@ pub struct Session {
     /// A new stream takes over: the one before ends.
     turn: watch::Sender<u64>,
     connected: watch::Sender<bool>,
+    /// The longest message that is taken after the first.
+    later: AtomicUsize,
 }
 
 impl Session {
@@ -46,8 +51,22 @@ impl Session {
             room: Notify::new(),
             turn: watch::channel(0).0,
             connected: watch::channel(false).0,
+            later: AtomicUsize::new(MAX_PAYLOAD),
         };
         (Arc::new(session), messages)
+    }
+
+    /// The same for somebody who is not known: its queue must not become large.
+    #[must_use]
+    pub fn of_stranger(name: impl Into<String>) -> (Arc<Self>, mpsc::Receiver<Vec<u8>>) {
+        let (session, messages) = Self::new(name);
+        session.later.store(LATER, Ordering::Relaxed);
+        (session, messages)
+    }
+
+    /// The other end may send long messages from now on.
+    pub fn is_known(&self) {
+        self.later.store(MAX_PAYLOAD, Ordering::Relaxed);
     }
 
     fn link(&self) -> MutexGuard<'_, Link> {
@@ -167,8 +186,13 @@ impl Session {
             while let Some(packet) = Packet::decode(&mut buffer)? {
                 // First a place for it: from here to `send` nothing awaits. Nobody may listen any
                 // more, and what is still sent must arrive all the same.
-                let place = match packet {
-                    Packet::Data(..) => self.incoming.reserve().await.ok(),
+                let place = match &packet {
+                    Packet::Data(number, payload) => {
+                        if *number > 1 && payload.len() > self.later.load(Ordering::Relaxed) {
+                            return Err(io::ErrorKind::InvalidData.into());
+                        }
+                        self.incoming.reserve().await.ok()
+                    }
                     _ => None,
                 };
                 match (self.link().take(packet)?, place) {
@@ -313,6 +337,24 @@ mod tests {
             }
         };
         assert_eq!(seen, (0..200).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_stranger_sends_one_long_message_and_a_client_more() {
+        let (client, _none) = Session::new("s");
+        let (server, mut messages) = Session::of_stranger("s");
+        for _ in 0..2 {
+            client.send_now(vec![0; LATER + 1]);
+        }
+        // The stream ends at the second one.
+        join(&client, &server, true, usize::MAX).await;
+        assert_eq!(messages.recv().await.unwrap().len(), LATER + 1);
+        assert!(messages.try_recv().is_err());
+        server.is_known();
+        tokio::select! {
+            message = messages.recv() => assert_eq!(message.unwrap().len(), LATER + 1),
+            () = join(&client, &server, true, usize::MAX) => panic!("it is known"),
+        }
     }
 
     #[tokio::test]

@@ -91,7 +91,7 @@ impl Steps {
                 return stream.write_all(&Packet::Refused(why).encode()).await;
             }
             None => {
-                let (session, messages) = Session::new(hello.session.clone());
+                let (session, messages) = Session::of_stranger(hello.session.clone());
                 self.known().sessions.insert(hello.session.clone(), Arc::clone(&session));
                 let (steps, session_too) = (self.clone(), Arc::clone(&session));
                 let name = hello.session.clone();
@@ -146,6 +146,8 @@ impl Steps {
         if !self.register(order.step, &events) {
             return refuse(session, "the job is ending, or the step runs already").await;
         }
+        // What libraries put together at a barrier may be long.
+        session.is_known();
         self.0.living.send_modify(|count| *count += 1);
         let number = order.step;
         step::run(self, session, messages, order, (events, inbox)).await;
