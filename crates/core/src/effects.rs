@@ -1,7 +1,7 @@
 //! Outstanding effects: what the hands still have to do, derived from the state.
 //!
 //! `outstanding` is the definition, a full sweep; `due_effects` looks only at what `apply`, `note`
-//! and time have marked. Law 9: they agree.
+//! and time have marked. I17: they agree.
 use crate::Cluster;
 use crate::effect::{Effect, EffectKey, LaunchPlan, Order, StartPlan, Told};
 use crate::event::{PartEnd, Then};
@@ -10,6 +10,7 @@ use crate::node::{Node, NodeState};
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::string::ToString;
+use alloc::vec;
 use alloc::vec::Vec;
 use pcluster_model::job::JobKind;
 use pcluster_model::{InstanceRef, LaunchId, NodeId, Timestamp};
@@ -144,15 +145,22 @@ impl Cluster {
     fn run_orders(&self, node: &Node, run: &Run) -> Vec<(Told, Order)> {
         let mut orders = Vec::new();
         let grace_ms = self.config().map(|config| config.term_grace_ms).unwrap_or_default();
-        if run.is_ending() {
+        let end = || {
             let order = Order::End { run: run.id, grace_ms, why: why_ended(run) };
-            orders.push((Told::End(run.id), order));
-            return orders;
+            vec![(Told::End(run.id), order)]
+        };
+        if run.is_ending() {
+            return end();
         }
         let Some(job) = self.jobs.get(&run.job) else { return orders };
         let Some(rank) = run.rank_of(node.id) else { return orders };
-        if rank == 0 && job.spec.kind == JobKind::Batch && !self.may_start_first(run) {
-            return orders;
+        if rank == 0 && job.spec.kind == JobKind::Batch {
+            if self.begins_too_late(run) {
+                return end();
+            }
+            if !self.may_start_first(run) {
+                return orders;
+            }
         }
         let nodes = run.parts.iter().map(|part| {
             self.nodes
@@ -194,6 +202,15 @@ impl Cluster {
     fn may_start_first(&self, run: &Run) -> bool {
         let on = |part: &RunPart| self.volatile.run_starts.contains_key(&(run.id, part.part.node));
         run.parts.iter().skip(1).all(on) || run.parts.first().is_some_and(on)
+    }
+
+    /// The time of another node was over before the script began: it never will.
+    pub(crate) fn begins_too_late(&self, run: &Run) -> bool {
+        let began = |part: &RunPart| {
+            self.volatile.run_starts.contains_key(&(run.id, part.part.node)) || part.end.is_some()
+        };
+        let over = run.parts.iter().skip(1).any(|part| part.end.is_some());
+        over && !run.parts.first().is_some_and(began)
     }
 
     fn unknown_effect(&self, instance: &InstanceRef, now: Timestamp) -> Option<Effect> {

@@ -1,7 +1,7 @@
 //! The pure cluster: inputs become events, events become state, state becomes outstanding effects.
 //!
 //! `decide` looks and says what happens, `apply` is the only mutator of truth, planners propose
-//! events. Invariant: the state is a function of the log (law 8). Deliberately absent: clocks,
+//! events. Invariant: the state is a function of the log (I16). Deliberately absent: clocks,
 //! random numbers, floats, I/O, log output, and the order of a hash map; `no_std` makes most of
 //! that absence a compile error.
 #![no_std]

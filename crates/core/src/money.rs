@@ -1,6 +1,6 @@
 //! The month's money: what is spent, what is reserved, and what a launch or placement may add.
 //!
-//! Law 7: spent + reserved never passes the cap at a launch or placement. What can pass it is only
+//! I14: spent + reserved never passes the cap at a launch or placement. What can pass it is only
 //! a node that the provider fails to stop, or one that went silent, until its grace is over; both
 //! are shown as overrun.
 use crate::Cluster;

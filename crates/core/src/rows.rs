@@ -1,6 +1,6 @@
 //! Rows: every live thing as one complete row, written in the same transaction as its events.
 //!
-//! Invariant (law 8): rows loaded are equal, byte for byte, to the rows of a replay of the log.
+//! Invariant (I16): rows loaded are equal, byte for byte, to the rows of a replay of the log.
 //! Deliberately absent: SQL.
 use crate::job::{Job, Run, TaskEnd};
 use crate::ledger::Span;
@@ -135,7 +135,7 @@ impl Cluster {
         }
     }
 
-    /// Every row, in a fixed order: the definition that law 8 compares.
+    /// Every row, in a fixed order: the definition that I16 compares.
     #[must_use]
     pub fn all_rows(&self) -> Vec<RowChange> {
         let mut keys: Vec<RowKey> = alloc::vec![RowKey::Meta];

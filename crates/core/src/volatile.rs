@@ -1,5 +1,5 @@
 //! What the head knows and would lose: connections, phases, calls in flight. It steers choices,
-//! never truth: a choice itself is an event. Excluded from law 8.
+//! never truth: a choice itself is an event. Excluded from I16.
 use crate::effect::{EffectKey, Told};
 use crate::plan::PlanReport;
 use alloc::collections::{BTreeMap, BTreeSet};

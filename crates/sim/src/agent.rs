@@ -7,12 +7,14 @@ use crate::cloud::MachineId;
 use crate::faults::Kind;
 use crate::keeper::{Ends, Keeper, RunDir};
 use crate::net::ConnId;
+use crate::plant::Plant;
+use crate::procs::Cause;
 use crate::world::{What, World};
 use pcluster_core::agent::{
     AgentAction, AgentInput, AgentMemory, AgentSetup, AgentState, ExitWhy, KeeperSaid,
 };
 use pcluster_model::{DurationMs, LaunchId, NodeId, RunId, Timestamp};
-use pcluster_wire::{AgentFrame, Facts, HeadFrame, OnOrphan};
+use pcluster_wire::{AgentFrame, Exit, Facts, HeadFrame, OnOrphan};
 use std::collections::BTreeMap;
 
 /// The join token of a launch, as the head's hand makes it.
@@ -191,12 +193,18 @@ impl World {
         true
     }
 
-    fn agent_sends(&mut self, id: MachineId, frame: AgentFrame) {
+    fn agent_sends(&mut self, id: MachineId, mut frame: AgentFrame) {
+        if let AgentFrame::RunEnded(end) = &mut frame
+            && self.plant == Plant::Whitewash
+            && end.exit == Exit::Code(3)
+        {
+            end.exit = Exit::Code(0);
+        }
         let Some(conn) = self.agents.get(&id).and_then(|agent| agent.conn) else { return };
         let delay = self.frame_delay(conn, true);
         let Some(at) = self.net.arrival(self.now, conn, true, delay) else { return };
         if !matches!(frame, AgentFrame::Heartbeat { .. }) {
-            self.trace.line(self.now, format_args!("machine {} says {frame:?}", id.0));
+            self.trace.detail(self.now, format_args!("machine {} says {frame:?}", id.0));
             if self.strikes(Kind::Duplicate) {
                 self.at(at, What::ToHead { conn, frame: Box::new(frame.clone()) });
             }
@@ -234,6 +242,9 @@ impl World {
             return;
         }
         self.trace.line(self.now, format_args!("agent of machine {} crashes", id.0));
+        if self.plant == Plant::DyingTogether {
+            self.procs_end(id, Cause::Agent);
+        }
         self.agent_is_gone(id);
         let life = self.agents.get(&id).map_or(0, |agent| agent.life);
         let pause = self.rng.between(500, 15_000);
@@ -252,7 +263,7 @@ impl World {
     /// The machine comes back under another boot id, with its disk.
     pub fn machine_reboots(&mut self, id: MachineId) {
         self.trace.line(self.now, format_args!("machine {} reboots", id.0));
-        self.procs.end_all(id);
+        self.procs_end(id, Cause::Machine);
         self.cut_machine(id);
         self.agent_is_gone(id);
         let Some(agent) = self.agents.get_mut(&id) else { return };
@@ -317,6 +328,12 @@ impl World {
         }
         agent.conn = None;
         let life = agent.life;
+        if self.plant == Plant::HeadsickAgent {
+            let runs: Vec<RunId> = agent.keepers.keys().copied().collect();
+            for run in runs {
+                self.keeper_end(known.machine, run, DurationMs::ZERO);
+            }
+        }
         self.agent_step(known.machine, AgentInput::Disconnected);
         let pause = self.rng.between(300, 8_000);
         self.after(pause, What::Dial { machine: known.machine, life });

@@ -4,8 +4,11 @@
 //! absent: anything that a seed does not decide, except how long it took.
 use crate::check;
 use crate::plant::Plant;
+use crate::story::{self, Story};
+use crate::trace::Aloud;
 use crate::world::{Figures, Mode, World};
 use crate::{Outcome, replay_command, run_seed, run_world};
+use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
 use pcluster_model::DurationMs;
 use std::process::ExitCode;
@@ -52,6 +55,23 @@ enum Command {
         #[arg(long)]
         quiet: bool,
     },
+    /// Leave out of a failing seed what its failure does not need, and keep the rest as a story
+    Shrink {
+        #[arg(long)]
+        seed: u64,
+        #[arg(long, value_enum, default_value = "safety")]
+        mode: OneMode,
+        #[arg(long, value_parser = plant)]
+        plant: Option<Plant>,
+        /// Keep it under this name, for `story` and the tests
+        #[arg(long)]
+        name: Option<String>,
+        /// At most this many plays
+        #[arg(long, default_value_t = 3_000)]
+        plays: usize,
+    },
+    /// Tell a story that was kept, as a timeline; without a name, list them
+    Story { name: Option<String> },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -109,20 +129,68 @@ pub fn main(args: Args) -> ExitCode {
             let mode = if mode == OneMode::Safety { Mode::Safety } else { Mode::Liveness };
             replay(seed, mode, plant.unwrap_or_default(), quiet)
         }
+        Command::Shrink { seed, mode, plant, name, plays } => {
+            let mode = if mode == OneMode::Safety { Mode::Safety } else { Mode::Liveness };
+            said(shrunk(seed, mode, plant.unwrap_or_default(), name.as_deref(), plays)).is_some()
+        }
+        Command::Story { name: Some(name) } => {
+            said(story::read(&name)).is_some_and(|s| story::tell(&s))
+        }
+        Command::Story { name: None } => said(list()).is_some(),
     };
     if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// The value, or its error on stderr.
+fn said<T>(value: anyhow::Result<T>) -> Option<T> {
+    value.map_err(|error| eprintln!("error: {error:#}")).ok()
+}
+
+fn list() -> anyhow::Result<()> {
+    for name in story::names()? {
+        let story = story::read(&name)?;
+        println!("{name}: seed {}, I{}: {}", story.seed, story.broke, story.said);
+    }
+    Ok(())
+}
+
+fn shrunk(
+    seed: u64,
+    mode: Mode,
+    plant: Plant,
+    name: Option<&str>,
+    plays: usize,
+) -> anyhow::Result<()> {
+    let outcome = run_seed(seed, mode, plant, check::all());
+    let story = Story::of(&outcome, plant).context("the seed breaks nothing")?;
+    let small = story::shrink(&story, plays);
+    let count = |kept: Option<usize>| kept.unwrap_or_default();
+    println!(
+        "I{} with {} asks and {} faults: {}",
+        small.broke,
+        count(small.kept.asks.as_ref().map(Vec::len)),
+        count(small.kept.strikes.as_ref().map(Vec::len)),
+        small.said
+    );
+    if let Some(name) = name {
+        println!("{}", story::keep(name, &small)?.display());
+        println!("cargo run -p pcluster-sim -- story {name}");
+    }
+    Ok(())
+}
+
 fn replay(seed: u64, mode: Mode, plant: Plant, quiet: bool) -> bool {
     let mut world = World::new(seed, mode, plant, check::all());
-    world.trace.aloud = !quiet;
+    if !quiet {
+        world.trace.begin(Aloud::Everything, world.now);
+    }
     let faults: Vec<&str> = world.faults.on().collect();
     println!("seed {seed}, {}: {}", mode.word(), faults.join(", "));
     let verdict = run_world(&mut world);
     print_figures(&world.figures);
     println!("trace {:016x}", world.trace.hash());
     match &verdict {
-        Ok(()) => println!("all laws held"),
+        Ok(()) => println!("all invariants held"),
         Err(violation) => {
             print_state(&world);
             println!("{violation}");
@@ -209,7 +277,7 @@ impl Sweep {
         print_figures(&self.figures);
         println!("{:.0} steps/s in {seconds:.1} s", self.figures.steps as f64 / seconds);
         if self.failed.is_empty() {
-            println!("all laws held");
+            println!("all invariants held");
         } else {
             println!("{}", self.verdict(plant));
         }

@@ -1,7 +1,7 @@
 //! The provider: machines, its own clock and its own bill.
 //!
 //! Invariant: the bill is computed here from the provider's times alone; nothing is shared with the
-//! ledger of the core, so that law 5 compares two computations. Deliberately absent: knowledge of
+//! ledger of the core, so that I9 compares two computations. Deliberately absent: knowledge of
 //! nodes, jobs and budgets.
 use pcluster_core::event::LaunchErrorClass;
 use pcluster_core::input::ListedInstance;
@@ -9,7 +9,7 @@ use pcluster_model::{InstanceRef, LaunchId, Resources, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A machine of the provider; never reused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MachineId(pub u32);
 
 impl MachineId {
@@ -76,7 +76,7 @@ pub struct SimProvider {
     made: BTreeMap<LaunchId, Made>,
     /// Launches that are still to be carried out although their caller was told nothing.
     pub late: BTreeSet<LaunchId>,
-    /// Law 5's plant: one machine in four costs a micro-dollar too much.
+    /// I9's plant: one machine in four costs a micro-dollar too much.
     pub overcharge: bool,
     /// Machines that have not ended, by true time.
     pub living: BTreeSet<MachineId>,

@@ -86,6 +86,12 @@ kinds! {
     Stall "head stall" 120,
     /// The head's machine sleeps for an hour.
     Sleep "head sleeps an hour" 25,
+    /// One direction of a connection swallows everything until both sides give it up.
+    OneWay "one-way connection" 150,
+    /// The disk of the head is full for some minutes: no commit goes through, and the head ends.
+    DiskFull "disk full" 150,
+    /// The clock of the head's machine runs up to two percent fast for a while.
+    Drift "clock drift" 600,
 }
 
 /// Chances of every kind.
@@ -125,6 +131,15 @@ impl Faults {
     #[must_use]
     pub fn parts(&self, kind: Kind) -> u32 {
         self.parts.get(kind as usize).copied().unwrap_or(0)
+    }
+
+    /// Turns off what is not among these words.
+    pub fn keep(&mut self, words: &[String]) {
+        for ((_, word, _), parts) in Kind::ALL.iter().zip(&mut self.parts) {
+            if !words.iter().any(|kept| kept == word) {
+                *parts = 0;
+            }
+        }
     }
 
     /// Words of what is on.

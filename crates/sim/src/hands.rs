@@ -59,7 +59,7 @@ impl World {
     /// Starts the deed of an effect.
     pub fn hand_out(&mut self, effect: Effect) {
         let life = self.head_life;
-        self.trace.line(self.now, format_args!("do {:?}", effect.key()));
+        self.trace.detail(self.now, format_args!("do {:?}", effect.key()));
         let call = match effect {
             Effect::Launch(plan) => Call::Launch { life, plan: Box::new(plan) },
             Effect::Terminate { node, instance, .. } => Call::End { life, node, instance },
@@ -123,6 +123,9 @@ impl World {
                 return self.answer(life, 30_000, ProviderSaid::Launched { launch, answer });
             }
             self.make_machines(&plan, false);
+            if self.plant == Plant::TwoOfOne && self.rng.chance(2_000) {
+                self.make_machines(&plan, false);
+            }
         }
         let made = self.cloud.answer(launch).unwrap_or_default();
         let lost = self.strikes(Kind::LostLaunch);
@@ -276,7 +279,7 @@ impl World {
         self.trace.line(self.now, format_args!("machine {} ends", id.0));
         let lag = self.list_lag();
         self.cloud.ended(self.now, id, lag);
-        self.procs.end_all(id);
+        self.procs_end(id, crate::procs::Cause::Machine);
         self.cut_machine(id);
         self.agents.remove(&id);
     }
@@ -289,6 +292,20 @@ impl World {
                 let delay = self.rng.between(10, 30_000);
                 self.after(delay, What::HeadHearsCut { conn });
             }
+        }
+    }
+
+    /// One direction of its connection swallows everything until both sides give it up.
+    pub fn one_way(&mut self, id: MachineId) {
+        let to_head = self.rng.chance(5_000);
+        for conn in self.net.of_machine(id) {
+            if let Some(known) = self.net.conns.get_mut(&conn) {
+                known.swallows = Some(to_head);
+            }
+            let (head, agent) =
+                (self.rng.between(60_000, 90_000), self.rng.between(60_000, 90_000));
+            self.after(head, What::HeadHearsCut { conn });
+            self.after(agent, What::AgentHearsCut { conn });
         }
     }
 
@@ -316,7 +333,7 @@ impl World {
         self.answer(life, delay, ProviderSaid::Listed { provider, asked_at, instances });
     }
 
-    /// Remembers for law 4 what a head has been shown.
+    /// Remembers for I5 what a head has been shown.
     pub fn list_was_heard(&mut self, said: &ProviderSaid) {
         let ProviderSaid::Listed { instances, .. } = said else { return };
         let living = |listed: &&ListedInstance| listed.ended_at.is_none();

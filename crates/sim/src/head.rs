@@ -3,7 +3,9 @@
 //! Invariant: `prepare → commit → release` is the core's own pump; the process may die between any
 //! two of them, and what a starting head knows comes from the disk alone. Deliberately absent: any
 //! policy.
+use crate::check::order;
 use crate::faults::Kind;
+use crate::narrate;
 use crate::net::ConnId;
 use crate::plant::Plant;
 use crate::users::Answer;
@@ -11,7 +13,7 @@ use crate::world::{What, World};
 use pcluster_core::event::{Event, Stamped};
 use pcluster_core::input::{AgentSaid, Input, ProviderSaid};
 use pcluster_core::rows::RowChange;
-use pcluster_core::{Cluster, Released, Reply};
+use pcluster_core::{Cluster, Job, Released, Reply};
 use pcluster_model::{DurationMs, NodeId, Timestamp};
 use pcluster_wire::{AgentFrame, HeadFrame, PROTOCOL};
 use std::collections::BTreeMap;
@@ -174,6 +176,15 @@ impl World {
         self.head_input(Input::ClockStepped { offset_ms }, From::Nobody);
     }
 
+    /// Its clock has gained some milliseconds.
+    pub fn head_drifts(&mut self, fast_ms: u64) {
+        let gained = i64::try_from(fast_ms).unwrap_or(0);
+        self.wall_ahead_ms += gained;
+        if let Some(head) = self.head.as_mut().filter(|head| !head.asleep) {
+            head.ahead_ms += gained;
+        }
+    }
+
     /// Puts an input into the inbox; the loop takes it with whatever comes until then.
     pub fn head_input(&mut self, input: Input, from: From) {
         let slow = self.strikes(Kind::SlowDisk);
@@ -233,6 +244,13 @@ impl World {
         if wrote {
             head.idle_ticks = 0;
         }
+        if wrote && self.strikes(Kind::DiskFull) {
+            self.disk_full_until = self.now + DurationMs(self.rng.between(1_000, 300_000));
+        }
+        if wrote && self.now < self.disk_full_until {
+            // What cannot be written has not happened, and nobody heard of it.
+            return self.head_dies();
+        }
         if young && self.strikes(Kind::CrashAgain) || wrote && self.strikes(Kind::CrashBeforeCommit)
         {
             return self.head_dies();
@@ -250,10 +268,14 @@ impl World {
         };
         self.figures.commits += u64::from(wrote);
         for stamped in committed.events() {
-            self.trace.line(self.now, format_args!("{} {:?}", stamped.seq, stamped.event));
+            self.trace.detail(self.now, format_args!("{} {:?}", stamped.seq, stamped.event));
+            if let Some(words) = narrate::words(&stamped.event) {
+                self.trace.say(self.now, format_args!("{words}"));
+            }
         }
         self.figures.events += committed.events().len() as u64;
-        self.seen.events = committed.events().to_vec();
+        self.seen.events = told(self.plant, committed.events(), &self.log);
+        self.log_catches_up();
         if wrote && self.strikes(Kind::CrashAfterCommit) {
             return self.head_dies();
         }
@@ -451,11 +473,45 @@ impl World {
         i64::try_from(millis).unwrap_or(0)
     }
 
-    /// Law 10's plant: something that the seed does not decide.
+    /// I18's plant: something that the seed does not decide.
     fn plant_noise(&self) -> u64 {
         use std::hash::{BuildHasher, RandomState};
         if self.plant == Plant::Unseeded { RandomState::new().hash_one(self.now.0) % 7 } else { 0 }
     }
+}
+
+impl World {
+    /// The checkers' replay goes on to the end of the log; a gap is I16's to find.
+    fn log_catches_up(&mut self) {
+        let from = usize::try_from(self.log.log_length()).unwrap_or(usize::MAX);
+        for stamped in self.disk.events.get(from..).unwrap_or_default() {
+            if stamped.seq == self.log.log_length() + 1 {
+                self.log.apply(stamped);
+            }
+        }
+    }
+}
+
+/// What the checkers are told of a batch; plants change the tale.
+fn told(plant: Plant, events: &[Stamped], log: &Cluster) -> Vec<Stamped> {
+    let mut told = events.to_vec();
+    for stamped in events {
+        match &stamped.event {
+            Event::RunEnded { .. } if plant == Plant::EchoedEnd => told.push(stamped.clone()),
+            Event::JobPlaced { job, placement } if plant == Plant::QueueJumper => {
+                let waiting = || log.jobs.values().filter(|job| !job.pending.is_empty());
+                let later = waiting().rev().find(|later| {
+                    let twin = |other: &Job| order::alike(&other.spec, &later.spec);
+                    later.id != *job && waiting().any(|other| other.id < later.id && twin(other))
+                });
+                let Some(later) = later else { continue };
+                let event = Event::JobPlaced { job: later.id, placement: placement.clone() };
+                told.push(Stamped { event, ..stamped.clone() });
+            }
+            _ => {}
+        }
+    }
+    told
 }
 
 /// The disk takes a batch; plants make it forget some of it.

@@ -4,7 +4,7 @@
 //! and signals; a process ends when the world says so.
 use crate::cloud::MachineId;
 use crate::plant::Plant;
-use crate::procs::{Proc, ProcId};
+use crate::procs::{Cause, Proc, ProcId};
 use crate::scenario::Behaviour;
 use crate::world::{What, World};
 use pcluster_core::agent::{AgentInput, KeeperSaid};
@@ -24,6 +24,17 @@ pub enum Ends {
     NotStarted,
     /// What a lost keeper left is ended by the agent.
     Emptied,
+}
+
+impl Ends {
+    const fn cause(self) -> Cause {
+        match self {
+            Self::Exit => Cause::Exit,
+            Self::TimedOut => Cause::Limit,
+            Self::Ordered | Self::NotStarted => Cause::Order,
+            Self::Emptied => Cause::KeeperLost,
+        }
+    }
 }
 
 /// What is on disk of a run.
@@ -74,6 +85,17 @@ pub struct Keeper {
     ending: bool,
 }
 
+impl Keeper {
+    /// Its present limit with the grace after it, and how long it has stood still; `None` when
+    /// nobody watches the time: it has no limit, or its keeper was killed.
+    #[must_use]
+    pub fn ends_within(&self, now: Timestamp) -> Option<(DurationMs, DurationMs)> {
+        let limit = self.limit.filter(|_| !self.lost)?;
+        let still = self.paused_at.map_or(DurationMs::ZERO, |since| now.since(since));
+        Some((limit + self.grace, self.paused + still))
+    }
+}
+
 impl World {
     /// Makes the run's directory and starts its keeper.
     pub fn keeper_spawn(&mut self, id: MachineId, order: &StartOrder) {
@@ -101,6 +123,9 @@ impl World {
                 node: agent.node,
                 machine: id,
                 resources: order.resources,
+                rank: order.rank,
+                nodes: order.nodes.len(),
+                began: now,
             },
             live: Vec::new(),
             lost: false,
@@ -116,6 +141,20 @@ impl World {
         self.agents.get_mut(&id)?.keepers.get_mut(&run).filter(|keeper| keeper.life == life)
     }
 
+    /// A process tree is no more.
+    pub fn proc_ends(&mut self, id: ProcId, cause: Cause) {
+        if let Some(proc) = self.procs.living.remove(&id) {
+            self.seen.ended.push((proc, cause));
+        }
+    }
+
+    /// Everything of users on a machine is no more.
+    pub fn procs_end(&mut self, machine: MachineId, cause: Cause) {
+        for id in self.procs.on(machine) {
+            self.proc_ends(id, cause);
+        }
+    }
+
     /// The keeper writes its start record and spawns.
     pub fn keeper_starts(&mut self, id: MachineId, run: RunId, life: u32) {
         let now = self.now;
@@ -124,7 +163,7 @@ impl World {
             return;
         }
         keeper.paused_at = keeper.paused_at.map(|_| now);
-        let proc = keeper.proc.clone();
+        let proc = Proc { began: now, ..keeper.proc.clone() };
         let cannot = keeper.behaviour.ends == 4;
         if let Some(dir) = self.agents.get_mut(&id).and_then(|agent| agent.dirs.get_mut(&run)) {
             dir.started_at = Some(now);
@@ -133,7 +172,8 @@ impl World {
             return self.keeper_ends(id, run, life, Ends::Exit);
         }
         let twice = self.plant == Plant::DoubleStart && self.rng.chance(2_000);
-        for _ in 0..=u32::from(twice) {
+        let never = self.plant == Plant::EmptyFollowers && proc.rank > 0;
+        for _ in 0..if never { 0 } else { 1 + u32::from(twice) } {
             let started = self.procs.begin(proc.clone());
             self.seen.began.push(started);
             self.figures.runs += 1;
@@ -156,7 +196,8 @@ impl World {
         let started_at = started_at + keeper.paused;
         let over = started_at + keeper.behaviour.lasts;
         let grace = if keeper.behaviour.ignores_term { keeper.grace } else { DurationMs(100) };
-        let (at, how) = match keeper.limit.map(|limit| started_at + limit) {
+        let deaf = self.plant == Plant::DeafToLimits;
+        let (at, how) = match keeper.limit.filter(|_| !deaf).map(|limit| started_at + limit) {
             Some(limit) if limit < over => (limit + grace, Ends::TimedOut),
             _ => (over, Ends::Exit),
         };
@@ -221,11 +262,19 @@ impl World {
 
     /// TERM now, KILL after the grace.
     pub fn keeper_end(&mut self, id: MachineId, run: RunId, grace: DurationMs) {
+        let now = self.now;
         let Some(agent) = self.agents.get(&id) else { return };
-        let started = agent.dirs.get(&run).is_some_and(|dir| dir.started_at.is_some());
+        let started_at = agent.dirs.get(&run).and_then(|dir| dir.started_at);
+        let started = started_at.is_some();
         let Some(keeper) = agent.keepers.get(&run).filter(|k| !k.ending && !k.lost) else {
             return;
         };
+        let over = keeper.limit.and_then(|limit| Some(started_at? + limit + keeper.paused));
+        let stands = keeper.paused_at.is_some();
+        if !stands && over.is_some_and(|over| now >= over) && grace >= keeper.grace {
+            // Its time is over and TERM was sent: a later order can only shorten the grace.
+            return;
+        }
         let most = if keeper.behaviour.ignores_term { grace.0 } else { grace.0.min(300) };
         if started {
             self.keeper_plan(id, run, most, Ends::Ordered);
@@ -242,7 +291,7 @@ impl World {
         let live = std::mem::take(&mut keeper.live);
         let (lost, behaviour) = (keeper.lost, keeper.behaviour);
         for proc in live.into_iter().filter(|_| !early) {
-            self.procs.end(proc);
+            self.proc_ends(proc, how.cause());
         }
         if lost && how != Ends::Emptied {
             // Nobody watched it end; the agent finds the cage empty.
@@ -260,7 +309,9 @@ impl World {
         let usage = Usage { user_cpu_ms: now.since(started_at).0, ..Usage::default() };
         let exit = exit_of(how, behaviour);
         let end = RunEnd { run, exit, usage, started_at, ended_at: now };
+        let node = agent.node;
         dir.exit = Some(end.clone());
+        self.procs.exits.insert((run, node), end.exit.clone());
         self.trace.line(now, format_args!("run {run} ends on machine {}: {how:?}", id.0));
         let said = match how {
             Ends::Emptied => KeeperSaid::Emptied { run, started_at, ended_at: now },

@@ -1,5 +1,5 @@
 //! The cluster in a simulated world: the real core and the real agent's brain around a fake clock,
-//! network, disk and provider, with faults drawn from a seed and the ten laws as checkers.
+//! network, disk and provider, with faults drawn from a seed and the invariants as checkers.
 //!
 //! Invariant: a seed and a mode are the whole story; nothing else decides what happens.
 //! Deliberately absent: tokio, the wall clock, threads, sockets, files.
@@ -11,6 +11,7 @@ pub mod faults;
 pub mod hands;
 pub mod head;
 pub mod keeper;
+pub mod narrate;
 pub mod net;
 pub mod plant;
 pub mod procs;
@@ -18,6 +19,7 @@ pub mod rng;
 pub mod scenario;
 pub mod seen;
 pub mod store;
+pub mod story;
 pub mod trace;
 pub mod users;
 pub mod world;
@@ -54,16 +56,13 @@ pub fn run_world(world: &mut World) -> Result<(), Violation> {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         let words = format!("panic: {}", text.unwrap_or_default());
-        Err(Violation { law: 0, at: world.now, words })
+        Err(Violation { number: 0, at: world.now, words })
     })
 }
 
 /// The one command that replays a seed.
 #[must_use]
 pub fn replay_command(seed: u64, mode: Mode, plant: Plant) -> String {
-    let plant = Plant::ALL
-        .iter()
-        .find(|(known, _, _)| *known == plant)
-        .map_or_else(String::new, |(_, _, word)| format!(" --plant {word}"));
+    let plant = plant.word().map_or_else(String::new, |word| format!(" --plant {word}"));
     format!("cargo run -p pcluster-sim -- replay --seed {seed} --mode {}{plant}", mode.word())
 }

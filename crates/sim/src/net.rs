@@ -20,6 +20,8 @@ pub struct Conn {
     pub head_life: u32,
     /// Frames arrive.
     pub up: bool,
+    /// Nothing arrives in this direction: true is to the head.
+    pub swallows: Option<bool>,
     /// No frame is delivered before the one before it.
     to_head: Timestamp,
     to_agent: Timestamp,
@@ -37,7 +39,15 @@ impl SimNet {
     pub fn open(&mut self, now: Timestamp, machine: MachineId, lives: (u32, u32)) -> ConnId {
         self.last += 1;
         let (agent_life, head_life) = lives;
-        let conn = Conn { machine, agent_life, head_life, up: true, to_head: now, to_agent: now };
+        let conn = Conn {
+            machine,
+            agent_life,
+            head_life,
+            up: true,
+            swallows: None,
+            to_head: now,
+            to_agent: now,
+        };
         self.conns.insert(ConnId(self.last), conn);
         ConnId(self.last)
     }
@@ -51,6 +61,9 @@ impl SimNet {
         delay_ms: i64,
     ) -> Option<Timestamp> {
         let conn = self.conns.get_mut(&id).filter(|conn| conn.up)?;
+        if conn.swallows == Some(to_head) {
+            return None;
+        }
         let last = if to_head { &mut conn.to_head } else { &mut conn.to_agent };
         *last = Timestamp(now.0 + delay_ms).max(*last);
         Some(*last)

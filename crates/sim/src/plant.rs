@@ -1,4 +1,4 @@
-//! Planted bugs: each breaks one law by corrupting the hands, the disk, the machines or the view of
+//! Planted bugs: each breaks one invariant by corrupting the hands, the disk, the machines or the view of
 //! the log, never the core. They prove that the checkers see.
 //!
 //! Deliberately absent: any use outside tests and `run --plant`.
@@ -8,48 +8,78 @@
 pub enum Plant {
     #[default]
     Nothing,
-    /// Law 1: a keeper reports the end while its processes run on.
+    /// I10: a keeper reports the end while its processes run on.
     EndsTooEarly,
-    /// Law 2: an agent spawns an order twice.
+    /// I2: an agent spawns an order twice.
     DoubleStart,
-    /// Law 3: the disk forgets an acknowledged batch that held a submission.
+    /// I1: the disk forgets an acknowledged batch that held a submission.
     LostSubmit,
-    /// Law 4: calls to end unknown machines are thrown away.
+    /// I5: calls to end unknown machines are thrown away.
     DeafToStrays,
-    /// Law 5: the provider bills a micro-dollar too much for one machine in four.
+    /// I9: the provider bills a micro-dollar too much for one machine in four.
     Overcharge,
-    /// Law 6: calls to end machines are answered and thrown away.
+    /// I15: calls to end machines are answered and thrown away.
     NeverEnds,
-    /// Law 7: the hand launches one machine more than asked.
+    /// I14: the hand launches one machine more than asked.
     OneMore,
-    /// Law 7: the provider bills ten times the price.
+    /// I14: the provider bills ten times the price.
     TenfoldPrice,
-    /// Law 8: a row is not written.
+    /// I16: a row is not written.
     LostRow,
-    /// Law 8: an event is not written.
+    /// I16: an event is not written.
     LostEvent,
-    /// Law 9: an effect is swallowed on its way out of the core.
+    /// I17: an effect is swallowed on its way out of the core.
     LostEffect,
-    /// Law 10: delays depend on a hash that differs from process to process.
+    /// I3: the log tells of the end of a run twice.
+    EchoedEnd,
+    /// I4: an agent reports that what failed ended well.
+    Whitewash,
+    /// I6: a launch that the network doubles makes its machines twice.
+    TwoOfOne,
+    /// I7: an agent ends its runs when the head is away.
+    HeadsickAgent,
+    /// I8: what an agent has started dies with it.
+    DyingTogether,
+    /// I10: a keeper does not mind the time limit.
+    DeafToLimits,
+    /// I11: the log tells of a placement of a job that came later.
+    QueueJumper,
+    /// I13: all nodes of a gang but the first say that they run, and do not.
+    EmptyFollowers,
+    /// I18: delays depend on a hash that differs from process to process.
     Unseeded,
 }
 
 impl Plant {
-    /// Every plant, the law that it breaks, and its word on the command line.
+    /// Every plant, the invariant that it breaks, and its word on the command line.
     pub const ALL: &'static [(Self, u8, &'static str)] = &[
-        (Self::EndsTooEarly, 1, "ends-too-early"),
+        (Self::EndsTooEarly, 10, "ends-too-early"),
         (Self::DoubleStart, 2, "double-start"),
-        (Self::LostSubmit, 3, "lost-submit"),
-        (Self::DeafToStrays, 4, "deaf-to-strays"),
-        (Self::Overcharge, 5, "overcharge"),
-        (Self::NeverEnds, 6, "never-ends"),
-        (Self::OneMore, 7, "one-more"),
-        (Self::TenfoldPrice, 7, "tenfold-price"),
-        (Self::LostRow, 8, "lost-row"),
-        (Self::LostEvent, 8, "lost-event"),
-        (Self::LostEffect, 9, "lost-effect"),
-        (Self::Unseeded, 10, "unseeded"),
+        (Self::LostSubmit, 1, "lost-submit"),
+        (Self::DeafToStrays, 5, "deaf-to-strays"),
+        (Self::Overcharge, 9, "overcharge"),
+        (Self::NeverEnds, 15, "never-ends"),
+        (Self::OneMore, 14, "one-more"),
+        (Self::TenfoldPrice, 14, "tenfold-price"),
+        (Self::LostRow, 16, "lost-row"),
+        (Self::LostEvent, 16, "lost-event"),
+        (Self::LostEffect, 17, "lost-effect"),
+        (Self::EchoedEnd, 3, "echoed-end"),
+        (Self::Whitewash, 4, "whitewash"),
+        (Self::TwoOfOne, 6, "two-of-one"),
+        (Self::HeadsickAgent, 7, "headsick-agent"),
+        (Self::DyingTogether, 8, "dying-together"),
+        (Self::DeafToLimits, 10, "deaf-to-limits"),
+        (Self::QueueJumper, 11, "queue-jumper"),
+        (Self::EmptyFollowers, 13, "empty-followers"),
+        (Self::Unseeded, 18, "unseeded"),
     ];
+
+    /// Its word; `None` for no plant.
+    #[must_use]
+    pub fn word(self) -> Option<&'static str> {
+        Self::ALL.iter().find(|(plant, _, _)| *plant == self).map(|(_, _, word)| *word)
+    }
 
     /// The plant of a word.
     #[must_use]

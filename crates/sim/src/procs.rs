@@ -1,14 +1,32 @@
-//! Processes of users, as the machines' kernels see them: the ground truth of laws 1 and 2.
+//! Processes of users, as the machines' kernels see them: the ground truth of I2, I4, I7, I8, I10 and I12.
 //!
 //! Invariant: a process is here from its first to its last instruction, whatever any agent or head
 //! believes. Deliberately absent: what the processes compute.
 use crate::cloud::MachineId;
-use pcluster_model::{JobId, NodeId, Resources, RunId};
+use pcluster_model::{JobId, NodeId, Resources, RunId, Timestamp};
+use pcluster_wire::Exit;
 use std::collections::BTreeMap;
 
 /// One process tree; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ProcId(pub u32);
+
+/// Why a process tree is no more, as its machine knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// It came to its end by itself.
+    Exit,
+    /// Its time limit.
+    Limit,
+    /// The agent was told to end it, or decided to.
+    Order,
+    /// Its keeper was killed, and the agent emptied the cage.
+    KeeperLost,
+    /// Its machine ended or rebooted.
+    Machine,
+    /// The agent took it along when it died: a planted bug.
+    Agent,
+}
 
 /// A process tree of a user.
 #[derive(Debug, Clone)]
@@ -19,6 +37,10 @@ pub struct Proc {
     pub node: NodeId,
     pub machine: MachineId,
     pub resources: Resources,
+    /// Its place in the allocation, and the names of all nodes of it.
+    pub rank: u32,
+    pub nodes: usize,
+    pub began: Timestamp,
 }
 
 /// All of them.
@@ -27,6 +49,8 @@ pub struct Procs {
     pub living: BTreeMap<ProcId, Proc>,
     /// Times that each run was started on each node.
     pub starts: BTreeMap<(RunId, NodeId), u32>,
+    /// How each run ended on each node, as its keeper wrote it down.
+    pub exits: BTreeMap<(RunId, NodeId), Exit>,
     last: u32,
 }
 
@@ -39,13 +63,10 @@ impl Procs {
         ProcId(self.last)
     }
 
-    /// A process tree is no more.
-    pub fn end(&mut self, id: ProcId) {
-        self.living.remove(&id);
-    }
-
-    /// Everything on a machine is no more.
-    pub fn end_all(&mut self, machine: MachineId) {
-        self.living.retain(|_, proc| proc.machine != machine);
+    /// Process trees on a machine.
+    #[must_use]
+    pub fn on(&self, machine: MachineId) -> Vec<ProcId> {
+        let here = self.living.iter().filter(|(_, proc)| proc.machine == machine);
+        here.map(|(id, _)| *id).collect()
     }
 }

@@ -21,6 +21,15 @@ impl Rng {
         Self(rng)
     }
 
+    /// Another stream of the same seed, from its beginning: draws that disturb no others.
+    #[must_use]
+    pub fn aside(&self, stream: u64) -> Self {
+        let mut rng = self.0.clone();
+        rng.set_stream(stream);
+        rng.set_word_pos(0);
+        Self(rng)
+    }
+
     /// A number from 0 up to, not including, `n`; 0 when `n` is 0.
     pub fn below(&mut self, n: u64) -> u64 {
         if n == 0 {

@@ -146,6 +146,7 @@ impl Scenario {
             asks.push((at, submit(rng, &config, job)));
         }
         asks.sort_by_key(|(at, _)| *at);
+        twins(&mut rng.aside(3), &mut asks);
         depend(rng, &mut asks);
         for _ in 0..rng.between(0, 12) {
             let at = DurationMs(rng.below(lasts.0 * 9 / 10));
@@ -318,6 +319,24 @@ fn submit(rng: &mut Rng, config: &Config, number: usize) -> Ask {
         ..JobSpec::default()
     };
     Ask::Submit { spec: Box::new(spec), after: Vec::new() }
+}
+
+/// Some jobs ask for the same as the one before them: only turn tells them apart.
+fn twins(rng: &mut Rng, asks: &mut [(DurationMs, Ask)]) {
+    for at in 1..asks.len() {
+        let (before, here) = asks.split_at_mut(at);
+        let (Some((_, Ask::Submit { spec: like, .. })), Some((_, Ask::Submit { spec, .. }))) =
+            (before.last(), here.first_mut())
+        else {
+            continue;
+        };
+        if like.kind != spec.kind || !rng.chance(2_500) {
+            continue;
+        }
+        let own = (spec.name.clone(), spec.script, spec.array.clone(), spec.begin, spec.hold);
+        **spec = (**like).clone();
+        (spec.name, spec.script, spec.array, spec.begin, spec.hold) = own;
+    }
 }
 
 /// Some jobs wait for earlier ones.

@@ -1,7 +1,7 @@
 //! What one step brought about, for the checkers. Invariant: cleared before every step.
 //! Deliberately absent: the state, which checkers read from the world.
 use crate::cloud::MachineId;
-use crate::procs::ProcId;
+use crate::procs::{Cause, Proc, ProcId};
 use pcluster_core::effect::EffectKey;
 use pcluster_core::event::Stamped;
 
@@ -19,6 +19,8 @@ pub struct Seen {
     pub full_sweep: Vec<EffectKey>,
     /// Processes of users that began.
     pub began: Vec<ProcId>,
+    /// And those that are no more, with the reason.
+    pub ended: Vec<(Proc, Cause)>,
     /// Living machines in a list that the head has taken in.
     pub listed: Vec<MachineId>,
     /// Clients whose answers have left the head.

@@ -83,6 +83,13 @@ impl Users {
         self.clients.iter().all(|client| client.heard.is_some())
     }
 
+    /// A client of a story that does not need it: it never asks, and nobody waits for it.
+    pub fn leave_out(&mut self, number: usize) {
+        if let Some(client) = self.clients.get_mut(number) {
+            client.heard = Some(Answer::Rejected("left out".into()));
+        }
+    }
+
     /// The job of the n-th submission: `Err` while nobody knows, `Ok(None)` when it was refused.
     fn job(&self, nth: usize) -> Result<Option<JobId>, ()> {
         let Some(client) = self.submits.get(nth).and_then(|at| self.clients.get(*at)) else {
@@ -164,7 +171,7 @@ impl World {
         let pause = if awake { 30_000 } else { self.rng.between(2_000, 15_000) };
         self.after(pause, What::Ask { client: number });
         if awake && let Some((principal, request)) = self.request_of(number) {
-            self.trace.line(self.now, format_args!("client {number} asks {request:?}"));
+            self.trace.detail(self.now, format_args!("client {number} asks {request:?}"));
             let input = Input::Request { principal, request };
             self.head_input(input, From::User(number));
         }

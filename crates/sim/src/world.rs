@@ -1,7 +1,7 @@
 //! The world: one heap of what happens next, and everything that survives a crash of the head.
 //!
 //! Invariant: time passes only here, and everything random comes from one seeded stream, so a seed
-//! is a story that can be told again (law 10). Deliberately absent: the wall clock, threads, and
+//! is a story that can be told again (I18). Deliberately absent: the wall clock, threads, and
 //! any policy of the cluster.
 use crate::agent::SimAgent;
 use crate::check::{Check, Violation};
@@ -16,20 +16,24 @@ use crate::rng::Rng;
 use crate::scenario::{Ask, Scenario};
 use crate::seen::Seen;
 use crate::store::SimStore;
+use crate::story::Kept;
 use crate::trace::Trace;
 use crate::users::Users;
+use pcluster_core::Cluster;
 use pcluster_core::input::{Input, ProviderSaid};
 use pcluster_model::config::Config;
 use pcluster_model::{ClusterId, DurationMs, RunId, Timestamp};
 use pcluster_wire::{AgentFrame, HeadFrame};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// What a seed is run for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// Faults all the time; nothing bad may happen.
     Safety,
-    /// Faults end; then everything must get done (law 6).
+    /// Faults end; then everything must get done (I15).
     Liveness,
 }
 
@@ -145,16 +149,26 @@ pub struct World {
     /// The configuration file as it is on disk.
     pub config: Config,
     pub faults: Faults,
+    /// What of the scenario and its faults takes place.
+    pub kept: Kept,
+    /// Faults that would have struck so far.
+    pub struck: u64,
     /// Faults have ended.
     pub healed: Option<Timestamp>,
     /// Until then no machine reaches the head.
     pub cut_off_until: Timestamp,
+    /// Until then the disk of the head takes nothing.
+    pub disk_full_until: Timestamp,
+    /// Until then the clock of the head's machine runs fast.
+    pub drifts_until: Timestamp,
     /// The wall clock of the head's machine less true time.
     pub wall_ahead_ms: i64,
     pub head: Option<Head>,
     /// Rises with every start of the head.
     pub head_life: u32,
     pub disk: SimStore,
+    /// The log on disk, replayed for the checkers.
+    pub log: Cluster,
     pub net: SimNet,
     pub cloud: SimProvider,
     pub agents: BTreeMap<MachineId, SimAgent>,
@@ -179,9 +193,24 @@ impl World {
     /// The world of a seed, before anything has happened.
     #[must_use]
     pub fn new(seed: u64, mode: Mode, plant: Plant, checks: Vec<Box<dyn Check>>) -> Self {
+        Self::keeping(seed, mode, plant, Kept::default(), checks)
+    }
+
+    /// The world of a story.
+    #[must_use]
+    pub fn keeping(
+        seed: u64,
+        mode: Mode,
+        plant: Plant,
+        kept: Kept,
+        checks: Vec<Box<dyn Check>>,
+    ) -> Self {
         let mut rng = Rng::new(seed, 1);
         let scenario = Scenario::draw(&mut rng, mode == Mode::Safety);
-        let faults = Faults::draw(&mut rng);
+        let mut faults = Faults::draw(&mut rng);
+        if let Some(kinds) = &kept.kinds {
+            faults.keep(kinds);
+        }
         let mut cloud = SimProvider::default();
         cloud.skew_ms = scenario.provider_skew_ms;
         cloud.minimum_ms = 60_000;
@@ -195,12 +224,17 @@ impl World {
             cluster_id: ClusterId(format!("{seed:016x}")),
             config: scenario.config.clone(),
             faults,
+            kept,
+            struck: 0,
             healed: None,
             cut_off_until: scenario.starts_at,
+            disk_full_until: scenario.starts_at,
+            drifts_until: scenario.starts_at,
             wall_ahead_ms: 0,
             head: None,
             head_life: 0,
             disk: SimStore::default(),
+            log: Cluster::new(ClusterId(format!("{seed:016x}"))),
             net: SimNet::default(),
             cloud,
             agents: BTreeMap::new(),
@@ -220,8 +254,12 @@ impl World {
 
     fn begin(&mut self) {
         self.after(0, What::HeadStart);
-        for (at, ask) in self.scenario.asks.clone() {
+        for (nth, (at, ask)) in self.scenario.asks.clone().into_iter().enumerate() {
             let client = self.users.add(ask);
+            if !self.kept.has_ask(nth) {
+                self.users.leave_out(client);
+                continue;
+            }
             // In liveness mode everything is asked for before faults end.
             let at = if self.mode == Mode::Liveness { at.0 * 6 / 10 } else { at.0 };
             self.after(at, What::Ask { client });
@@ -247,6 +285,10 @@ impl World {
     pub fn strikes(&mut self, kind: Kind) -> bool {
         let parts = self.faults.parts(kind);
         if self.healed.is_some() || !self.rng.chance(parts) {
+            return false;
+        }
+        self.struck += 1;
+        if !self.kept.has_strike(self.struck - 1) {
             return false;
         }
         let word = Kind::ALL[kind as usize].1;
@@ -276,7 +318,7 @@ impl World {
             self.check(false)?;
             if self.figures.steps > STEPS_MOST {
                 let words = format!("no rest after {STEPS_MOST} steps");
-                return Err(Violation { law: 0, at: self.now, words });
+                return Err(Violation { number: 0, at: self.now, words });
             }
             if self.healed.is_some() && self.is_at_rest() {
                 break;
@@ -290,14 +332,14 @@ impl World {
 
     fn check(&mut self, at_end: bool) -> Result<(), Violation> {
         if let Some(words) = self.seen.broken.take() {
-            return Err(Violation { law: 0, at: self.now, words });
+            return Err(Violation { number: 0, at: self.now, words });
         }
         let mut checks = std::mem::take(&mut self.checks);
         let mut verdict = Ok(());
         for check in &mut checks {
             let said = if at_end { check.end(self) } else { check.step(self) };
             if let Err(words) = said {
-                verdict = Err(Violation { law: check.law(), at: self.now, words });
+                verdict = Err(Violation { number: check.number(), at: self.now, words });
                 break;
             }
         }
@@ -360,6 +402,13 @@ impl World {
                 self.agent_loses_link(machine);
             }
         }
+        if self.strikes(Kind::Drift) {
+            self.drifts_until = self.now + DurationMs(self.rng.between(60_000, 900_000));
+        }
+        if self.now < self.drifts_until {
+            let fast = self.rng.between(0, GREMLIN_EVERY.0 / 50);
+            self.head_drifts(fast);
+        }
         if self.strikes(Kind::Sleep) {
             self.head_sleeps(DurationMs::from_hours(1));
         }
@@ -379,6 +428,8 @@ impl World {
             if let Some(agent) = self.agents.get_mut(&machine) {
                 agent.cut_off_until = until;
             }
+        } else if self.strikes(Kind::OneWay) {
+            self.one_way(machine);
         } else if self.strikes(Kind::NewKey) {
             self.agent_forgets_key(machine);
         } else if self.strikes(Kind::AgentCrash) {
@@ -401,6 +452,8 @@ impl World {
             agent.cut_off_until = self.now;
         }
         self.cut_off_until = self.now;
+        self.disk_full_until = self.now;
+        self.drifts_until = self.now;
         self.clock_step(0);
         self.config = self.scenario.last_config.clone();
         let config = Box::new(self.config.clone());

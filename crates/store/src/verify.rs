@@ -19,7 +19,7 @@ pub struct Verified {
 }
 
 impl EventStore {
-    /// Replays the whole log and compares the result with the rows, byte for byte (law 8).
+    /// Replays the whole log and compares the result with the rows, byte for byte (I16).
     ///
     /// # Errors
     /// `Damaged` names the first row or event that differs.

@@ -184,7 +184,8 @@ impl Cluster {
     }
 
     fn not_started_events(&self, node: NodeId, run: RunId, why: String) -> Vec<Event> {
-        let wanted = self.runs.get(&run).is_some_and(|run| !run.is_ending());
+        let wanted =
+            self.runs.get(&run).is_some_and(|run| !run.is_ending() && !self.begins_too_late(run));
         let mut events = self.part_events(node, run, PartEnd::NotStarted { why: why.clone() });
         // A node that cannot prepare a run nobody cancelled would get it again at once.
         let ready = self.nodes.get(&node).is_some_and(Node::is_ready);

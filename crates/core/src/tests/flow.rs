@@ -414,6 +414,35 @@ fn a_cancel_is_not_taken_back_by_a_requeue() {
 }
 
 #[test]
+fn a_gang_whose_time_is_over_elsewhere_before_its_script_began_goes_back() {
+    let mut small = Small::new(config(2, vec![shape("2c", 2, 0)]));
+    let gang = small.submit(JobSpec { nodes: 2, tasks: 2, ..spec("gang", 2) });
+    small.boot();
+    let (follower, run) = small.started()[0];
+    let parts = &small.cluster.runs[&run].parts;
+    let first = parts[0].part.node;
+    small.give(Input::AgentSaid { node: first, said: crate::AgentSaid::Disconnected });
+    small.running(follower, run);
+    assert_eq!(small.started(), [], "the first is not there to hear it");
+    small.end(follower, run, Exit::TimedOut);
+    assert!(small.cluster.runs.contains_key(&run), "the first has not answered");
+    small.waiting.clear();
+    small.hello(first, Vec::new());
+    let told = small.waiting.iter().any(|effect| {
+        matches!(effect, Effect::Tell { node, order: Order::End { .. }, .. } if *node == first)
+    });
+    assert!(told, "it can only end: {:?}", small.waiting);
+    let why = "ended before it came here".into();
+    let said = crate::AgentSaid::NotStarted { run, why };
+    small.give(Input::AgentSaid { node: first, said });
+    assert!(!small.cluster.runs.contains_key(&run));
+    let again = &small.cluster.jobs[&gang];
+    assert_eq!((again.live.len(), again.numbers[&0].attempts), (1, 1), "no attempt was lost");
+    assert!(small.cluster.nodes[&first].is_ready(), "it did nothing wrong");
+    small.check_replay();
+}
+
+#[test]
 fn a_gang_starts_on_all_its_nodes_or_none_and_goes_back_with_any_of_them() {
     let mut small = Small::new(config(3, vec![shape("2c", 2, 0)]));
     let one = small.submit(spec("one", 1));

@@ -150,7 +150,7 @@ impl Small {
             keys.sort();
             keys
         };
-        assert_eq!(keys(&wanted), keys(&effects), "law 9: marks and sweep agree");
+        assert_eq!(keys(&wanted), keys(&effects), "I17: marks and sweep agree");
         self.waiting.extend(effects);
         assert_eq!(self.cluster.check(), Vec::<String>::new());
         replies.remove(0)
@@ -324,7 +324,7 @@ impl Small {
         self.log.iter().map(|stamped| stamped.event.kind()).collect()
     }
 
-    /// Law 8: a replay of the log and a load of the rows are the live state, byte for byte.
+    /// I16: a replay of the log and a load of the rows are the live state, byte for byte.
     pub fn check_replay(&self) {
         let mut replayed = Cluster::new(ClusterId::default());
         for stamped in &self.log {

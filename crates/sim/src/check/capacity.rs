@@ -1,16 +1,16 @@
-//! Law 1: no node is over-committed, in the head's books and on the machine itself, and no two steps
+//! I12: no node is over-committed, in the head's books and on the machine itself, and no two steps
 //! of a run hold the same CPUs.
 use super::Check;
 use crate::world::World;
 use pcluster_model::Resources;
 
-/// Law 1.
+/// I12.
 #[derive(Debug)]
 pub struct Capacity;
 
 impl Check for Capacity {
-    fn law(&self) -> u8 {
-        1
+    fn number(&self) -> u8 {
+        12
     }
 
     fn step(&mut self, world: &World) -> Result<(), String> {

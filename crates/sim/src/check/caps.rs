@@ -1,4 +1,4 @@
-//! Law 7: nodes and spend stay under their caps at all times.
+//! I14: nodes and spend stay under their caps at all times.
 //!
 //! Spend is the provider's meter, month by month, less what nobody could prevent: time in which the
 //! head was down, asleep or settling, time in which a machine was silent (its grace is longer than
@@ -10,7 +10,7 @@ use pcluster_core::event::Event;
 use pcluster_model::{DurationMs, Timestamp};
 use std::collections::BTreeMap;
 
-/// Law 7.
+/// I14.
 #[derive(Debug, Default)]
 pub struct Caps {
     machines: usize,
@@ -28,8 +28,8 @@ const SETTLES: DurationMs = DurationMs::from_secs(75);
 const HOUR_MS: i128 = 3_600_000;
 
 impl Check for Caps {
-    fn law(&self) -> u8 {
-        7
+    fn number(&self) -> u8 {
+        14
     }
 
     fn step(&mut self, world: &World) -> Result<(), String> {

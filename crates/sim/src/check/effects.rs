@@ -1,14 +1,14 @@
-//! Law 9: effects found by marks equal the full sweep, at every release.
+//! I17: effects found by marks equal the full sweep, at every release.
 use super::Check;
 use crate::world::World;
 
-/// Law 9.
+/// I17.
 #[derive(Debug)]
 pub struct Sweep;
 
 impl Check for Sweep {
-    fn law(&self) -> u8 {
-        9
+    fn number(&self) -> u8 {
+        17
     }
 
     fn step(&mut self, world: &World) -> Result<(), String> {

@@ -1,4 +1,4 @@
-//! Law 4: every machine with our tag is known or being ended within `sweep + grace` of head time
+//! I5: every machine with our tag is known or being ended within `sweep + grace` of head time
 //! after a list showed it. The provider's calls count, not the head's word.
 use super::Check;
 use crate::cloud::MachineId;
@@ -7,7 +7,7 @@ use pcluster_core::event::Event;
 use pcluster_model::{DurationMs, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Law 4.
+/// I5.
 #[derive(Debug, Default)]
 pub struct Instances {
     /// Machines that the log has bound to a node.
@@ -21,8 +21,8 @@ pub struct Instances {
 const WITHIN: DurationMs = DurationMs::from_secs(60 + 120 + 120);
 
 impl Check for Instances {
-    fn law(&self) -> u8 {
-        4
+    fn number(&self) -> u8 {
+        5
     }
 
     fn step(&mut self, world: &World) -> Result<(), String> {

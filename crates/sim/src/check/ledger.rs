@@ -1,4 +1,4 @@
-//! Law 5: the ledger equals the provider's own meter, per machine and in sum, and the buckets of a
+//! I9: the ledger equals the provider's own meter, per machine and in sum, and the buckets of a
 //! span sum to it. The provider's side is computed in `cloud`, from its own times.
 use super::Check;
 use crate::cloud::{Machine, MachineId};
@@ -8,7 +8,7 @@ use pcluster_core::ledger::Span;
 use pcluster_model::NodeId;
 use std::collections::BTreeMap;
 
-/// Law 5.
+/// I9.
 #[derive(Debug, Default)]
 pub struct Bills {
     machines: BTreeMap<NodeId, MachineId>,
@@ -16,8 +16,8 @@ pub struct Bills {
 }
 
 impl Check for Bills {
-    fn law(&self) -> u8 {
-        5
+    fn number(&self) -> u8 {
+        9
     }
 
     fn step(&mut self, world: &World) -> Result<(), String> {

@@ -1,11 +1,11 @@
-//! Law 6: after faults stop, every feasible job finishes and idle nodes go.
+//! I15: after faults stop, every feasible job finishes and idle nodes go.
 use super::Check;
 use crate::world::{Mode, World};
 use pcluster_core::reason::Reason;
 use pcluster_core::{Cluster, Job};
 use pcluster_model::{DurationMs, Timestamp};
 
-/// Law 6.
+/// I15.
 #[derive(Debug, Default)]
 pub struct Liveness {
     /// Since when there is nothing to do.
@@ -16,8 +16,8 @@ pub struct Liveness {
 const SLACK: DurationMs = DurationMs::from_mins(30);
 
 impl Check for Liveness {
-    fn law(&self) -> u8 {
-        6
+    fn number(&self) -> u8 {
+        15
     }
 
     fn step(&mut self, world: &World) -> Result<(), String> {

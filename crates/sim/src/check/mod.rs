@@ -1,40 +1,48 @@
-//! The laws as checkers over the world's own view: machines, processes, bills, promises and the
+//! The invariants as checkers over the world's own view: machines, processes, bills, promises and the
 //! log. Invariant: a checker reads and never changes the world. Deliberately absent: any use of the
 //! core's own bookkeeping where the world knows better.
 mod capacity;
 mod caps;
 mod effects;
+mod gangs;
 mod instances;
+mod intents;
 mod ledger;
+mod limits;
 pub mod liveness;
+pub mod order;
+mod outcomes;
 mod promises;
 mod replay;
+mod restarts;
 mod runs;
+mod stale;
+mod survivors;
 mod trace;
 
 use crate::world::World;
 use pcluster_model::Timestamp;
 use std::fmt;
 
-/// A law that was broken.
+/// An invariant that was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// 1 to 10; 0 is `Cluster::check`, a panic, or a core that never rests.
-    pub law: u8,
+    /// As in `docs/reliability.md`; 0 is `Cluster::check`, a panic, or a core that never rests.
+    pub number: u8,
     pub at: Timestamp,
     pub words: String,
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "law {}: {}", self.law, self.words)
+        write!(f, "I{}: {}", self.number, self.words)
     }
 }
 
-/// One law.
+/// One invariant.
 pub trait Check: fmt::Debug {
     /// Its number.
-    fn law(&self) -> u8;
+    fn number(&self) -> u8;
 
     /// Called after every step.
     ///
@@ -51,26 +59,34 @@ pub trait Check: fmt::Debug {
     }
 }
 
-/// Checkers of all laws that one run can judge; law 10 needs two runs.
+/// Checkers of everything that one run can judge; I18 needs two runs.
 #[must_use]
 pub fn all() -> Vec<Box<dyn Check>> {
     vec![
-        Box::new(capacity::Capacity),
-        Box::new(runs::Runs::default()),
         Box::new(promises::Promises::default()),
+        Box::new(runs::Runs::default()),
+        Box::new(stale::Stale::default()),
+        Box::new(outcomes::Outcomes::default()),
         Box::new(instances::Instances::default()),
+        Box::new(intents::Intents::default()),
+        Box::new(restarts::Restarts),
+        Box::new(survivors::Survivors),
         Box::new(ledger::Bills::default()),
-        Box::new(liveness::Liveness::default()),
+        Box::new(limits::Limits::default()),
+        Box::new(order::Order),
+        Box::new(capacity::Capacity),
+        Box::new(gangs::Gangs),
         Box::new(caps::Caps::default()),
+        Box::new(liveness::Liveness::default()),
         Box::new(replay::Replay::default()),
         Box::new(effects::Sweep),
     ]
 }
 
-/// The checker of one law alone.
+/// The checker of one invariant alone.
 #[must_use]
-pub fn only(law: u8) -> Vec<Box<dyn Check>> {
-    all().into_iter().filter(|check| check.law() == law).collect()
+pub fn only(number: u8) -> Vec<Box<dyn Check>> {
+    all().into_iter().filter(|check| check.number() == number).collect()
 }
 
 pub use trace::same_trace;

@@ -1,4 +1,4 @@
-//! Law 3: what was acknowledged survives every crash: a submission is one job for ever, a cancel
+//! I1: what was acknowledged survives every crash: a submission is one job for ever, a cancel
 //! is never followed by a start, a hold by a placement, unless somebody asks for it later.
 use super::Check;
 use crate::scenario::Ask;
@@ -10,7 +10,7 @@ use pcluster_model::JobId;
 use pcluster_model::job::JobKind;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Law 3.
+/// I1.
 #[derive(Debug, Default)]
 pub struct Promises {
     /// Jobs whose cancellation (of the whole job) or hold was acknowledged.
@@ -21,8 +21,8 @@ pub struct Promises {
 }
 
 impl Check for Promises {
-    fn law(&self) -> u8 {
-        3
+    fn number(&self) -> u8 {
+        1
     }
 
     fn step(&mut self, world: &World) -> Result<(), String> {

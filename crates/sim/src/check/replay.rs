@@ -1,10 +1,10 @@
-//! Law 8: the replayed log, the loaded rows and the living state are equal, byte for byte.
+//! I16: the replayed log, the loaded rows and the living state are equal, byte for byte.
 use super::Check;
 use crate::world::World;
 use pcluster_core::Cluster;
 use std::collections::BTreeMap;
 
-/// Law 8.
+/// I16.
 #[derive(Debug, Default)]
 pub struct Replay {
     /// The log so far, replayed by nobody but this checker.
@@ -18,8 +18,8 @@ const EVERY: u64 = 60;
 type Rows = BTreeMap<(&'static str, String), String>;
 
 impl Check for Replay {
-    fn law(&self) -> u8 {
-        8
+    fn number(&self) -> u8 {
+        16
     }
 
     fn step(&mut self, world: &World) -> Result<(), String> {

@@ -1,4 +1,4 @@
-//! Law 2: a run starts at most once; a task has two living processes only if the machine of the
+//! I2: a run starts at most once; a task has two living processes only if the machine of the
 //! older one is gone.
 use super::Check;
 use crate::world::World;
@@ -6,7 +6,7 @@ use pcluster_core::event::{Event, Placement};
 use pcluster_model::{JobId, RunId};
 use std::collections::BTreeMap;
 
-/// Law 2.
+/// I2.
 #[derive(Debug, Default)]
 pub struct Runs {
     /// The newest run of each task, as the log tells.
@@ -24,7 +24,7 @@ impl Runs {
 }
 
 impl Check for Runs {
-    fn law(&self) -> u8 {
+    fn number(&self) -> u8 {
         2
     }
 

@@ -1,4 +1,4 @@
-//! Law 10: the same seed twice gives the same trace.
+//! I18: the same seed twice gives the same trace.
 use crate::plant::Plant;
 use crate::world::Mode;
 
