@@ -6,6 +6,7 @@
 use super::layout::{Layout, runs};
 use crate::words::hosts;
 use pcluster_api::AllocationView;
+use pcluster_model::job::MemoryAsk;
 use std::collections::BTreeMap;
 
 /// Names that belong to the caller's own step, machine or terminal.
@@ -85,6 +86,7 @@ pub(super) struct StepFacts {
     pub label: bool,
     pub umask: Option<u32>,
     pub host: String,
+    pub memory: MemoryAsk,
 }
 
 /// The part that all tasks share.
@@ -136,7 +138,19 @@ pub(super) fn of_step(
         set.push(("SLURM_NTASKS_PER_NODE", count.to_string()));
     }
     all.extend(set.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    set_memory(&mut all, facts.memory);
     all
+}
+
+/// What the step itself was told to take, instead of what its job has.
+fn set_memory(all: &mut BTreeMap<String, String>, memory: MemoryAsk) {
+    let (set, unset, bytes) = match memory {
+        MemoryAsk::PerNode(bytes) => ("SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU", bytes),
+        MemoryAsk::PerCpu(bytes) => ("SLURM_MEM_PER_CPU", "SLURM_MEM_PER_NODE", bytes),
+        MemoryAsk::Proportional => return,
+    };
+    all.remove(unset);
+    all.insert(set.to_owned(), (bytes >> 20).to_string());
 }
 
 /// What a batch script of the job would have.

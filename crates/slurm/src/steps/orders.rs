@@ -65,6 +65,7 @@ pub(super) fn orders(
         label: ask.label,
         umask: caller.umask,
         host: caller.host.clone(),
+        memory: ask.memory,
     };
     let exported = environment::exported(ask.export.as_deref(), caller.variables.iter().cloned());
     let shared = environment::of_step(exported, job, layout, &step_facts);
@@ -243,6 +244,15 @@ mod tests {
         assert_eq!(of(&["-n1", "-c2", "--mem-per-cpu=30", "x"]), (vec![Some(60)], None));
         assert_eq!(of(&["-n3", "--mem=200", "x"]), (vec![None, None], None), "the job's own limit");
         assert_eq!(of(&["-n3", "--mem-per-cpu=150", "x"]).1.as_deref(), Some("c1"));
+        let told = |line: &[&str]| {
+            let environment: BTreeMap<_, _> =
+                made(line).into_iter().flat_map(|order| order.environment).collect();
+            let of = |name: &str| environment.get(name).cloned().unwrap_or_default();
+            (of("SLURM_MEM_PER_NODE"), of("SLURM_MEM_PER_CPU"))
+        };
+        assert_eq!(told(&["x"]), ("200".into(), String::new()), "the job's");
+        assert_eq!(told(&["--mem=50", "x"]), ("50".into(), String::new()));
+        assert_eq!(told(&["--mem-per-cpu=30", "x"]), (String::new(), "30".into()));
     }
 
     fn made(line: &[&str]) -> Vec<StepOrder> {
