@@ -99,6 +99,18 @@ fn what_steps_use_is_seen_while_they_run_and_when_they_have_ended() {
     // The small task: both together, less the large one.
     let small = 2 * kib(after[5]) - kib(after[2]);
     assert!(small > 0 && small < 6 << 10, "{small}: {after:?}");
+    // A script that has never had a step.
+    let text =
+        "held=$(head -c 16777216 /dev/zero | tr \\\\0 x); while [ ! -e end ]; do sleep 0.05; done";
+    fs::write(cluster.work().join("job.sh"), format!("#!/bin/bash\n{text}\n")).unwrap();
+    let alone = face.asks("sbatch --parsable -t 5 -n 1 --mem=300M -o out job.sh");
+    until("a script that holds memory", || {
+        let said = face.asks(&format!("sstat -n -P -j {alone}.batch -o MaxRSS,NTasks"));
+        let most = said.strip_suffix("|1").filter(|text| !text.is_empty())?;
+        (kib(most) > 16 << 10).then_some(())
+    });
+    fs::write(cluster.work().join("end"), "").unwrap();
+    assert_eq!(cluster.wait(&alone), 0);
     face.to_zero();
 }
 

@@ -112,7 +112,13 @@ pub(super) async fn run(
         steps.bound(&sets, true);
         // What is opened may be on a file system that is slow to answer.
         let start = || Step::start(order, &sets, steps, &audience, events);
-        tokio::task::block_in_place(start).map(|step| (step, sets))
+        match tokio::task::block_in_place(start) {
+            Ok(step) => Ok((step, sets)),
+            Err(why) => {
+                steps.bound(&sets, false);
+                Err(why)
+            }
+        }
     });
     let end = match started {
         Ok((step, sets)) => {

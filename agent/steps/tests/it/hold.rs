@@ -1,7 +1,7 @@
 //! The daemon holds against what users do to it: files that wait, and starts that fail.
 use crate::fake::{Client, Node};
 use crate::run::order;
-use pcluster_steps::message::{Input, Output, ToNode};
+use pcluster_steps::message::{Bind, Input, Output, ToNode};
 use std::process::Command;
 
 fn fifo(node: &Node, name: &str) -> String {
@@ -65,6 +65,12 @@ async fn the_daemon_takes_more_open_files_than_it_gives() {
     assert_eq!(client.heard.output[&0].trim(), "88");
 }
 
+/// The CPU that a task has named as its own.
+fn own(client: &Client) -> u32 {
+    let last = client.heard.output[&0].split_whitespace().last().expect("a CPU");
+    last.parse().expect("one CPU")
+}
+
 /// Processes that the daemon has made and not reaped.
 fn children(of: u32) -> Vec<String> {
     let all = std::fs::read_dir("/proc").expect("it is there").flatten();
@@ -79,10 +85,21 @@ fn children(of: u32) -> Vec<String> {
 #[tokio::test]
 async fn a_start_that_fails_half_way_leaves_nothing() {
     let node = Node::start();
-    let mut half = order(0, &["sleep 1000", "sleep 1000", "echo never"]);
-    half.tasks[2].output = Output::File { path: "/no/such/place".into(), append: false };
-    let mut client = Client::launch(half);
+    // Which CPU is a lone task's: that with the fewest tasks on it.
+    let mut bound = order(1, &["grep Cpus_allowed_list /proc/self/status"]);
+    (bound.bind, bound.cpus_per_task, bound.node_cpus) = (Bind::Tasks, 1, 1024);
+    let mut client = Client::launch(bound.clone());
     client.hear(node.attach().await, |heard| heard.done).await;
-    assert!(client.heard.refused.is_some());
+    let mut half = order(0, &["sleep 1000", "sleep 1000", "echo never"]);
+    (half.bind, half.cpus_per_task, half.node_cpus) =
+        (Bind::Sets(vec![vec![own(&client)]]), 1, 1024);
+    half.tasks[2].output = Output::File { path: "/no/such/place".into(), append: false };
+    let mut fails = Client::launch(half);
+    fails.hear(node.attach().await, |heard| heard.done).await;
+    assert!(fails.heard.refused.is_some());
     assert_eq!(children(node.daemon_pid()), Vec::<String>::new());
+    bound.step = 2;
+    let mut again = Client::launch(bound);
+    again.hear(node.attach().await, |heard| heard.done).await;
+    assert_eq!(own(&again), own(&client));
 }
