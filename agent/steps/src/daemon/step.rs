@@ -257,7 +257,8 @@ impl Step {
                     self.signal(Signal::KILL, &[]);
                 }
                 () = tokio::time::sleep_until(look_at.into()) => {
-                    self.look(self.pause / 2);
+                    let age = self.pause / 2;
+                    tokio::task::block_in_place(|| self.look(age));
                     self.pause = usage::next_pause(self.pause, self.order.memory_bytes.is_some());
                     self.look_at = Instant::now() + self.pause;
                 }
@@ -298,7 +299,7 @@ impl Step {
                 from.send_now(Message::Control(FromNode::InputTaken { bytes }).encode());
             }
             Event::Asked(answer) => {
-                self.look(Duration::ZERO);
+                tokio::task::block_in_place(|| self.look(Duration::ZERO));
                 // One that was not looked at yet, or has ended, uses nothing now.
                 let living = self.tasks.iter().filter(|task| !task.usage.pids.is_empty());
                 let used = living.map(|task| (task.number, &task.usage));

@@ -127,7 +127,11 @@ impl Steps {
                 others::tell_usage(session, &events).await;
             }
             Some(Message::Control(ToNode::Usage { step: None })) => {
-                others::say(session, FromNode::Usage(Box::new(self.of_script()))).await;
+                others::say(
+                    session,
+                    FromNode::Usage(Box::new(tokio::task::block_in_place(|| self.of_script()))),
+                )
+                .await;
             }
             _ => refuse(session, "this version does not understand the order").await,
         }
@@ -171,7 +175,7 @@ impl Steps {
         match &*seen {
             Some((at, all)) if at.elapsed() < age => Arc::clone(all),
             _ => {
-                let all = Arc::new(tokio::task::block_in_place(proc::scan));
+                let all = Arc::new(proc::scan());
                 *seen = Some((Instant::now(), Arc::clone(&all)));
                 all
             }
