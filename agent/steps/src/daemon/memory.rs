@@ -4,7 +4,9 @@
 //! has no rights over control groups: what it reads there anybody may. Deliberately absent: the job's
 //! own limit (the cage's).
 use super::proc::Process;
+use crate::message::TaskExit;
 use rustix::param::page_size;
+use rustix::process::Signal;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,6 +38,12 @@ pub(super) fn notice(label: &str, kills: u64) -> String {
         "slurmstepd: error: Detected {kills} oom_kill {events} in StepId={label}. Some of the step \
          tasks have been OOM Killed."
     )
+}
+
+/// Whether a task ended because something of the job was killed for want of memory: it was itself, or
+/// says as a shell does that what it ran was. Another step of the job may have been meant.
+pub(super) fn is_cause(exit: &TaskExit, kills: u64) -> bool {
+    exit.out_of_memory || (kills > 0 && exit.code == 128 + Signal::KILL.as_raw())
 }
 
 /// The kernel's count of processes of the job that it killed for want of memory.
@@ -129,6 +137,16 @@ mod tests {
             "55d0-7ff ---p 0 00:00 0 [rollup]\nRss:  99 kB\nPss:     12 kB\nPss_Dirty: 1 kB\n";
         assert_eq!(proportional(rollup), Some(12 << 10));
         assert!(notice("7.0", 1).contains("Detected 1 oom_kill event in StepId=7.0."));
+    }
+
+    #[test]
+    fn another_steps_want_of_memory_is_not_this_ones() {
+        let exit = |code| TaskExit { code, ..TaskExit::default() };
+        assert!(!is_cause(&exit(1), 1) && !is_cause(&exit(0), 1));
+        assert!(is_cause(&exit(137), 1) && !is_cause(&exit(137), 0));
+        let killed = TaskExit { signal: 9, out_of_memory: true, ..TaskExit::default() };
+        assert!(is_cause(&killed, 0));
+        assert!(!is_cause(&TaskExit { signal: 15, ..TaskExit::default() }, 1));
     }
 
     #[test]

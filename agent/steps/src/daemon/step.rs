@@ -15,7 +15,7 @@ use crate::message::{
 };
 use crate::pmi::{Act, Local};
 use crate::session::Session;
-use pcluster_api::{StepPartEnd, TasksUsage};
+use pcluster_api::StepPartEnd;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::collections::BTreeMap;
 use std::io::PipeReader;
@@ -279,8 +279,8 @@ impl Step {
             Event::Exited { at, mut exit } => {
                 let library = self.library.as_ref();
                 exit.unfinished = library.is_some_and(|library| library.is_unfinished(at));
-                exit.out_of_memory = exit.signal == Signal::KILL.as_raw()
-                    && (self.over_limit || self.kills.since() > 0);
+                let killed = exit.signal == Signal::KILL.as_raw();
+                exit.out_of_memory = killed && self.killed_for_memory() > 0;
                 let task = &mut self.tasks[at];
                 task.exit = Some(exit);
                 task.input = None;
@@ -323,6 +323,11 @@ impl Step {
         if let Some(limit) = self.order.memory_bytes.filter(|_| !self.over_limit) {
             self.hold_to(limit, &members);
         }
+    }
+
+    /// How often something was killed since the step began.
+    fn killed_for_memory(&self) -> u64 {
+        if self.over_limit { 1 } else { self.kills.since() }
     }
 
     /// Ends the step if its tasks take more than this together, as Slurm's daemon does.
@@ -440,25 +445,15 @@ impl Step {
                 task.usage.settle(spent, task.report.launcher(), task.daemon_peak);
             }
         }
-        let kills = if self.over_limit { 1 } else { self.kills.since() };
-        end.out_of_memory = kills > 0 && (end.exit_code != 0 || end.signal != 0);
+        let kills = self.killed_for_memory();
+        let mut exits = self.tasks.iter().filter_map(|task| task.exit);
+        end.out_of_memory = exits.any(|exit| memory::is_cause(&exit, kills));
         if end.out_of_memory {
             let text = memory::notice(&self.order.label, kills);
             self.audience.tell_client(FromNode::Notice { text });
         }
         let used = usage::together(self.tasks.iter().map(|task| (task.number, &task.usage)), false);
-        end.user_cpu_ms = used.user_cpu_ms;
-        end.system_cpu_ms = used.system_cpu_ms;
-        end.max_rss_bytes = used.max_rss_bytes.amount;
-        end.tasks = Some(TasksUsage {
-            max_rss_task: used.max_rss_bytes.task,
-            rss_bytes: used.rss_bytes,
-            vm_bytes: used.vm_bytes,
-            max_vm_bytes: used.max_vm_bytes.amount,
-            max_vm_task: used.max_vm_bytes.task,
-            min_cpu_ms: used.min_cpu_ms.amount,
-            min_cpu_task: used.min_cpu_ms.task,
-        });
+        usage::put(&mut end, &used);
         end
     }
 }

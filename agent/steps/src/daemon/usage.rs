@@ -8,6 +8,7 @@
 use super::memory::LIMITED_PAUSE;
 use super::proc::Process;
 use crate::message::{Most, PartUsage};
+use pcluster_api::{StepPartEnd, TasksUsage};
 use rustix::param::{clock_ticks_per_second, page_size};
 use std::io::Read;
 use std::time::Duration;
@@ -176,6 +177,22 @@ pub(super) fn together<'a>(
         all.pids.extend(&task.pids);
     }
     all
+}
+
+/// As the head is told of it when all have ended.
+pub(super) fn put(end: &mut StepPartEnd, used: &PartUsage) {
+    end.user_cpu_ms = used.user_cpu_ms;
+    end.system_cpu_ms = used.system_cpu_ms;
+    end.max_rss_bytes = used.max_rss_bytes.amount;
+    end.tasks = Some(TasksUsage {
+        max_rss_task: used.max_rss_bytes.task,
+        rss_bytes: used.rss_bytes,
+        vm_bytes: used.vm_bytes,
+        max_vm_bytes: used.max_vm_bytes.amount,
+        max_vm_task: used.max_vm_bytes.task,
+        min_cpu_ms: used.min_cpu_ms.amount,
+        min_cpu_task: used.min_cpu_ms.task,
+    });
 }
 
 #[cfg(test)]
