@@ -1,4 +1,4 @@
-//! `pcluster-headnode`: the head node daemon. `pcluster up` starts it; people rarely do.
+//! `pcluster-headnode`: the head node daemon. `pcluster up` starts it, `pcluster admin` its upkeep.
 use clap::Parser;
 use pcluster_headnode::driver::Ended;
 use pcluster_headnode::{agents, logfile, run};
@@ -7,19 +7,30 @@ use std::process::ExitCode;
 
 /// The head node of a pcluster cluster.
 #[derive(Parser)]
-#[command(name = "pcluster-headnode", version, about)]
+#[command(
+    name = "pcluster-headnode",
+    version,
+    about,
+    subcommand_negates_reqs = true,
+    args_conflicts_with_subcommands = true
+)]
 struct Arguments {
     /// The cluster's file.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[arg(long, value_name = "FILE", required = true)]
+    config: Option<PathBuf>,
     /// Log to stderr, for systemd and for looking; else to the cluster's log file.
     #[arg(long)]
     foreground: bool,
+    #[command(subcommand)]
+    upkeep: Option<pcluster_upkeep::Command>,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let prepared = match run::prepare(&arguments.config) {
+    if let Some(upkeep) = &arguments.upkeep {
+        return pcluster_upkeep::main(upkeep);
+    }
+    let prepared = match run::prepare(&arguments.config.unwrap_or_default()) {
         Ok(prepared) => prepared,
         Err(error) => return fail(&error, error.exit_code()),
     };
@@ -33,7 +44,6 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error, 1),
     };
     let ended = runtime.block_on(run::run(prepared));
-    // Requests that are still open are answered with the end of their connection.
     runtime.shutdown_timeout(pcluster_headnode::limits::LAST_REQUESTS);
     match ended {
         Ok(Ended::Stopped | Ended::Closed) => ExitCode::SUCCESS,

@@ -3,6 +3,7 @@
 //! What a machine lacks (another user, Debian's genomics tools, the shared data set) is said as
 //! `NOT RUN: …`; with `CI` set it fails instead, where the machine could have been prepared.
 #![expect(clippy::unwrap_used, reason = "a test that breaks off says where")]
+mod admin;
 mod bad_input;
 mod crash;
 mod docs;

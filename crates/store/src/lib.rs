@@ -9,11 +9,13 @@ mod error;
 mod reader;
 mod schema;
 mod seal;
+mod upkeep;
 mod verify;
 mod writer;
 
 pub use error::StoreError;
 pub use reader::{HistoryFilter, Reader};
+pub use upkeep::rebuild;
 pub use verify::{Verified, compare_rows};
 pub use writer::{EventStore, Loaded};
 

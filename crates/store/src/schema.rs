@@ -66,6 +66,15 @@ pub(crate) fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
     Ok(db)
 }
 
+/// As `open_for_reading`, but it may write into another file.
+pub(crate) fn open_for_copying(path: &Path) -> Result<Connection, StoreError> {
+    check_header(path)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = connect(path, flags)?;
+    check_format(path, &db)?;
+    Ok(db)
+}
+
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
     let failed = |error: rusqlite::Error| StoreError::from_sqlite(path, &error);
     let db = Connection::open_with_flags(path, flags).map_err(failed)?;

@@ -4,12 +4,8 @@ use crate::seal::event_seal;
 use crate::{EventStore, Reader, StoreError};
 use pcluster_core::Cluster;
 use pcluster_core::rows::{Row, RowChange};
-use pcluster_model::ClusterId;
 use rusqlite::{Connection, OptionalExtension};
 use std::path::Path;
-
-/// Events replayed at a time.
-const PAGE: u32 = 4096;
 
 /// What a check of the whole file found in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,24 +30,23 @@ impl Reader {
     /// # Errors
     /// `Damaged` names the first row or event that differs.
     pub fn verify(&self) -> Result<Verified, StoreError> {
-        let path = self.path();
-        check_seals(path, self.db(), 0)?;
-        let mut cluster = Cluster::new(ClusterId::default());
-        let mut after = 0;
-        loop {
-            let page = self.events(after, PAGE)?;
-            let Some(last) = page.last() else { break };
-            after = last.seq;
-            for stamped in &page {
-                cluster.apply(stamped);
-            }
-        }
+        Ok(self.verified()?.0)
+    }
+
+    /// As `verify`, with the cluster that the log gives.
+    ///
+    /// # Errors
+    /// As `verify`.
+    pub fn verified(&self) -> Result<(Verified, Cluster), StoreError> {
+        let cluster = self.replayed()?;
         let rows = self.rows()?;
-        if after > 0 {
+        let events = cluster.log_length();
+        if events > 0 {
+            let path = self.path().to_path_buf();
             compare_rows(&cluster.all_rows(), &rows)
-                .map_err(|detail| StoreError::Damaged { path: path.to_path_buf(), detail })?;
+                .map_err(|detail| StoreError::Damaged { path, detail })?;
         }
-        Ok(Verified { events: after, rows: rows.len() as u64 })
+        Ok((Verified { events, rows: rows.len() as u64 }, cluster))
     }
 }
 

@@ -116,7 +116,7 @@ fn append(db: &Connection, stamped: &Stamped, before: i64, path: &Path) -> Resul
     Ok(seal)
 }
 
-fn write_row(db: &Connection, change: &RowChange) -> Result<(), rusqlite::Error> {
+pub(crate) fn write_row(db: &Connection, change: &RowChange) -> Result<(), rusqlite::Error> {
     let Some(body) = &change.body else {
         db.prepare_cached("DELETE FROM row WHERE tab = ?1 AND key = ?2")?
             .execute(params![change.table, change.key])?;

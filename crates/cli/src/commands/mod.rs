@@ -1,5 +1,6 @@
 //! One file per command or small family: its options, its examples, and what it asks of the head.
 pub mod act;
+pub mod admin;
 pub mod config;
 pub mod down;
 pub mod env;

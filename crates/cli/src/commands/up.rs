@@ -141,7 +141,7 @@ fn already_up(global: &Global, status: &StatusView, file: &Path) -> Outcome {
 }
 
 /// Beside this command, in the library folder of an installation, or in `PATH`.
-fn find_head() -> Result<PathBuf, Failure> {
+pub(super) fn find_head() -> Result<PathBuf, Failure> {
     let own = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf));
     let beside = own.iter().flat_map(|folder| [folder.clone(), folder.join("../libexec/pcluster")]);
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -1,0 +1,97 @@
+//! `admin`: the state directory is checked, copied and brought back.
+//!
+//! Invariant: the head's own program does it, because only it knows the state; this finds the
+//! directory and says who is meant. Deliberately absent: anything that asks the running head.
+use super::up::find_head;
+use crate::cluster::{Global, need_file, surroundings};
+use crate::config_file;
+use crate::failure::{Failure, Outcome, code};
+use clap::{Args, Subcommand};
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Check, copy and bring back the state of the cluster
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pcluster admin verify              the log, its rows, the ledger and the files agree
+  pcluster admin backup /safe/copy   a copy while the head runs, checked
+  pcluster admin restore /safe/copy  on this or another machine, before its first `up`
+  pcluster admin rebuild             the rows anew from the log, with the head down
+  pcluster admin incident 42 >file   what happened to job 42, without names, for a report")]
+pub struct AdminArgs {
+    #[command(subcommand)]
+    pub what: What,
+}
+
+/// What to do with the state.
+#[derive(Debug, Subcommand)]
+pub enum What {
+    /// Check the log against its rows, the ledger and the files beside it; the head may be running
+    #[command(after_help = "\
+Examples:
+  pcluster admin verify            exit code 1 when something is not in order
+  pcluster admin verify --json     for a monitor")]
+    Verify,
+    /// Copy the state to a new folder while the head may be running; the copy is checked
+    #[command(after_help = "\
+Examples:
+  pcluster admin backup /safe/copy-$(date +%F)     a folder that is not there yet")]
+    Backup {
+        #[arg(value_name = "FOLDER")]
+        to: PathBuf,
+    },
+    /// Make the state from a copy; the head must be down and have no state yet
+    #[command(after_help = "\
+Examples:
+  pcluster admin restore /safe/copy && pcluster up     running nodes know the head again")]
+    Restore {
+        #[arg(value_name = "FOLDER")]
+        from: PathBuf,
+    },
+    /// Print one file about what happened to a job or a node, without names, texts and paths
+    #[command(after_help = "\
+Examples:
+  pcluster admin incident 42 > incident.json     a job; tasks belong to their array
+  pcluster admin incident 7.0 > incident.json    a node, by its id in `pcluster nodes --json`")]
+    Incident {
+        #[arg(value_name = "JOB|NODE")]
+        about: String,
+    },
+    /// Make the rows anew from the log; the head must be down
+    #[command(after_help = "\
+Examples:
+  pcluster down && pcluster admin rebuild && pcluster up")]
+    Rebuild,
+}
+
+/// `admin`.
+///
+/// # Errors
+/// No file of a cluster, no program of the head; what it finds wrong is its own exit code.
+pub fn run(global: &Global, args: &AdminArgs) -> Outcome {
+    let here = surroundings();
+    let file = need_file(global, &here)?;
+    let loaded = config_file::load(&file)?;
+    let name = config_file::config(&loaded)?.name.clone();
+    let places = here.places(&name)?;
+    let head = find_head()?;
+    let mut command = Command::new(&head);
+    let (verb, word) = match &args.what {
+        What::Verify => ("verify", None),
+        What::Backup { to } => ("backup", Some(to.as_os_str())),
+        What::Restore { from } => ("restore", Some(from.as_os_str())),
+        What::Incident { about } => ("incident", Some(OsStr::new(about))),
+        What::Rebuild => ("rebuild", None),
+    };
+    command.arg(verb).arg("--state").arg(&places.state_dir);
+    if global.json {
+        command.arg("--json");
+    }
+    command.args(word);
+    let status = command
+        .status()
+        .map_err(|error| Failure::refused(format!("cannot run {}: {error}", head.display())))?;
+    Ok(if status.success() { code::DONE } else { code::ATTENTION })
+}

@@ -1,0 +1,101 @@
+//! Everything in a state directory against everything else.
+use crate::files::{BLOBS, SMALL, UpkeepError, events_of};
+use pcluster_core::Cluster;
+use pcluster_model::{BlobHash, MicroUsd};
+use pcluster_store::Reader;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// What a check found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    pub schema: &'static str,
+    pub cluster_id: String,
+    pub events: u64,
+    pub rows: u64,
+    pub jobs: u64,
+    pub nodes: u64,
+    /// Scripts and environments that jobs name.
+    pub blobs: u64,
+    /// Bills of machines that are gone, with their sum.
+    pub spans: u64,
+    pub billed_micro_usd: i64,
+    /// What is wrong, one line each; empty when all is well.
+    pub wrong: Vec<String>,
+}
+
+/// Checks the log against its checksums and the rows, the state against itself, the ledger, the
+/// blobs, and the files that nodes know their head by. A head may be running.
+///
+/// # Errors
+/// A log that cannot be read or does not match its rows; what else is wrong is in the report.
+pub fn verify(state: &Path) -> Result<Report, UpkeepError> {
+    let reader = Reader::open(&events_of(state)?)?;
+    let (verified, cluster) = reader.verified()?;
+    let mut wrong = cluster.check();
+    let names = names_of(&cluster);
+    wrong.extend(blobs(state, &names));
+    wrong.extend(small_files(state, &cluster));
+    let spans = &cluster.ledger.spans;
+    wrong.extend(spans.values().filter_map(|span| {
+        let sum: MicroUsd = span.charges.iter().map(|charge| charge.2).sum();
+        let text = format!("the bill of {} is {}, its parts are {sum}", span.name, span.total);
+        (sum != span.total).then_some(text)
+    }));
+    Ok(Report {
+        schema: "pcluster.verify.v1",
+        cluster_id: cluster.meta.cluster.to_string(),
+        events: verified.events,
+        rows: verified.rows,
+        jobs: cluster.jobs.len() as u64,
+        nodes: cluster.nodes.len() as u64,
+        blobs: names.len() as u64,
+        spans: spans.len() as u64,
+        billed_micro_usd: spans.values().map(|span| span.total.0).sum(),
+        wrong,
+    })
+}
+
+fn names_of(cluster: &Cluster) -> BTreeSet<BlobHash> {
+    let specs = cluster.jobs.values().flat_map(|job| [job.spec.script, job.spec.environment]);
+    // An allocation has no script.
+    specs.filter(|hash| *hash != BlobHash([0; 32])).collect()
+}
+
+fn blobs(state: &Path, names: &BTreeSet<BlobHash>) -> Vec<String> {
+    let wrong = |hash: &BlobHash| {
+        let name = hash.to_string();
+        let path = state.join(BLOBS).join(&name[..2]).join(&name);
+        match fs::read(&path) {
+            Err(error) => Some(format!("{} cannot be read: {error}", path.display())),
+            Ok(bytes) => (BlobHash(Sha256::digest(&bytes).into()) != *hash)
+                .then(|| format!("{} holds something else than its name says", path.display())),
+        }
+    };
+    names.iter().filter_map(wrong).collect()
+}
+
+fn small_files(state: &Path, cluster: &Cluster) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for name in SMALL {
+        let path = state.join(name);
+        match fs::metadata(&path) {
+            Err(_) if name == "node-address" => {}
+            Err(error) => wrong.push(format!("{} cannot be read: {error}", path.display())),
+            Ok(seen) if seen.permissions().mode() & 0o077 != 0 => {
+                wrong.push(format!("{} can be read by others: chmod 600 it", path.display()));
+            }
+            Ok(_) => {}
+        }
+    }
+    let written = fs::read_to_string(state.join("cluster-id")).unwrap_or_default();
+    let (written, logged) = (written.trim(), cluster.meta.cluster.as_str());
+    if !written.is_empty() && cluster.log_length() > 0 && written != logged {
+        wrong.push(format!("cluster-id says {written}, the log is of cluster {logged}"));
+    }
+    wrong
+}
