@@ -4,24 +4,41 @@
 //! mean (`pmi`).
 use super::step::{Event, Events};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
+
+/// What was said before a task ended is heard first, if it comes within this.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Tells when a library's last words are with the loop.
+#[derive(Debug)]
+pub(super) struct LastWords(std::sync::mpsc::Receiver<()>);
+
+impl LastWords {
+    /// Until they are, or for as long as is bearable: a child may hold the socket for ever.
+    pub(super) fn wait(self) {
+        let _ = self.0.recv_timeout(LAST_WORDS);
+    }
+}
 
 /// Carries bytes between a task's library and the loop; what is sent back goes to the task.
 pub(super) fn speak(
     socket: OwnedFd,
     at: usize,
     events: Events,
-) -> std::io::Result<mpsc::UnboundedSender<Vec<u8>>> {
+) -> std::io::Result<(mpsc::UnboundedSender<Vec<u8>>, LastWords)> {
     let stream = UnixStream::from_std(std::os::unix::net::UnixStream::from(socket))?;
     let (mut reader, mut writer) = stream.into_split();
     let (answers, mut outgoing) = mpsc::unbounded_channel::<Vec<u8>>();
+    let (over, last_words) = std::sync::mpsc::sync_channel(1);
     tokio::spawn(async move {
         let mut buffer = vec![0; 16 << 10];
         loop {
             let read = tokio::io::AsyncReadExt::read(&mut reader, &mut buffer).await.unwrap_or(0);
             let told = events.send(Event::Library { at, bytes: buffer[..read].to_vec() });
             if read == 0 || told.is_err() {
+                let _ = over.try_send(());
                 return;
             }
         }
@@ -33,5 +50,5 @@ pub(super) fn speak(
             }
         }
     });
-    Ok(answers)
+    Ok((answers, LastWords(last_words)))
 }

@@ -3,13 +3,14 @@
 //! Invariant: one loop owns the step, so what it knows needs no locks. A task that has ended stays a
 //! zombie until all have: its number cannot mean another process while signals may be sent to it.
 use super::input::{self, Chunk, Queue, Said};
+use super::library::{self, LastWords};
 use super::memory::{self, Kills};
 use super::output::{self, Audience, Terminal};
 use super::proc::{self, Families, Process};
 use super::spawn::{self, Ends, Spawned};
 use super::steps::Steps;
 use super::usage::{self, FIRST_LOOK, Report, TaskUsage};
-use super::{bind, exit, library, others, task};
+use super::{bind, exit, others, task};
 use crate::message::{
     Channel, EVERY_TASK, FromNode, Message, PartUsage, StepOrder, TaskExit, ToNode,
 };
@@ -212,17 +213,24 @@ impl Step {
             daemon_peak: spawned.daemon_peak,
             usage: TaskUsage::default(),
         });
-        let joined = self.join(at, spawned.ends);
+        let failed = |error| format!("cannot reach a task: {}", task::words(&error));
+        let mut joined = self.join(at, spawned.ends);
+        let last_words = joined.as_mut().ok().and_then(Option::take);
         let events = self.events.clone();
         let waits = std::thread::Builder::new().stack_size(64 << 10).spawn(move || {
-            let _ = events.send(Event::Exited { at, exit: exit::wait(pid) });
+            let exit = exit::wait(pid);
+            if let Some(last_words) = last_words {
+                last_words.wait();
+            }
+            let _ = events.send(Event::Exited { at, exit });
         });
-        let failed = |error| format!("cannot reach a task: {}", task::words(&error));
-        joined.and(waits.map(drop)).map_err(failed)
+        joined.map_err(failed)?;
+        waits.map(drop).map_err(failed)
     }
 
-    /// Joins the daemon's ends to those who read and write.
-    fn join(&mut self, at: usize, ends: Ends) -> std::io::Result<()> {
+    /// Joins the daemon's ends to those who read and write; where there is a library, when it has
+    /// said its last.
+    fn join(&mut self, at: usize, ends: Ends) -> std::io::Result<Option<LastWords>> {
         let task = &mut self.tasks[at];
         let number = task.number;
         if let Some(terminal) = &task.terminal {
@@ -240,10 +248,10 @@ impl Step {
             let by_lines = channel == Channel::Out && !self.order.unbuffered;
             self.carriers.spawn(output::carry(from, audience, number, channel, by_lines));
         }
-        if let Some(socket) = ends.library {
-            task.library = Some(library::speak(socket, at, self.events.clone())?);
-        }
-        Ok(())
+        let Some(socket) = ends.library else { return Ok(None) };
+        let (answers, last_words) = library::speak(socket, at, self.events.clone())?;
+        task.library = Some(answers);
+        Ok(Some(last_words))
     }
 
     /// Until all tasks have ended and their output is on its way.
