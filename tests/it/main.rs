@@ -10,6 +10,7 @@ mod docs;
 mod first;
 mod genomics;
 mod jobs;
+mod knife;
 mod leftovers;
 mod limits;
 mod on_nodes;
