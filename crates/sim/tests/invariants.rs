@@ -151,6 +151,11 @@ fn i11_sees_a_later_job_before_an_earlier_one() {
 }
 
 #[test]
+fn i12_sees_what_still_runs_beside_what_was_placed_into_its_room() {
+    caught(Plant::EndsTooEarly, 12, Mode::Safety);
+}
+
+#[test]
 fn i13_sees_a_script_whose_other_nodes_do_nothing() {
     caught(Plant::EmptyFollowers, 13, Mode::Safety);
 }
