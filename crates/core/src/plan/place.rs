@@ -177,11 +177,13 @@ impl Pass<'_> {
         let own = |task: &u32| job.own.specs.contains_key(task);
         let alike = self.cluster.ready_tasks(job).filter(|task| !own(task));
         self.try_tasks(job, &job.spec, alike, &mut numbers, &mut placements);
-        // Each task that asks for something else is tried by itself.
-        let others = self.cluster.ready_tasks(job).filter(|_| !job.own.specs.is_empty());
-        for task in others.filter(own) {
-            let one = core::iter::once(task);
-            self.try_tasks(job, job.spec_of(task), one, &mut numbers, &mut placements);
+        // Each task that asks for something else is tried by itself. Nearly no job has any: a large
+        // array is not gone through for them.
+        if !job.own.specs.is_empty() {
+            for task in self.cluster.ready_tasks(job).filter(own) {
+                let one = core::iter::once(task);
+                self.try_tasks(job, job.spec_of(task), one, &mut numbers, &mut placements);
+            }
         }
         if job.is_array() && !placements.is_empty() {
             events.push(Event::TasksPlaced { job: job.id, placements });
@@ -402,13 +404,14 @@ pub(super) fn class_counts(
     let mut counts = BTreeMap::new();
     for job in cluster.queued_in(pool).take(crate::limits::SCALE_JOBS) {
         if cluster.block(job, now).is_none() {
-            let ready = || cluster.ready_tasks(job).take(job.throttle_room());
-            let own = |task: &u32| job.own.specs.contains_key(task);
-            let alike = ready().filter(|task| !own(task)).count();
-            *counts.entry(class_of(&job.spec)).or_insert(0) += alike;
-            for task in ready().filter(|_| !job.own.specs.is_empty()).filter(own) {
-                *counts.entry(class_of(job.spec_of(task))).or_insert(0) += 1;
+            let mut alike = 0;
+            for task in cluster.ready_tasks(job).take(job.throttle_room()) {
+                match job.own.specs.get(&task) {
+                    None => alike += 1,
+                    Some(spec) => *counts.entry(class_of(spec)).or_insert(0) += 1,
+                }
             }
+            *counts.entry(class_of(&job.spec)).or_insert(0) += alike;
         }
     }
     counts
