@@ -45,24 +45,16 @@ enum Command {
     },
     /// Run one seed and print every event, frame and fault
     Replay {
-        #[arg(long)]
-        seed: u64,
-        #[arg(long, value_enum, default_value = "safety")]
-        mode: OneMode,
-        #[arg(long, value_parser = plant)]
-        plant: Option<Plant>,
+        #[command(flatten)]
+        one: One,
         /// Print only the verdict and the figures
         #[arg(long)]
         quiet: bool,
     },
     /// Leave out of a failing seed what its failure does not need, and keep the rest as a story
     Shrink {
-        #[arg(long)]
-        seed: u64,
-        #[arg(long, value_enum, default_value = "safety")]
-        mode: OneMode,
-        #[arg(long, value_parser = plant)]
-        plant: Option<Plant>,
+        #[command(flatten)]
+        one: One,
         /// Keep it under this name, for `story` and the tests
         #[arg(long)]
         name: Option<String>,
@@ -72,6 +64,25 @@ enum Command {
     },
     /// Tell a story that was kept, as a timeline; without a name, list them
     Story { name: Option<String> },
+}
+
+/// One world.
+#[derive(Debug, clap::Args)]
+struct One {
+    #[arg(long)]
+    seed: u64,
+    #[arg(long, value_enum, default_value = "safety")]
+    mode: OneMode,
+    /// Plant a bug, to see a checker fire
+    #[arg(long, value_parser = plant)]
+    plant: Option<Plant>,
+}
+
+impl One {
+    fn parts(&self) -> (u64, Mode, Plant) {
+        let mode = if self.mode == OneMode::Safety { Mode::Safety } else { Mode::Liveness };
+        (self.seed, mode, self.plant.unwrap_or_default())
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -125,13 +136,9 @@ pub fn main(args: Args) -> ExitCode {
             sweep.print(plant, started.elapsed().as_secs_f64());
             sweep.failed.is_empty()
         }
-        Command::Replay { seed, mode, plant, quiet } => {
-            let mode = if mode == OneMode::Safety { Mode::Safety } else { Mode::Liveness };
-            replay(seed, mode, plant.unwrap_or_default(), quiet)
-        }
-        Command::Shrink { seed, mode, plant, name, plays } => {
-            let mode = if mode == OneMode::Safety { Mode::Safety } else { Mode::Liveness };
-            said(shrunk(seed, mode, plant.unwrap_or_default(), name.as_deref(), plays)).is_some()
+        Command::Replay { one, quiet } => replay(one.parts(), quiet),
+        Command::Shrink { one, name, plays } => {
+            said(shrunk(one.parts(), name.as_deref(), plays)).is_some()
         }
         Command::Story { name: Some(name) } => {
             said(story::read(&name)).is_some_and(|s| story::tell(&s))
@@ -155,9 +162,7 @@ fn list() -> anyhow::Result<()> {
 }
 
 fn shrunk(
-    seed: u64,
-    mode: Mode,
-    plant: Plant,
+    (seed, mode, plant): (u64, Mode, Plant),
     name: Option<&str>,
     plays: usize,
 ) -> anyhow::Result<()> {
@@ -179,7 +184,7 @@ fn shrunk(
     Ok(())
 }
 
-fn replay(seed: u64, mode: Mode, plant: Plant, quiet: bool) -> bool {
+fn replay((seed, mode, plant): (u64, Mode, Plant), quiet: bool) -> bool {
     let mut world = World::new(seed, mode, plant, check::all());
     if !quiet {
         world.trace.begin(Aloud::Everything, world.now);

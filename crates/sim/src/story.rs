@@ -108,39 +108,28 @@ fn whole(story: &Story) -> (Vec<usize>, Vec<u64>) {
 /// Hildebrandt 2002): halves of what is left, then quarters, down to single ones.
 #[must_use]
 pub fn shrink(story: &Story, plays: usize) -> Story {
-    let mut story = story.clone();
     let mut left = plays;
-    let (asks, strikes) = whole(&story);
-    let kinds = story.world(story.planted()).faults.on().map(str::to_owned).collect();
-    story.kept = Kept { asks: Some(asks), strikes: Some(strikes), kinds: Some(kinds) };
+    let (mut asks, mut strikes) = whole(story);
+    let kinds: Vec<String> = story.world(story.planted()).faults.on().map(str::to_owned).collect();
+    let kept = |asks: &[usize], strikes: &[u64]| Kept {
+        asks: Some(asks.to_vec()),
+        strikes: Some(strikes.to_vec()),
+        kinds: Some(kinds.clone()),
+    };
+    let breaks =
+        |asks: &[usize], strikes: &[u64]| story.breaks_still(kept(asks, strikes)).is_some();
     loop {
-        let before = size(&story.kept);
-        if let Some(asks) = story.kept.asks.clone() {
-            let asks = fewest(asks, &mut left, |asks| {
-                let kept = Kept { asks: Some(asks.to_vec()), ..story.kept.clone() };
-                story.breaks_still(kept).is_some()
-            });
-            story.kept.asks = Some(asks);
-        }
-        if let Some(strikes) = story.kept.strikes.clone() {
-            let strikes = fewest(strikes, &mut left, |strikes| {
-                let kept = Kept { strikes: Some(strikes.to_vec()), ..story.kept.clone() };
-                story.breaks_still(kept).is_some()
-            });
-            story.kept.strikes = Some(strikes);
-        }
-        if size(&story.kept) == before || left == 0 {
+        let before = asks.len() + strikes.len();
+        asks = fewest(asks, &mut left, |asks| breaks(asks, &strikes));
+        strikes = fewest(strikes, &mut left, |strikes| breaks(&asks, strikes));
+        if asks.len() + strikes.len() == before || left == 0 {
             break;
         }
     }
-    if let Some(violation) = story.breaks_still(story.kept.clone()) {
-        story.said = violation.words;
-    }
-    story
-}
-
-fn size(kept: &Kept) -> usize {
-    kept.asks.as_ref().map_or(0, Vec::len) + kept.strikes.as_ref().map_or(0, Vec::len)
+    let kept = kept(&asks, &strikes);
+    let broke = story.breaks_still(kept.clone());
+    let said = broke.map_or_else(|| story.said.clone(), |violation| violation.words);
+    Story { kept, said, ..story.clone() }
 }
 
 /// A smallest subset, in order, that `still` holds for: no single one can be left out of it.
