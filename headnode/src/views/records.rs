@@ -240,13 +240,7 @@ impl Maker<'_> {
         let why = self.cx.cluster.reason_of(self.job, tasks, self.cx.now);
         let holder = tasks.first().and_then(|task| self.job.holder_of(task));
         record.held_by = holder.map(ToString::to_string);
-        record.state = if holder.is_some() {
-            JobState::Held
-        } else if reason::is_covered(&why) {
-            JobState::Starting
-        } else {
-            JobState::Queued
-        };
+        record.state = rows::waiting_state(&why);
         record.expected_start_ms = start::expected_for(self.cx, self.job, &why);
         let blocked =
             matches!(why, Reason::Held { .. } | Reason::Dependency(_) | Reason::DependencyNever(_));

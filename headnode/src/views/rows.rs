@@ -3,6 +3,7 @@ use super::money::{JobCosts, TaskShares};
 use super::{Cx, merged, outcome, reason, schema, start};
 use pcluster_api::{JobList, JobState, JobView};
 use pcluster_core::job::TaskEnd;
+use pcluster_core::reason::Reason;
 use pcluster_core::{Job, Run};
 use pcluster_model::{IndexRanges, JobId, JobSpec, Resources, UserName};
 use std::collections::{BTreeMap, BTreeSet};
@@ -214,16 +215,18 @@ fn live_row(cx: &Cx<'_>, job: &Job, task: u32, run: &Run) -> JobView {
     }
 }
 
+/// What tasks that wait are, by what they wait for.
+pub(super) fn waiting_state(why: &Reason) -> JobState {
+    match why {
+        Reason::Held { .. } => JobState::Held,
+        why if reason::is_covered(why) => JobState::Starting,
+        _ => JobState::Queued,
+    }
+}
+
 fn pending_row(cx: &Cx<'_>, job: &Job, pending: &IndexRanges) -> JobView {
     let why = cx.cluster.reason_of(job, pending, cx.now);
     let first = pending.first().unwrap_or_default();
-    let state = if job.holder_of(first).is_some() {
-        JobState::Held
-    } else if reason::is_covered(&why) {
-        JobState::Starting
-    } else {
-        JobState::Queued
-    };
     let single = pending.first().filter(|_| pending.len() == 1);
     let id = match single {
         Some(task) => job.task_label(task),
@@ -234,7 +237,7 @@ fn pending_row(cx: &Cx<'_>, job: &Job, pending: &IndexRanges) -> JobView {
         task: single.filter(|_| job.is_array()),
         tasks: single.is_none().then(|| pending.to_string()),
         count: pending.len() as u64,
-        state,
+        state: waiting_state(&why),
         reason: Some(reason::view(cx, &why)),
         expected_start_ms: start::expected_for(cx, job, &why),
         attempt: single.and_then(|task| job.numbers_of(task)).map_or(0, |numbers| numbers.attempts),
