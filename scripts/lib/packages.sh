@@ -18,7 +18,7 @@ need_packages() {
   local -a commands=() packages=()
   for argument in "$@"; do
     command=${argument%%=*}
-    if ! _packages_has "$command"; then
+    if ! packages_have "$command"; then
       commands+=("$command")
       packages+=("${argument#*=}")
     fi
@@ -42,7 +42,7 @@ need_packages() {
 
   hash -r
   for command in "${commands[@]}"; do
-    if ! _packages_has "$command"; then
+    if ! packages_have "$command"; then
       echo "error: apt-get installed ${packages[*]}, but there is still no command $command" >&2
       return 1
     fi
@@ -50,7 +50,7 @@ need_packages() {
 }
 
 # A command that the shell finds, or a file by its whole path.
-_packages_has() {
+packages_have() {
   case $1 in
   /*) [ -e "$1" ] ;;
   *) command -v "$1" >/dev/null 2>&1 ;;
