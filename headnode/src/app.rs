@@ -1,7 +1,6 @@
 //! What every request handler may use. Reads go to the mirror and the files, writes to the inbox.
 use crate::agents::Hub;
 use crate::agents::streams::Streams;
-use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::disk::DiskWatch;
 use crate::inbox::InboxHandle;
@@ -14,6 +13,7 @@ use pcluster_api::rates::Rates;
 use pcluster_api::seats::Seats;
 use pcluster_core::input::Principal;
 use pcluster_model::Timestamp;
+use pcluster_upkeep::blobs::Blobs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::watch;

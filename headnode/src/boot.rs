@@ -34,7 +34,7 @@ pub enum BootError {
     #[error(transparent)]
     Tls(#[from] crate::agents::tls::TlsError),
     #[error(transparent)]
-    Blobs(#[from] crate::blobs::BlobError),
+    Blobs(#[from] pcluster_upkeep::blobs::BlobError),
     /// The state directory contradicts itself.
     #[error("{0}")]
     Contradiction(String),

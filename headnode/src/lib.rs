@@ -5,7 +5,6 @@
 pub mod agents;
 pub mod app;
 mod assemble;
-pub mod blobs;
 pub mod boot;
 pub mod clock;
 pub mod disk;

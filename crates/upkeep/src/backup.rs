@@ -1,6 +1,6 @@
 //! Copies of a state directory, there and back, and rows made anew.
 use crate::files::{
-    BLOBS, EVENTS, Lock, SMALL, UpkeepError, copy, events_of, io, make_folder, sync,
+    BLOBS, EVENTS, SMALL, UpkeepError, copy, events_of, io, make_folder, sync, without_head,
 };
 use crate::verify::{Report, verify};
 use pcluster_store::{Reader, Verified};
@@ -37,7 +37,7 @@ pub fn backup(state: &Path, to: &Path) -> Result<Report, UpkeepError> {
 pub fn restore(from: &Path, state: &Path) -> Result<Report, UpkeepError> {
     events_of(from)?;
     make_folders(state)?;
-    let _lock = Lock::take(state)?;
+    let _lock = without_head(state)?;
     let here = [EVENTS, BLOBS].into_iter().chain(SMALL).map(|name| state.join(name));
     if let Some(taken) = here.into_iter().find(|path| path.exists() && !is_empty(path)) {
         return Err(UpkeepError::Exists(taken));
@@ -74,7 +74,7 @@ fn make_folders(state: &Path) -> Result<(), UpkeepError> {
 /// A head is running, or the log is damaged; nothing is changed then.
 pub fn rebuild(state: &Path) -> Result<Verified, UpkeepError> {
     let events = events_of(state)?;
-    let _lock = Lock::take(state)?;
+    let _lock = without_head(state)?;
     Ok(pcluster_store::rebuild(&events)?)
 }
 

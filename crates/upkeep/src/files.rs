@@ -1,18 +1,28 @@
 //! The files of a state directory, and the lock that its head holds.
+//!
+//! Invariant: head and upkeep know each file by the one name that stands here.
 use pcluster_store::StoreError;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The log with its rows.
-pub(crate) const EVENTS: &str = "events.db";
+pub const EVENTS: &str = "events.db";
 /// Scripts and environments by their hashes.
-pub(crate) const BLOBS: &str = "blobs";
-/// Files beside the log without which nodes do not know their head again. The first two must be there.
-pub(crate) const SMALL: [&str; 5] =
-    ["cluster-id", "secret", "head-key.der", "head-cert.der", "node-address"];
+pub const BLOBS: &str = "blobs";
+/// Which cluster it is: known from before the first event on.
+pub const CLUSTER_ID: &str = "cluster-id";
+/// What join tokens are made of.
+pub const SECRET: &str = "secret";
+/// The head's key, and the certificate that nodes pin.
+pub const HEAD_KEY: &str = "head-key.der";
+pub const HEAD_CERTIFICATE: &str = "head-cert.der";
+/// Where nodes were told to dial; a head without one finds a port.
+pub const NODE_ADDRESS: &str = "node-address";
+/// Files beside the log without which nodes do not know their head again.
+pub(crate) const SMALL: [&str; 5] = [CLUSTER_ID, SECRET, HEAD_KEY, HEAD_CERTIFICATE, NODE_ADDRESS];
 const LOCK: &str = "head.lock";
 
 /// Why something could not be done.
@@ -36,25 +46,62 @@ pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> U
     move |cause| UpkeepError::Io { what, path: path.to_path_buf(), cause }
 }
 
-/// The head's lock; it is let go of at the end of the value.
+/// The head's lock. The kernel lets go of it at the end of the value or of the process, whatever the
+/// end.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "held, never read")] File);
+pub struct Lock(File);
+
+/// Why the lock is not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Somebody has it; what is written in it, which is the number of the last head.
+    #[error("it is taken")]
+    Taken { holder: String },
+    #[error("cannot open {}: {cause}", path.display())]
+    Io { path: PathBuf, cause: io::Error },
+}
 
 impl Lock {
     /// Takes it.
     ///
     /// # Errors
-    /// `Busy` when a head has it.
-    pub fn take(state: &Path) -> Result<Self, UpkeepError> {
-        let path = state.join(LOCK);
+    /// [`LockError`].
+    pub fn take(state: &Path) -> Result<Self, LockError> {
+        let path = Self::path(state);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = options.open(&path).map_err(io("open", &path))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self(file)),
-            Err(_) => Err(UpkeepError::Busy(state.to_path_buf())),
+        let mut file = options.open(&path).map_err(|cause| LockError::Io { path, cause })?;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return Ok(Self(file));
         }
+        let mut holder = String::new();
+        let _ = file.read_to_string(&mut holder);
+        Err(LockError::Taken { holder: holder.trim().to_owned() })
     }
+
+    /// Writes the number of this process into it: it is the head.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn name_holder(&mut self) -> io::Result<()> {
+        self.0.set_len(0)?;
+        self.0.rewind()?;
+        write!(self.0, "{}", std::process::id())
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn path(state: &Path) -> PathBuf {
+        state.join(LOCK)
+    }
+}
+
+/// As `Lock::take`, for what needs the head to be down.
+pub(crate) fn without_head(state: &Path) -> Result<Lock, UpkeepError> {
+    Lock::take(state).map_err(|error| match error {
+        LockError::Taken { .. } => UpkeepError::Busy(state.to_path_buf()),
+        LockError::Io { path, cause } => UpkeepError::Io { what: "open", path, cause },
+    })
 }
 
 /// A folder for its owner alone, which must not be there yet.

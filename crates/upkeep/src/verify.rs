@@ -1,10 +1,10 @@
 //! Everything in a state directory against everything else.
-use crate::files::{BLOBS, SMALL, UpkeepError, events_of};
+use crate::blobs::{BlobError, Blobs};
+use crate::files::{BLOBS, CLUSTER_ID, NODE_ADDRESS, SMALL, UpkeepError, events_of};
 use pcluster_core::Cluster;
 use pcluster_model::{BlobHash, MicroUsd};
 use pcluster_store::Reader;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -67,13 +67,15 @@ fn names_of(cluster: &Cluster) -> BTreeSet<BlobHash> {
 }
 
 fn blobs(state: &Path, names: &BTreeSet<BlobHash>) -> Vec<String> {
+    let blobs = Blobs::at(&state.join(BLOBS));
     let wrong = |hash: &BlobHash| {
-        let name = hash.to_string();
-        let path = state.join(BLOBS).join(&name[..2]).join(&name);
-        match fs::read(&path) {
+        let path = blobs.path(*hash);
+        match blobs.get(*hash) {
+            Ok(_) => None,
+            Err(BlobError::Damaged(_)) => {
+                Some(format!("{} holds something else than its name says", path.display()))
+            }
             Err(error) => Some(format!("{} cannot be read: {error}", path.display())),
-            Ok(bytes) => (BlobHash(Sha256::digest(&bytes).into()) != *hash)
-                .then(|| format!("{} holds something else than its name says", path.display())),
         }
     };
     names.iter().filter_map(wrong).collect()
@@ -84,7 +86,7 @@ fn small_files(state: &Path, cluster: &Cluster) -> Vec<String> {
     for name in SMALL {
         let path = state.join(name);
         match fs::metadata(&path) {
-            Err(_) if name == "node-address" => {}
+            Err(_) if name == NODE_ADDRESS => {}
             Err(error) => wrong.push(format!("{} cannot be read: {error}", path.display())),
             Ok(seen) if seen.permissions().mode() & 0o077 != 0 => {
                 wrong.push(format!("{} can be read by others: chmod 600 it", path.display()));
@@ -92,7 +94,7 @@ fn small_files(state: &Path, cluster: &Cluster) -> Vec<String> {
             Ok(_) => {}
         }
     }
-    let written = fs::read_to_string(state.join("cluster-id")).unwrap_or_default();
+    let written = fs::read_to_string(state.join(CLUSTER_ID)).unwrap_or_default();
     let (written, logged) = (written.trim(), cluster.meta.cluster.as_str());
     if !written.is_empty() && cluster.log_length() > 0 && written != logged {
         wrong.push(format!("cluster-id says {written}, the log is of cluster {logged}"));

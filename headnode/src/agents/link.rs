@@ -7,7 +7,6 @@ use super::door::NodeDoor;
 use super::listener::Place;
 use super::token::ClusterSecret;
 use super::{Hub, Out};
-use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::hands::starts::{Starts, Unstartable};
 use crate::inbox::{InboxHandle, LinkId, Stopping};
@@ -21,6 +20,7 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use pcluster_core::{AgentSaid, Input};
 use pcluster_model::{ClusterId, NodeId, RunId};
+use pcluster_upkeep::blobs::Blobs;
 use pcluster_wire::{
     AgentFrame, Exit, HeadFrame, MAX_CHUNK_BYTES, OLDEST_PROTOCOL, PROTOCOL, RunEnd, RunReport,
     Usage,

@@ -4,6 +4,7 @@
 //! Invariant: a client's certificate proves possession of a key and nothing else; the key's hash is
 //! the identity, whatever name or date the certificate bears.
 use super::token::hex;
+use pcluster_upkeep::files;
 use rcgen::{CertificateParams, KeyPair};
 use sha2::{Digest, Sha256};
 use std::fs::{self, OpenOptions};
@@ -44,7 +45,8 @@ impl HeadKey {
     /// # Errors
     /// When the files cannot be read or written.
     pub fn load_or_make(folder: &Path) -> Result<Self, TlsError> {
-        let (cert_file, key_file) = (folder.join("head-cert.der"), folder.join("head-key.der"));
+        let (cert_file, key_file) =
+            (folder.join(files::HEAD_CERTIFICATE), folder.join(files::HEAD_KEY));
         if !fs::exists(&cert_file)? {
             // The certificate comes last: a crash in between makes both anew.
             let key = KeyPair::generate()?;

@@ -2,25 +2,24 @@
 use super::BootError;
 use crate::agents::tls::{HeadKey, write_secret};
 use crate::agents::token::{ClusterSecret, hex};
-use crate::blobs::Blobs;
 use pcluster_core::Cluster;
 use pcluster_core::rows::Row;
 use pcluster_model::{BlobHash, ClusterId, Timestamp};
 use pcluster_store::EventStore;
-use rustix::fs::{FlockOperation, flock};
+use pcluster_upkeep::blobs::Blobs;
+use pcluster_upkeep::{Lock, LockError, files};
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
+use std::fs;
+use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// A locked state directory.
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
-    /// Held as long as the process lives; the kernel lets go of it at its end, whatever the end.
-    _lock: File,
+    /// Held as long as the process lives.
+    _lock: Lock,
 }
 
 /// Everything a state directory held.
@@ -40,24 +39,17 @@ impl StateDir {
     /// # Errors
     /// `Running` when another head has it.
     pub fn lock(path: &Path) -> Result<Self, BootError> {
-        let file = path.join("head.lock");
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let mut lock = options.open(&file).map_err(BootError::io("open", &file))?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let mut holder = String::new();
-            let _ = lock.read_to_string(&mut holder);
-            let holder = match holder.trim() {
-                "" => "its process is not known".to_owned(),
-                pid => format!("process {pid}"),
-            };
-            return Err(BootError::Running { state_dir: path.to_path_buf(), holder });
-        }
-        let named = lock
-            .set_len(0)
-            .and_then(|()| lock.rewind())
-            .and_then(|()| write!(lock, "{}", std::process::id()));
-        named.map_err(BootError::io("write", &file))?;
+        let mut lock = Lock::take(path).map_err(|error| match error {
+            LockError::Io { path, cause } => BootError::io("open", path)(cause),
+            LockError::Taken { holder } => {
+                let holder = match holder.as_str() {
+                    "" => "its process is not known".to_owned(),
+                    pid => format!("process {pid}"),
+                };
+                BootError::Running { state_dir: path.to_path_buf(), holder }
+            }
+        })?;
+        lock.name_holder().map_err(BootError::io("write", Lock::path(path)))?;
         Ok(Self { path: path.to_path_buf(), _lock: lock })
     }
 
@@ -72,10 +64,10 @@ impl StateDir {
     /// # Errors
     /// A file that is damaged, of a newer version or of another cluster is refused untouched.
     pub fn load(&self) -> Result<Stored, BootError> {
-        let path = self.path.join("events.db");
+        let path = self.path.join(files::EVENTS);
         let (store, loaded) = EventStore::open(&path)?;
         let id = self.cluster_id(&loaded.rows)?;
-        let blobs = Blobs::open(&self.path.join("blobs"))?;
+        let blobs = Blobs::open(&self.path.join(files::BLOBS))?;
         blobs.keep_only(&hashes_of(&loaded.rows))?;
         let cluster = if loaded.log_length == 0 {
             Cluster::new(id.clone())
@@ -95,7 +87,7 @@ impl StateDir {
 
     /// The id in the log, or the one made before the log's first event, or a new one.
     fn cluster_id(&self, rows: &[Row]) -> Result<ClusterId, BootError> {
-        let path = self.path.join("cluster-id");
+        let path = self.path.join(files::CLUSTER_ID);
         let written = match fs::read_to_string(&path) {
             Ok(text) => Some(ClusterId::from(text.trim())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -131,7 +123,7 @@ impl StateDir {
     }
 
     fn secret(&self) -> Result<ClusterSecret, BootError> {
-        let path = self.path.join("secret");
+        let path = self.path.join(files::SECRET);
         match fs::read(&path) {
             Ok(bytes) => match bytes.try_into() {
                 Ok(secret) => Ok(ClusterSecret(secret)),
@@ -152,7 +144,7 @@ impl StateDir {
     /// The port that nodes of this directory were told to dial.
     #[must_use]
     pub fn kept_port(&self) -> Option<SocketAddr> {
-        fs::read_to_string(self.path.join("node-address")).ok()?.trim().parse().ok()
+        fs::read_to_string(self.path.join(files::NODE_ADDRESS)).ok()?.trim().parse().ok()
     }
 
     /// Remembers the port for the next head.
@@ -160,7 +152,7 @@ impl StateDir {
     /// # Errors
     /// When the disk refuses.
     pub fn keep_port(&self, address: SocketAddr) -> Result<(), BootError> {
-        let path = self.path.join("node-address");
+        let path = self.path.join(files::NODE_ADDRESS);
         let kept = write_secret(&path, address.to_string().as_bytes());
         kept.map_err(BootError::io("write", path))
     }

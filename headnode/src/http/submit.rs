@@ -56,8 +56,8 @@ pub(super) async fn submit(
     check_texts(&spec)?;
     check_key(asked.key.as_deref())?;
     check_rights(&who, &spec)?;
-    spec.script = crate::blobs::hash_of(&script);
-    spec.environment = crate::blobs::hash_of(&environment);
+    spec.script = pcluster_upkeep::blobs::hash_of(&script);
+    spec.environment = pcluster_upkeep::blobs::hash_of(&environment);
 
     let mut estimate = {
         let cluster = app.mirror.read();

@@ -1,7 +1,6 @@
 //! The interface as a client sees it: real router, real store, a loop without hands.
 use super::*;
 use crate::app::HeadFacts;
-use crate::blobs::Blobs;
 use crate::clock::{Clock, SystemTime};
 use crate::disk::DiskWatch;
 use crate::inbox::{Asked, From, inbox};
@@ -25,6 +24,7 @@ use pcluster_core::input::{AgentSaid, Input, LaunchedInstance, ProviderSaid};
 use pcluster_core::{Cluster, Effect, Order};
 use pcluster_model::{ClusterId, InstanceRef, NodeId, RunId, Timestamp};
 use pcluster_store::EventStore;
+use pcluster_upkeep::blobs::Blobs;
 use pcluster_wire::{Exit, Facts, RunEnd, Usage};
 use serde::de::DeserializeOwned;
 use serde_json::json;

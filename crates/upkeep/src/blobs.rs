@@ -43,10 +43,17 @@ impl Blobs {
     /// When it cannot be made.
     pub fn open(root: &Path) -> Result<Self, BlobError> {
         fs::create_dir_all(root)?;
-        Ok(Self { root: root.into(), next: Arc::new(AtomicU64::new(0)) })
+        Ok(Self::at(root))
     }
 
-    fn path(&self, hash: BlobHash) -> PathBuf {
+    /// The folder as it is, for those who only read.
+    pub(crate) fn at(root: &Path) -> Self {
+        Self { root: root.into(), next: Arc::new(AtomicU64::new(0)) }
+    }
+
+    /// Where the blob of this name lies, or would.
+    #[must_use]
+    pub fn path(&self, hash: BlobHash) -> PathBuf {
         let name = hash.to_string();
         self.root.join(&name[..2]).join(name)
     }
@@ -122,12 +129,12 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
+    use crate::tests::Scratch;
 
     #[test]
     fn what_is_put_is_got_and_stored_once() {
-        let scratch = Scratch::new("blobs");
-        let blobs = Blobs::open(scratch.path()).unwrap();
+        let scratch = Scratch::new();
+        let blobs = Blobs::open(&scratch.path("blobs")).unwrap();
         let hash = blobs.put(b"#!/bin/sh\n").unwrap();
         assert_eq!(blobs.put(b"#!/bin/sh\n").unwrap(), hash);
         assert_eq!(blobs.get(hash).unwrap(), b"#!/bin/sh\n");
@@ -135,8 +142,8 @@ mod tests {
 
     #[test]
     fn a_blob_with_other_bytes_is_refused() {
-        let scratch = Scratch::new("blobs");
-        let blobs = Blobs::open(scratch.path()).unwrap();
+        let scratch = Scratch::new();
+        let blobs = Blobs::open(&scratch.path("blobs")).unwrap();
         let hash = blobs.put(b"one").unwrap();
         fs::write(blobs.path(hash), b"two").unwrap();
         assert!(matches!(blobs.get(hash), Err(BlobError::Damaged(_))));
@@ -144,8 +151,8 @@ mod tests {
 
     #[test]
     fn what_nobody_names_goes() {
-        let scratch = Scratch::new("blobs");
-        let blobs = Blobs::open(scratch.path()).unwrap();
+        let scratch = Scratch::new();
+        let blobs = Blobs::open(&scratch.path("blobs")).unwrap();
         let (kept, gone) = (blobs.put(b"kept").unwrap(), blobs.put(b"gone").unwrap());
         assert_eq!(blobs.keep_only(&BTreeSet::from([kept])).unwrap(), 1);
         assert!(blobs.get(kept).is_ok());
