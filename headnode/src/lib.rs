@@ -24,4 +24,3 @@ pub mod run;
 #[cfg(test)]
 mod scratch;
 pub mod server;
-pub mod views;

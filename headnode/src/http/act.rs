@@ -2,7 +2,6 @@
 use super::problem::{Failure, odd};
 use super::target;
 use crate::app::AppState;
-use crate::views;
 use axum::Json;
 use axum::extract::{Extension, FromRequestParts, Path};
 use axum::http::request::Parts;
@@ -10,6 +9,7 @@ use pcluster_api::{ActionResponse, Problem, ProblemKind};
 use pcluster_core::input::{Input, JobTarget, Principal, Request};
 use pcluster_core::reply::Reply;
 use pcluster_model::{JobId, NodeId};
+use pcluster_views as views;
 
 /// What every handler of these answers.
 pub(super) type Acted = Result<Json<ActionResponse>, Failure>;

@@ -3,7 +3,6 @@ use super::auth::{Action, Object, authorize};
 use super::extract::{Asked, Body};
 use super::problem::{Failure, broken, odd};
 use crate::app::AppState;
-use crate::views::{self, Cx, status};
 use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::header;
@@ -18,6 +17,7 @@ use pcluster_core::reply::Reply;
 use pcluster_model::Timestamp;
 use pcluster_model::config::Config;
 use pcluster_store::{HistoryFilter, Reader, StoreError};
+use pcluster_views::{self as views, Cx, status};
 
 /// Lines of history without a `limit`, and at most.
 const HISTORY_LINES: u32 = 100;

@@ -5,8 +5,6 @@ use super::problem::{Failure, broken};
 use super::target;
 use crate::app::AppState;
 use crate::limits;
-use crate::views::rows::{Filter, Listing};
-use crate::views::{self, Cx};
 use axum::Json;
 use axum::extract::{Extension, Path, State};
 use pcluster_api::{
@@ -17,6 +15,8 @@ use pcluster_core::Job;
 use pcluster_core::input::{JobTarget, Principal, Request};
 use pcluster_model::JobId;
 use pcluster_store::Reader;
+use pcluster_views::rows::{Filter, Listing};
+use pcluster_views::{self as views, Cx};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 

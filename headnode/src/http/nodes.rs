@@ -4,7 +4,6 @@ use super::extract::Body;
 use super::problem::Failure;
 use super::{auth, target};
 use crate::app::AppState;
-use crate::views::{self, Cx};
 use axum::Json;
 use axum::extract::{Extension, Path, State};
 use axum::http::header;
@@ -12,6 +11,7 @@ use axum::response::IntoResponse;
 use pcluster_api::{ActionResponse, NodeDetail, NodeList, Problem, WhyView};
 use pcluster_core::input::{Principal, Request};
 use pcluster_model::NodeId;
+use pcluster_views::{self as views, Cx};
 
 #[utoipa::path(get, path = "/v1/nodes", tag = "nodes",
     responses((status = 200, body = NodeList), (status = "4XX", body = Problem)))]

@@ -5,8 +5,6 @@ use super::problem::{Failure, broken};
 use super::target;
 use crate::app::AppState;
 use crate::limits;
-use crate::views::records::{Filter, Pages};
-use crate::views::{self, Cx, allocation, pools};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Extension, Path, State};
@@ -16,6 +14,8 @@ use futures_util::stream;
 use pcluster_api::{AllocationView, JobRecord, PoolList, Problem, RecordList, RecordsQuery};
 use pcluster_core::input::Principal;
 use pcluster_core::{Cluster, Job};
+use pcluster_views::records::{Filter, Pages};
+use pcluster_views::{self as views, Cx, allocation, pools};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -4,7 +4,6 @@ use super::extract::Body;
 use super::problem::{Failure, odd};
 use crate::app::AppState;
 use crate::limits;
-use crate::views;
 use axum::Json;
 use axum::extract::{Extension, Path, State};
 use pcluster_api::{
@@ -14,6 +13,7 @@ use pcluster_core::input::{Input, Principal, Request};
 use pcluster_core::reply::Reply;
 use pcluster_core::step::{self, StepAsk};
 use pcluster_model::RunId;
+use pcluster_views as views;
 use std::time::{Duration, Instant};
 
 /// Names and keys of steps at most, in bytes.

@@ -3,7 +3,6 @@
 use super::extract::Body;
 use super::problem::{Failure, broken, odd};
 use crate::app::AppState;
-use crate::views::{self, Cx, estimate};
 use axum::Json;
 use axum::extract::{Extension, State};
 use base64::Engine;
@@ -16,6 +15,7 @@ use pcluster_core::reply::Reply;
 use pcluster_model::JobSpec;
 use pcluster_model::config::Pool;
 use pcluster_model::job::JobKind;
+use pcluster_views::{self as views, Cx, estimate};
 
 /// Names of jobs and idempotency keys at most, in bytes.
 const NAME_BYTES: usize = 256;

@@ -110,7 +110,7 @@ pub(super) fn node<'a>(cluster: &'a Cluster, text: &str) -> Result<&'a Node, Pro
         let there = if names.is_empty() {
             "none now".into()
         } else {
-            crate::views::words::some_of(&names, 8)
+            pcluster_views::words::some_of(&names, 8)
         };
         problem.fact("nodes", there).hint("pcluster nodes")
     })

@@ -10,7 +10,6 @@ use crate::metrics::Metrics;
 use crate::mirror::Mirror;
 use crate::people::People;
 use crate::scratch::Scratch;
-use crate::views::tests::{admin, config, user};
 use axum::body::Bytes;
 use axum::http::StatusCode;
 use base64::Engine;
@@ -25,6 +24,7 @@ use pcluster_core::{Cluster, Effect, Order};
 use pcluster_model::{ClusterId, InstanceRef, NodeId, RunId, Timestamp};
 use pcluster_store::EventStore;
 use pcluster_upkeep::blobs::Blobs;
+use pcluster_views::samples::{admin, config, user};
 use pcluster_wire::{Exit, Facts, RunEnd, Usage};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -326,7 +326,7 @@ fn a_directory_is_seen_below_a_share_and_nowhere_else() {
             .collect();
         let spec = pcluster_model::JobSpec {
             work_dir: work_dir.into(),
-            ..crate::views::tests::spec("x", 1, 1)
+            ..pcluster_views::samples::spec("x", 1, 1)
         };
         submit::check_work_dir(&spec, &pool).is_ok()
     };

@@ -32,7 +32,7 @@ pub(crate) struct Room {
 }
 
 /// Rooms with a budget.
-pub(crate) const ROOMS: [Room; 6] = [
+pub(crate) const ROOMS: [Room; 7] = [
     Room {
         name: "core",
         folders: &["crates/core/src/"],
@@ -42,7 +42,7 @@ pub(crate) const ROOMS: [Room; 6] = [
     Room {
         name: "headnode",
         folders: &["headnode/src/"],
-        lines: 11_000,
+        lines: 8_000,
         why: Some("docs/design/0005-room-sizes.md"),
     },
     Room {
@@ -63,6 +63,7 @@ pub(crate) const ROOMS: [Room; 6] = [
         lines: 1_250,
         why: Some("docs/design/0004-keeper-size.md"),
     },
+    Room { name: "views", folders: &["crates/views/src/"], lines: 4_500, why: None },
     Room { name: "cli", folders: &["crates/cli/src/"], lines: 6_000, why: None },
 ];
 

@@ -1,5 +1,6 @@
 //! Views over a cluster that went through a day: inputs in, pages out.
 use super::rows::Filter;
+use super::samples::{admin, config, spec, user};
 use super::*;
 use pcluster_api::{CostBy, JobState};
 use pcluster_core::input::{
@@ -9,52 +10,10 @@ use pcluster_core::reply::Reply;
 use pcluster_core::{Effect, Order};
 use pcluster_model::config::{Config, ProviderKind};
 use pcluster_model::{
-    ArraySpec, BlobHash, ClusterId, DurationMs, InstanceRef, JobId, JobSpec, NodeId, Price, RunId,
+    ArraySpec, ClusterId, DurationMs, InstanceRef, JobId, JobSpec, NodeId, Price, RunId,
 };
 use pcluster_wire::{Exit, Facts, RunEnd, Usage};
 use std::collections::BTreeMap;
-
-/// The configuration of a file with this pool.
-pub fn config_of(compute: &str, rest: &str) -> Config {
-    let text = format!("{rest}\nprovider = \"process\"\ncompute = {{ {compute} }}\n");
-    let source = pcluster_config::Source {
-        file_name: "cluster.toml".into(),
-        folder: "/lab".into(),
-        in_system_dir: false,
-    };
-    let machine = pcluster_config::Machine {
-        cpus: 8,
-        memory_bytes: 32 << 30,
-        hostname: "head".into(),
-        home: "/root".into(),
-        zone_offset_ms: 0,
-    };
-    pcluster_config::parse(&text, &source, &machine).config.expect("the file is right")
-}
-
-pub fn config() -> Config {
-    config_of(
-        "cpus = 4, memory = \"8 GB\", max = 2, price = \"$0.36/h\", idle_timeout = \"60 s\"",
-        "",
-    )
-}
-
-pub fn spec(name: &str, cpus: u32, limit_ms: u64) -> JobSpec {
-    let zeros = BlobHash([0; 32]);
-    serde_json::from_value(serde_json::json!({
-        "name": name, "cpus_per_task": cpus, "output": "%x-%j.out", "script": zeros,
-        "environment": zeros, "work_dir": "/lab/run", "time_limit_ms": limit_ms,
-    }))
-    .expect("a spec with defaults")
-}
-
-pub fn user(name: &str, uid: u32) -> Principal {
-    Principal { user: name.into(), uid, gid: uid, admin: false }
-}
-
-pub fn admin() -> Principal {
-    Principal { user: "root".into(), uid: 0, gid: 0, admin: true }
-}
 
 /// The whole queue, which is the same whatever number of jobs is looked at at a time.
 fn list(cx: &Cx<'_>, filter: &Filter) -> pcluster_api::JobList {

@@ -15,6 +15,8 @@ pub mod pools;
 pub mod reason;
 pub mod records;
 pub mod rows;
+#[cfg(any(test, feature = "samples"))]
+pub mod samples;
 pub mod start;
 pub mod status;
 pub mod step_record;
@@ -26,7 +28,7 @@ pub mod words;
 #[cfg(test)]
 mod record_tests;
 #[cfg(test)]
-pub mod tests;
+mod tests;
 #[cfg(test)]
 mod why_tests;
 

@@ -1,6 +1,7 @@
 //! `why`, cause by cause.
 use super::rows::Filter;
-use super::tests::{Lab, admin, config, config_of, row, spec, user};
+use super::samples::{admin, config, config_of, spec, user};
+use super::tests::{Lab, row};
 use super::{Cx, status};
 use pcluster_api::{JobState, WhyView};
 use pcluster_core::event::LaunchErrorClass;

@@ -1,6 +1,7 @@
 //! Records of a day: what each kind of job leaves for its readers.
 use super::records::{Filter, Pages};
-use super::tests::{Lab, admin, config, spec, user};
+use super::samples::{admin, config, spec, user};
+use super::tests::Lab;
 use super::*;
 use pcluster_api::{JobRecord, JobState};
 use pcluster_core::input::{JobTarget, Request};
