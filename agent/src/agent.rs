@@ -13,7 +13,7 @@ use crate::node_dir::NodeDir;
 use crate::order::NodePart;
 use crate::run::{self, LinkNow, RunCommand, RunEvent, Shared, Stage};
 use crate::tls::Dialer;
-use crate::{EXIT_LEAVE, facts, gpus, identity};
+use crate::{EXIT_LEAVE, facts, gpus, identity, programs};
 use anyhow::{Context as _, Result, ensure};
 use pcluster_core::agent::env::{JOB_GPUS, NodeNames};
 use pcluster_core::agent::{
@@ -21,7 +21,7 @@ use pcluster_core::agent::{
 };
 use pcluster_keeper::proc;
 use pcluster_model::RunId;
-use pcluster_wire::{AgentFrame, HeadFrame, JoinOrder, OnOrphan, ShareProof};
+use pcluster_wire::{AgentFrame, HeadFrame, JoinOrder, OnOrphan, SPOKEN, ShareProof};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -119,17 +119,9 @@ fn soft_files() -> Option<u64> {
     told.and_then(|told| told.parse().ok()).or(own.0)
 }
 
-/// The agent's file, or the one that an upgrade has put in its place.
-fn own_path() -> Result<PathBuf> {
-    let own = std::env::current_exe().context("cannot find the agent's own path")?;
-    let text = own.to_string_lossy();
-    let replaced = text.strip_suffix(" (deleted)").map(PathBuf::from);
-    Ok(replaced.filter(|path| path.is_file()).unwrap_or(own))
-}
-
 /// The keeper lies beside the agent.
 fn keeper_path() -> Result<PathBuf> {
-    let keeper = own_path()?.with_file_name("pcluster-keeper");
+    let keeper = programs::current()?.with_file_name("pcluster-keeper");
     ensure!(keeper.is_file(), "there is no {} beside the agent", keeper.display());
     Ok(keeper)
 }
@@ -158,7 +150,7 @@ impl Agent {
                 scratch,
                 client_socket: offered.client_socket,
                 commands: offered.commands,
-                agent: own_path()?,
+                agent: programs::current()?,
                 soft_files: soft_files(),
                 utc_offset_s: clock::utc_offset_s(),
                 boot_id: boot_id.clone(),
@@ -424,6 +416,12 @@ impl Agent {
         let before = self.brain.is_welcomed();
         if let HeadFrame::Refused { why, .. } = &frame {
             self.log.line(&format!("the head at {} refused: {why}", self.address));
+        }
+        if let HeadFrame::Welcome { protocol, .. } = &frame
+            && !SPOKEN.speaks(*protocol)
+        {
+            let why = format!("the head wants protocol {protocol}, this agent speaks {SPOKEN}");
+            self.log.line(&why);
         }
         if let HeadFrame::Welcome { shares, .. } = &frame
             && self.proofs.is_none()

@@ -5,7 +5,7 @@
 //! written after the last process of the node is dead.
 use crate::node_dir::{EndRecord, NodeDir, ProcessRecord};
 use crate::sweep::sweep;
-use crate::{EXIT_LEAVE, clock};
+use crate::{EXIT_LEAVE, clock, programs};
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, WaitOptions, getpid, set_child_subreaper, setsid};
 use std::process::{Child, Command, ExitCode};
@@ -49,6 +49,10 @@ struct Machine {
     dir: NodeDir,
     agent: Option<(Child, Instant)>,
     pause: Duration,
+    /// The agent that runs, or ran last, is of another version than this machine.
+    is_upgraded: bool,
+    /// False once an upgraded agent gave up at once: this machine's own goes on then.
+    takes_upgrades: bool,
     child: Signal,
     term: Signal,
     int: Signal,
@@ -61,6 +65,8 @@ impl Machine {
             dir,
             agent: None,
             pause: FIRST_PAUSE,
+            is_upgraded: false,
+            takes_upgrades: true,
             child: signal(SignalKind::child())?,
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
@@ -96,9 +102,11 @@ impl Machine {
     }
 
     fn start(&mut self) -> Result<()> {
-        // The running file itself, also when an upgrade has replaced it at its path.
-        let program = std::env::current_exe().ok().filter(|path| path.exists());
-        let program = program.unwrap_or_else(|| "/proc/self/exe".into());
+        // An upgrade has put another agent in this file's place: that one, if it lives.
+        let upgraded = programs::replaced().filter(|_| self.takes_upgrades);
+        self.is_upgraded = upgraded.is_some();
+        let own = || std::env::current_exe().ok().filter(|path| path.exists());
+        let program = upgraded.or_else(own).unwrap_or_else(|| programs::OWN.into());
         let child = Command::new(&program).arg("run").arg(self.dir.path()).spawn()?;
         if let Some(record) = i32::try_from(child.id()).ok().and_then(ProcessRecord::of) {
             self.dir.write("agent.json", &record)?;
@@ -124,6 +132,10 @@ impl Machine {
         let lived = self.agent.take().is_some_and(|(_, since)| since.elapsed() >= LIVED_WELL);
         if lived {
             self.pause = FIRST_PAUSE;
+        }
+        if self.is_upgraded && !lived && code.is_some() {
+            clock::say("the upgraded agent does not work here; this node keeps its own");
+            self.takes_upgrades = false;
         }
         let how = code.map_or_else(|| "was killed".to_owned(), |code| format!("ended with {code}"));
         clock::say(&format!("the agent {how}; starting it again"));

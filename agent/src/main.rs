@@ -17,6 +17,7 @@ mod machine;
 mod node_dir;
 mod order;
 mod output;
+mod programs;
 mod run;
 mod sweep;
 mod tls;

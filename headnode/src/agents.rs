@@ -19,7 +19,7 @@ use pcluster_core::effect::StartPlan;
 use pcluster_core::reply::Reply;
 use pcluster_core::{AgentSaid, Order};
 use pcluster_model::{DurationMs, NodeId, RunId, Signal, SignalScope};
-use pcluster_wire::{HeadFrame, PROTOCOL};
+use pcluster_wire::HeadFrame;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
@@ -41,10 +41,18 @@ pub struct Hub {
     mirror: Mirror,
 }
 
+/// A connection that has said `Hello`.
+#[derive(Debug)]
+struct Line {
+    orders: mpsc::Sender<Out>,
+    /// What both ends speak.
+    protocol: u32,
+}
+
 #[derive(Debug, Default)]
 struct Table {
     next: u64,
-    links: BTreeMap<LinkId, mpsc::Sender<Out>>,
+    links: BTreeMap<LinkId, Line>,
     newest: BTreeMap<NodeId, LinkId>,
 }
 
@@ -52,7 +60,7 @@ impl Table {
     /// A connection that does not take what it is told is closed; its agent comes back and is told
     /// anew.
     fn push(&mut self, link: LinkId, out: Out) {
-        let full = self.links.get(&link).is_some_and(|sender| sender.try_send(out).is_err());
+        let full = self.links.get(&link).is_some_and(|line| line.orders.try_send(out).is_err());
         if full {
             self.links.remove(&link);
         }
@@ -76,12 +84,12 @@ impl Hub {
     }
 
     /// A connection that has said `Hello` and is not yet anybody's newest.
-    pub(crate) fn enter(&self) -> (LinkId, mpsc::Receiver<Out>) {
-        let (sender, receiver) = mpsc::channel(limits::LINK_QUEUE);
+    pub(crate) fn enter(&self, protocol: u32) -> (LinkId, mpsc::Receiver<Out>) {
+        let (orders, receiver) = mpsc::channel(limits::LINK_QUEUE);
         let mut table = self.lock();
         table.next += 1;
         let link = LinkId(table.next);
-        table.links.insert(link, sender);
+        table.links.insert(link, Line { orders, protocol });
         (link, receiver)
     }
 
@@ -117,9 +125,10 @@ impl Hub {
                 {
                     table.close(older);
                 }
-                let welcome =
-                    HeadFrame::Welcome { protocol: PROTOCOL, node_name, heartbeat_ms, shares };
-                table.push(link, Out::Frame(welcome));
+                if let Some(&Line { protocol, .. }) = table.links.get(&link) {
+                    let welcome = HeadFrame::Welcome { protocol, node_name, heartbeat_ms, shares };
+                    table.push(link, Out::Frame(welcome));
+                }
                 if !forget.is_empty() {
                     table.push(link, Out::Frame(HeadFrame::Forget { runs: forget }));
                 }

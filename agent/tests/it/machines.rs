@@ -1,11 +1,13 @@
 //! What happens to nodes: whose end is the end of everything on them, and who may speak to them.
 use crate::fake_head::FakeHead;
 use crate::place::{Place, kill, lives, numbers, wait_for};
-use pcluster_model::{DurationMs, LaunchId};
+use pcluster_model::{DurationMs, LaunchId, RunId};
 use pcluster_providers::conformance::{self, Subject as _};
 use pcluster_providers::{Phase, Provider as _, Target};
-use pcluster_wire::{AgentFrame, HeadFrame};
+use pcluster_wire::{AgentFrame, HeadFrame, RunReport};
 use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
 
 /// Processes that try to get away: a session of their own, and a parent that is gone.
 const RUNAWAYS: &str = "#!/bin/sh\n\
@@ -53,6 +55,54 @@ async fn a_machine_killed_from_outside_takes_everything_with_it_at_the_next_list
     let listed = place.wait_for_end().await;
     assert!(listed.ended_estimated);
     assert!(pids.iter().all(|pid| !lives(*pid)), "{pids:?}");
+}
+
+/// Puts a file in the place of another, as an upgrade does.
+fn put(path: &Path, fill: impl FnOnce(&Path)) {
+    let new = path.with_extension("new");
+    fill(&new);
+    fs::rename(new, path).unwrap();
+}
+
+#[tokio::test]
+async fn a_machine_starts_the_agent_of_an_upgrade_and_its_own_where_that_one_does_not_live() {
+    let mut head = FakeHead::start().await;
+    let mut place = Place::new("upgrade", &head);
+    let programs = place.root.join("bin");
+    fs::create_dir_all(&programs).unwrap();
+    let (built, agent) = (place.agent.clone(), programs.join("pcluster-agent"));
+    for name in ["pcluster-agent", "pcluster-keeper"] {
+        fs::copy(built.with_file_name(name), programs.join(name)).unwrap();
+    }
+    place.agent.clone_from(&agent);
+    let instance = place.launch().await;
+    let (mut connection, _) = head.welcome().await;
+    connection.say(place.starting(&head, 5, "#!/bin/sh\nwhile [ ! -e go ]; do sleep 0.05; done\n"));
+    connection.frame("start", |frame| matches!(frame, AgentFrame::RunStarted { .. })).await;
+    let runs = |pid: i32, file: &Path| {
+        let of = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+        of(Path::new(&format!("/proc/{pid}/exe"))) == of(file)
+    };
+
+    put(&agent, |new| assert!(fs::copy(&built, new).is_ok()));
+    assert!(!runs(place.pid(&instance, "agent.json"), &agent));
+    kill(place.pid(&instance, "agent.json"));
+    let (connection, hello) = head.welcome().await;
+    let AgentFrame::Hello { runs: known, .. } = hello else { panic!("{hello:?}") };
+    assert!(matches!(known[..], [RunReport::Running { run: RunId(5), .. }]), "{known:?}");
+    assert!(runs(place.pid(&instance, "agent.json"), &agent), "the upgrade's agent runs");
+    drop(connection);
+
+    put(&agent, |new| {
+        fs::write(new, "#!/bin/sh\necho broken\nexit 3\n").unwrap();
+        fs::set_permissions(new, fs::Permissions::from_mode(0o755)).unwrap();
+    });
+    kill(place.pid(&instance, "agent.json"));
+    let (_connection, hello) = head.welcome().await;
+    let AgentFrame::Hello { runs: known, .. } = hello else { panic!("{hello:?}") };
+    assert!(matches!(known[..], [RunReport::Running { run: RunId(5), .. }]), "{known:?}");
+    let console = place.process().console(&instance).await.unwrap();
+    assert!(console.contains("the upgraded agent does not work here"), "{console}");
 }
 
 #[tokio::test]

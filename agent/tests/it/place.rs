@@ -20,6 +20,8 @@ pub struct Place {
     pub orphan_after: DurationMs,
     pub image: Option<PathBuf>,
     pub soft_files: Option<u64>,
+    /// The agent that nodes run.
+    pub agent: PathBuf,
 }
 
 const CLUSTER: &str = "0123456789abcdef";
@@ -41,13 +43,13 @@ impl Place {
             orphan_after: DurationMs::from_mins(3),
             image: None,
             soft_files: None,
+            agent: env!("CARGO_BIN_EXE_pcluster-agent").into(),
         }
     }
 
     pub fn process(&self) -> ProcessProvider {
-        let agent = env!("CARGO_BIN_EXE_pcluster-agent");
         let cluster = ClusterId::from(CLUSTER);
-        let mut settings = ProcessSettings::new(self.root.join("state"), agent, cluster);
+        let mut settings = ProcessSettings::new(self.root.join("state"), &self.agent, cluster);
         settings.soft_files = self.soft_files;
         ProcessProvider::new(settings)
     }

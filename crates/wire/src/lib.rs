@@ -8,16 +8,58 @@ extern crate alloc;
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 use pcluster_model::{
     BlobHash, ClusterId, DurationMs, InstanceRef, JobId, JobSpec, NodeId, Resources, RunId, Signal,
     SignalScope, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
-/// The protocol of this version. A peer within `OLDEST_PROTOCOL..=PROTOCOL` is served.
+/// The protocol of this version. It is raised when a peer must not be told what it was told before,
+/// or must be told otherwise; fields and frames that are only added need no other number.
 pub const PROTOCOL: u32 = 1;
 /// The oldest protocol still understood.
 pub const OLDEST_PROTOCOL: u32 = 1;
+/// What this version speaks.
+pub const SPOKEN: Spoken = Spoken { oldest: OLDEST_PROTOCOL, newest: PROTOCOL };
+
+/// The protocols that a program speaks, both ends among them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spoken {
+    pub oldest: u32,
+    pub newest: u32,
+}
+
+impl Spoken {
+    /// As a `Hello` says it: an agent that names no oldest protocol speaks one only.
+    #[must_use]
+    pub fn said(protocol: u32, oldest: Option<u32>) -> Self {
+        Self { oldest: oldest.unwrap_or(protocol), newest: protocol }
+    }
+
+    /// The newest protocol that both speak.
+    #[must_use]
+    pub fn common(self, other: Self) -> Option<u32> {
+        let newest = self.newest.min(other.newest);
+        (newest >= self.oldest.max(other.oldest)).then_some(newest)
+    }
+
+    /// True when this is among them.
+    #[must_use]
+    pub fn speaks(self, protocol: u32) -> bool {
+        (self.oldest..=self.newest).contains(&protocol)
+    }
+}
+
+impl fmt::Display for Spoken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.oldest, self.newest) {
+            (oldest, newest) if oldest == newest => write!(f, "protocol {newest}"),
+            (oldest, newest) => write!(f, "protocols {oldest} to {newest}"),
+        }
+    }
+}
+
 /// A frame larger than this is refused, in bytes.
 pub const MAX_FRAME_BYTES: usize = 1 << 20;
 /// Job output travels in pieces of at most this many bytes (before base64).
@@ -132,7 +174,11 @@ pub enum AgentFrame {
     /// The first frame of a connection; the TLS client key is the identity, the token only binds
     /// an unknown key to its launch.
     Hello {
+        /// The newest protocol of the agent.
         protocol: u32,
+        /// Its oldest, if it speaks more than one.
+        #[serde(default)]
+        oldest_protocol: Option<u32>,
         cluster: ClusterId,
         node: NodeId,
         /// Provider's name of the machine where the agent knows it.
@@ -242,7 +288,8 @@ pub enum EndWhy {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "tell", rename_all = "snake_case")]
 pub enum HeadFrame {
-    /// The agent's key is bound to its node; the token is of no more use.
+    /// The agent's key is bound to its node; the token is of no more use. From here on both speak
+    /// `protocol`, the newest that both know.
     Welcome { protocol: u32, node_name: String, heartbeat_ms: DurationMs, shares: Vec<String> },
     /// This agent is not wanted: it ends its jobs' keepers only if `final_` is set, and exits.
     Refused { why: String, last: bool },

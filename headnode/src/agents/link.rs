@@ -22,8 +22,7 @@ use pcluster_core::{AgentSaid, Input};
 use pcluster_model::{ClusterId, NodeId, RunId};
 use pcluster_upkeep::blobs::Blobs;
 use pcluster_wire::{
-    AgentFrame, Exit, HeadFrame, MAX_CHUNK_BYTES, OLDEST_PROTOCOL, PROTOCOL, RunEnd, RunReport,
-    Usage,
+    AgentFrame, Exit, HeadFrame, MAX_CHUNK_BYTES, RunEnd, RunReport, SPOKEN, Spoken, Usage,
 };
 use std::collections::BTreeSet;
 use tokio::sync::mpsc;
@@ -71,7 +70,7 @@ pub(super) async fn run(mut socket: WebSocket, key: String, place: Place, state:
         Ok(Err(end)) => Err(end),
         Err(_) => Err(LinkEnd::Silent),
     };
-    let (node, said) = match checked {
+    let Greeting { node, protocol, said } = match checked {
         Ok(checked) => checked,
         Err(end) => {
             if let LinkEnd::Refused { why, last } = &end {
@@ -84,7 +83,7 @@ pub(super) async fn run(mut socket: WebSocket, key: String, place: Place, state:
         }
     };
     place.release();
-    let (link, orders) = state.hub.enter();
+    let (link, orders) = state.hub.enter(protocol);
     let (sink, stream) = socket.split();
     let mut writer = tokio::spawn(write(sink, orders, node, state.clone()));
     let mut reader = Reader { node, link, own: BTreeSet::new(), state: &state };
@@ -124,13 +123,26 @@ fn encode(frame: &HeadFrame) -> Message {
     Message::Text(Utf8Bytes::from(text))
 }
 
+/// Who speaks, in which protocol, and what was said first.
+struct Greeting {
+    node: NodeId,
+    protocol: u32,
+    said: AgentSaid,
+}
+
 /// Who speaks? Only the holder of the node's key, or of its launch's token.
-fn check_hello(
-    frame: AgentFrame,
-    key: String,
-    state: &LinkState,
-) -> Result<(NodeId, AgentSaid), LinkEnd> {
-    let AgentFrame::Hello { protocol, cluster, node, token, boot_id, facts, runs, .. } = frame
+fn check_hello(frame: AgentFrame, key: String, state: &LinkState) -> Result<Greeting, LinkEnd> {
+    let AgentFrame::Hello {
+        protocol,
+        oldest_protocol,
+        cluster,
+        node,
+        token,
+        boot_id,
+        facts,
+        runs,
+        ..
+    } = frame
     else {
         return Err(LinkEnd::Broken("the first frame is not a hello".into()));
     };
@@ -138,11 +150,10 @@ fn check_hello(
     if cluster != state.cluster {
         return refused(format!("this is the head of cluster {}, not of {cluster}", state.cluster));
     }
-    if !(OLDEST_PROTOCOL..=PROTOCOL).contains(&protocol) {
-        return refused(format!(
-            "protocol {protocol} is not spoken here ({OLDEST_PROTOCOL} to {PROTOCOL} are)"
-        ));
-    }
+    let theirs = Spoken::said(protocol, oldest_protocol);
+    let Some(protocol) = SPOKEN.common(theirs) else {
+        return refused(strangers(theirs, &facts.agent_version));
+    };
     let token_valid =
         token.is_some_and(|token| state.secret.accepts(&state.cluster, node.launch, &token));
     let (bound, forgotten) = {
@@ -161,7 +172,17 @@ fn check_hello(
         return refused(format!("neither key nor token is that of node {node}"));
     }
     let facts = Box::new(facts);
-    Ok((node, AgentSaid::Hello { key, token_valid, boot_id, facts, runs }))
+    let said = AgentSaid::Hello { key, token_valid, boot_id, facts, runs };
+    Ok(Greeting { node, protocol, said })
+}
+
+/// Why two that speak no common protocol cannot work together, and which of them is the older.
+fn strangers(theirs: Spoken, version: &str) -> String {
+    let older = if theirs.newest < SPOKEN.oldest { "agent" } else { "head" };
+    format!(
+        "agent {version} speaks {theirs}, head {} speaks {SPOKEN}: the {older} is too old",
+        env!("CARGO_PKG_VERSION")
+    )
 }
 
 struct Reader<'a> {

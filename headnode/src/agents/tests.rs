@@ -1,6 +1,7 @@
 use super::*;
 use pcluster_core::Cluster;
 use pcluster_model::{ClusterId, LaunchId};
+use pcluster_wire::PROTOCOL;
 
 const NODE: NodeId = NodeId { launch: LaunchId(1), index: 0 };
 
@@ -36,7 +37,7 @@ fn drained(orders: &mut mpsc::Receiver<Out>) -> Vec<&'static str> {
 #[test]
 fn a_connection_is_heard_from_its_welcome_on() {
     let hub = hub();
-    let (link, mut orders) = hub.enter();
+    let (link, mut orders) = hub.enter(PROTOCOL);
     assert!(!hub.admits(link, NODE, &AgentSaid::Heartbeat));
     welcome(&hub, link);
     assert!(hub.admits(link, NODE, &AgentSaid::Heartbeat));
@@ -47,7 +48,7 @@ fn a_connection_is_heard_from_its_welcome_on() {
 #[test]
 fn the_newest_connection_wins_and_the_end_of_the_older_one_says_nothing() {
     let hub = hub();
-    let ((old, mut old_orders), (new, mut new_orders)) = (hub.enter(), hub.enter());
+    let ((old, mut old_orders), (new, mut new_orders)) = (hub.enter(PROTOCOL), hub.enter(PROTOCOL));
     welcome(&hub, old);
     welcome(&hub, new);
     assert!(!hub.admits(old, NODE, &AgentSaid::Heartbeat));
@@ -61,7 +62,7 @@ fn the_newest_connection_wins_and_the_end_of_the_older_one_says_nothing() {
 #[test]
 fn the_end_of_the_newest_connection_is_said_once() {
     let hub = hub();
-    let (link, _orders) = hub.enter();
+    let (link, _orders) = hub.enter(PROTOCOL);
     welcome(&hub, link);
     hub.leave(link);
     assert!(hub.admits(link, NODE, &AgentSaid::Disconnected));
@@ -71,7 +72,7 @@ fn the_end_of_the_newest_connection_is_said_once() {
 #[test]
 fn a_refused_agent_hears_why_and_replaces_nobody() {
     let hub = hub();
-    let ((good, _orders), (bad, mut bad_orders)) = (hub.enter(), hub.enter());
+    let ((good, _orders), (bad, mut bad_orders)) = (hub.enter(PROTOCOL), hub.enter(PROTOCOL));
     welcome(&hub, good);
     hub.answer(bad, Reply::AgentRefused { node: NODE, why: "no".into(), last: true });
     assert_eq!(drained(&mut bad_orders), ["refused", "close"]);
@@ -81,11 +82,22 @@ fn a_refused_agent_hears_why_and_replaces_nobody() {
 #[test]
 fn an_agent_that_does_not_read_loses_its_connection() {
     let hub = hub();
-    let (link, orders) = hub.enter();
+    let (link, orders) = hub.enter(PROTOCOL);
     welcome(&hub, link);
     for _ in 0..=limits::LINK_QUEUE {
         hub.order(NODE, Order::Leave { why: "idle".into() });
     }
     assert_eq!(orders.len(), limits::LINK_QUEUE);
     assert!(orders.is_closed());
+}
+
+#[test]
+fn the_welcome_names_the_protocol_that_the_connection_agreed_on() {
+    let hub = hub();
+    let (link, mut orders) = hub.enter(PROTOCOL + 7);
+    welcome(&hub, link);
+    let Ok(Out::Frame(HeadFrame::Welcome { protocol, .. })) = orders.try_recv() else {
+        panic!("no welcome")
+    };
+    assert_eq!(protocol, PROTOCOL + 7);
 }

@@ -169,6 +169,7 @@ async fn say(head: &Head<'_>, text: String) -> Option<HeadFrame> {
 fn hello(cluster: &str, protocol: u32, launch: u64, token: &str) -> String {
     let frame = AgentFrame::Hello {
         protocol,
+        oldest_protocol: None,
         cluster: ClusterId::from(cluster),
         node: NodeId { launch: LaunchId(launch), index: 0 },
         instance: InstanceRef::default(),
@@ -189,7 +190,8 @@ async fn a_hello_of_a_stranger_is_refused_in_words() {
     let wrong = "0".repeat(64);
     for (text, words) in [
         (hello("ffffffffffffffff", PROTOCOL, 1, &wrong), "not of ffffffffffffffff"),
-        (hello(&own, PROTOCOL + 1, 1, &wrong), "is not spoken here"),
+        (hello(&own, PROTOCOL + 1, 1, &wrong), "the head is too old"),
+        (hello(&own, 0, 1, &wrong), "the agent is too old"),
         (hello(&own, PROTOCOL, 1, &wrong), "neither key nor token"),
         (hello(&own, PROTOCOL, 99, &wrong), "neither key nor token"),
     ] {

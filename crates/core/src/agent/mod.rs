@@ -19,8 +19,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use pcluster_model::{DurationMs, RunId, Timestamp};
 use pcluster_wire::{
-    AgentFrame, EndWhy, Exit, HeadFrame, OLDEST_PROTOCOL, OnOrphan, PROTOCOL, RunEnd, RunReport,
-    ShareProof, StartOrder, Usage,
+    AgentFrame, EndWhy, Exit, HeadFrame, OnOrphan, RunEnd, RunReport, SPOKEN, ShareProof,
+    StartOrder, Usage,
 };
 
 /// Ended tombstones that are remembered after the head forgot them.
@@ -143,7 +143,8 @@ impl AgentState {
         let mut facts = setup.facts.clone();
         facts.clock = clock;
         out.push(AgentAction::Send(AgentFrame::Hello {
-            protocol: PROTOCOL,
+            protocol: SPOKEN.newest,
+            oldest_protocol: Some(SPOKEN.oldest),
             cluster: setup.cluster.clone(),
             node: setup.node,
             instance: setup.instance.clone(),
@@ -212,7 +213,7 @@ impl AgentState {
         heartbeat: DurationMs,
         out: &mut Vec<AgentAction>,
     ) {
-        if !(OLDEST_PROTOCOL..=PROTOCOL).contains(&protocol) {
+        if !SPOKEN.speaks(protocol) {
             // Jobs go on under the agent that is here; a newer one will speak the head's tongue.
             out.push(AgentAction::Hangup);
             return;

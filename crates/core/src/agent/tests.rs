@@ -33,7 +33,7 @@ fn brain() -> AgentState {
 
 fn welcome() -> AgentInput {
     AgentInput::Frame(HeadFrame::Welcome {
-        protocol: PROTOCOL,
+        protocol: pcluster_wire::PROTOCOL,
         node_name: "compute-1".to_string(),
         heartbeat_ms: DurationMs(10_000),
         shares: vec![],
