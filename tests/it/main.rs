@@ -29,4 +29,5 @@ mod slurm_steps;
 mod slurm_submit;
 mod storm;
 mod two;
+mod upgrade;
 mod why;

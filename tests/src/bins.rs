@@ -50,15 +50,28 @@ fn build() -> PathBuf {
     profile.to_path_buf()
 }
 
-/// Copies the programs into `folder`, so that users who cannot enter the target folder can run them.
+/// Puts the programs of `from` into `folder`, each in place of what was there: a process that runs goes
+/// on with its old program, and whoever starts one gets the new, as after an upgrade of a package.
 ///
 /// # Panics
 /// When the disk refuses.
-pub fn copy_to(folder: &Path) {
+pub fn put(from: &Path, folder: &Path) {
     fs::create_dir_all(folder).expect("a folder can be made");
     for name in NAMES {
-        fs::copy(self::folder().join(name), folder.join(name)).expect("a program can be copied");
+        let new = folder.join(format!(".{name}.new"));
+        fs::copy(from.join(name), &new).expect("a program can be copied");
+        fs::rename(&new, folder.join(name)).expect("a program can be replaced");
     }
+}
+
+/// The programs of an earlier version, which `scripts/previous` built (`PCLUSTER_PREVIOUS_BIN_DIR`).
+#[must_use]
+pub fn previous() -> Option<PathBuf> {
+    let folder = std::env::var_os("PCLUSTER_PREVIOUS_BIN_DIR").map(PathBuf::from)?;
+    for name in NAMES {
+        assert!(folder.join(name).is_file(), "{} has no {name}", folder.display());
+    }
+    Some(folder)
 }
 
 /// Puts the programs into `folder`, with an agent that becomes a machine only when `gate` is there.

@@ -27,6 +27,9 @@ pub struct Setup {
     pub person: Option<Person>,
     /// The socket where an installation has it, so that other users find root's head.
     pub system_socket: bool,
+    /// A folder with the programs of another version: they are copied, so that [`bins::put`] can
+    /// replace them as an upgrade does.
+    pub programs: Option<PathBuf>,
     /// Nodes boot only after [`Cluster::open_gate`]: a boot that takes as long as a test wants.
     pub gated: bool,
 }
@@ -39,6 +42,7 @@ impl Default for Setup {
             more: String::new(),
             person: None,
             system_socket: false,
+            programs: None,
             gated: false,
         }
     }
@@ -109,9 +113,12 @@ impl Cluster {
         fs::create_dir_all(root.join("home")).expect("a folder can be made");
         fs::create_dir_all(root.join("said")).expect("a folder can be made");
         fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).expect("it is ours");
-        let bin = if setup.person.is_some() || setup.system_socket {
+        let bin = if let Some(programs) = &setup.programs {
+            bins::put(programs, &root.join("bin"));
+            root.join("bin")
+        } else if setup.person.is_some() || setup.system_socket {
             // Other users may not be able to enter the target folder.
-            bins::copy_to(&root.join("bin"));
+            bins::put(bins::folder(), &root.join("bin"));
             root.join("bin")
         } else if setup.gated {
             bins::gate_to(&root.join("bin"), &root.join("gate"));
@@ -363,21 +370,24 @@ impl Cluster {
         until("the end of the head", || (!procs::is_alive(pid)).then_some(()));
     }
 
-    /// A process that a file of a node's directory names: `machine.json` or `agent.json`, of the
-    /// only node, or of the first.
+    /// Living processes that a file of a node's directory names: `machine.json` or `agent.json`.
+    #[must_use]
+    pub fn node_processes(&self, file: &str) -> Vec<i32> {
+        let nodes = fs::read_dir(self.state().join("nodes")).into_iter().flatten();
+        let mut folders: Vec<PathBuf> = nodes.flatten().map(|entry| entry.path()).collect();
+        folders.sort();
+        let pid = |folder: PathBuf| {
+            let record: Value = serde_json::from_slice(&fs::read(folder.join(file)).ok()?).ok()?;
+            let pid = i32::try_from(record["pid"].as_i64()?).ok()?;
+            procs::is_alive(pid).then_some(pid)
+        };
+        folders.into_iter().filter_map(pid).collect()
+    }
+
+    /// As [`Cluster::node_processes`], of the only node, or of the newest; waits for it.
     #[must_use]
     pub fn node_process(&self, file: &str) -> i32 {
-        until(file, || {
-            let nodes = fs::read_dir(self.state().join("nodes")).ok()?;
-            let mut folders: Vec<PathBuf> = nodes.flatten().map(|entry| entry.path()).collect();
-            folders.sort();
-            folders.iter().rev().find_map(|folder| {
-                let record: Value =
-                    serde_json::from_slice(&fs::read(folder.join(file)).ok()?).ok()?;
-                let pid = i32::try_from(record["pid"].as_i64()?).ok()?;
-                procs::is_alive(pid).then_some(pid)
-            })
-        })
+        until(file, || self.node_processes(file).last().copied())
     }
 
     /// The ids of this cluster, and of others that a test made in the same folder.
