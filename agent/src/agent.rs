@@ -256,6 +256,10 @@ impl Agent {
                     self.step(input);
                     self.take_proofs().await;
                     self.hang_up_if_not_welcomed();
+                    // One that was killed before it came up is started again; the keeper knows.
+                    for run in self.door.without_daemon() {
+                        self.tell(run, RunCommand::Steps);
+                    }
                 }
             }
             if self.outgoing.is_some() {

@@ -191,6 +191,11 @@ impl Door {
         wish == Wish::NoDaemon
     }
 
+    /// Runs whose step daemon is wanted and not there.
+    pub fn without_daemon(&self) -> Vec<RunId> {
+        self.streams().without_daemon()
+    }
+
     /// Serves until the task is dropped.
     async fn serve(self, listener: UnixListener) {
         loop {

@@ -85,11 +85,23 @@ impl Streams {
         Some((self.next, receiver))
     }
 
-    /// That daemon's connection is gone.
+    /// That daemon's connection is gone. What it has not taken waits for it, or for the next one.
     pub fn leave(&mut self, run: RunId, number: u64) {
         if self.daemons.get(&run).is_some_and(|daemon| daemon.number == number) {
             self.daemons.remove(&run);
+            let waiting = self.waiting.entry(run).or_default();
+            let room = WAITING.saturating_sub(waiting.len());
+            let untaken = self.promised.extract_if(.., |_, of| *of == run).map(|(name, _)| name);
+            waiting.extend(untaken.take(room));
         }
+    }
+
+    /// Runs with streams that wait for a daemon: it may have died before it took them.
+    pub fn without_daemon(&self) -> Vec<RunId> {
+        let waits = |(run, names): &(&RunId, &Vec<String>)| {
+            !names.is_empty() && !self.daemons.contains_key(run)
+        };
+        self.waiting.iter().filter(waits).map(|(run, _)| *run).collect()
     }
 
     /// The head wants a stream to the daemon of this run.
@@ -199,6 +211,21 @@ mod tests {
         let (_, _new) = streams.greet(RUN, 1000).unwrap();
         streams.leave(RUN, older);
         assert_eq!(streams.want(RUN, "a".into()), Wish::Told);
+    }
+
+    #[test]
+    fn what_a_daemon_leaves_untaken_is_for_the_next_one() {
+        let mut streams = streams();
+        let (number, _lines) = streams.greet(RUN, 1000).unwrap();
+        streams.want(RUN, "a".into());
+        streams.want(RUN, "b".into());
+        assert!(streams.take("a", 1000));
+        assert!(streams.without_daemon().is_empty());
+        streams.leave(RUN, number);
+        assert_eq!(streams.without_daemon(), [RUN]);
+        let (_, mut lines) = streams.greet(RUN, 1000).unwrap();
+        assert_eq!((lines.try_recv().ok(), lines.try_recv().ok()), (Some("b".into()), None));
+        assert!(streams.without_daemon().is_empty());
     }
 
     #[test]
