@@ -1,7 +1,6 @@
 //! From zero to zero: a job is submitted, a node appears, runs it and goes, and the bill adds up.
-use pcluster_tests::{Cluster, until};
-use serde_json::Value;
-use std::fs;
+use pcluster_tests::Cluster;
+use pcluster_tests::meter::{self, closed_bill, sum_of_buckets};
 
 #[test]
 fn a_node_appears_for_the_first_job_and_goes_and_the_bill_adds_up() {
@@ -20,7 +19,7 @@ fn a_node_appears_for_the_first_job_and_goes_and_the_bill_adds_up() {
     assert_eq!(row["outcome"]["exit_code"], 3, "{row}");
     let bill = closed_bill(&cluster);
     assert_eq!(sum_of_buckets(&bill), bill["nodes_micro_usd"].as_i64().unwrap(), "{bill}");
-    assert_eq!(bill["nodes_micro_usd"].as_i64().unwrap(), meter(&cluster), "{bill}");
+    assert_eq!(bill["nodes_micro_usd"].as_i64().unwrap(), meter::provider(&cluster), "{bill}");
     assert_eq!((bill["spans"].as_u64(), bill["boots"].as_u64()), (Some(1), Some(1)), "{bill}");
     assert!(bill["buckets"]["job_micro_usd"].as_i64().unwrap() > 250, "0.3 s at $3.6/h: {bill}");
     cluster.down(&[]);
@@ -34,8 +33,8 @@ fn two_jobs_fill_a_node_and_the_buckets_still_sum_to_the_meter() {
     assert_eq!((cluster.wait(&a), cluster.wait(&b)), (0, 0));
     cluster.until_no_nodes();
     let bill = closed_bill(&cluster);
-    assert_eq!(sum_of_buckets(&bill), meter(&cluster), "{bill}");
-    assert_eq!(bill["nodes_micro_usd"].as_i64().unwrap(), meter(&cluster), "{bill}");
+    assert_eq!(sum_of_buckets(&bill), meter::provider(&cluster), "{bill}");
+    assert_eq!(bill["nodes_micro_usd"].as_i64().unwrap(), meter::provider(&cluster), "{bill}");
     assert!(bill["buckets"]["idle_busy_micro_usd"].as_i64().unwrap() > 0, "{bill}");
     let by_job = cluster.json(&["cost", "--by", "job"]);
     let rows = by_job["by"].as_array().unwrap();
@@ -43,29 +42,4 @@ fn two_jobs_fill_a_node_and_the_buckets_still_sum_to_the_meter() {
     assert_eq!(rows.len(), 2, "{by_job}");
     assert_eq!(jobs, bill["buckets"]["job_micro_usd"].as_i64().unwrap(), "{by_job}");
     cluster.down(&[]);
-}
-
-/// The bill when no span is open any more.
-fn closed_bill(cluster: &Cluster) -> Value {
-    until("the end of all spans", || {
-        let bill = cluster.json(&["cost"]);
-        (bill["open_spans"] == 0 && bill["spans"] != 0).then_some(bill)
-    })
-}
-
-fn sum_of_buckets(bill: &Value) -> i64 {
-    bill["buckets"].as_object().unwrap().values().map(|part| part.as_i64().unwrap()).sum()
-}
-
-/// The provider's own times: a node of $3.6 an hour costs a millionth of a dollar a millisecond.
-fn meter(cluster: &Cluster) -> i64 {
-    let moment = |folder: &std::path::Path, file: &str, key: &str| {
-        let record: Value = serde_json::from_slice(&fs::read(folder.join(file)).unwrap()).unwrap();
-        record[key].as_i64().unwrap()
-    };
-    let instances = cluster.instances();
-    let times = instances.iter().map(|folder| {
-        moment(folder, "ended.json", "ended_at") - moment(folder, "launch.json", "launched_at")
-    });
-    times.sum()
 }

@@ -13,6 +13,7 @@ mod jobs;
 mod knife;
 mod leftovers;
 mod limits;
+mod network;
 mod on_nodes;
 mod pause;
 mod quickstart;

@@ -1,8 +1,158 @@
-//! The head's machine sleeps: the head is stopped past all its timers and goes on.
-use pcluster_tests::{Cluster, Setup, procs};
+//! Programs that stand still for longer than all timers, and go on: a machine that sleeps, a
+//! debugger, a hypervisor that moves its guest.
+use pcluster_tests::proxy::{self, Proxy, Way};
+use pcluster_tests::{Cluster, Setup, meter, procs, until};
 use rustix::process::Signal;
 use std::fs;
+use std::thread::{scope, sleep};
 use std::time::Duration;
+
+/// Longer than every timer of a cluster of [`setup`], and than the patience of an agent with a
+/// silent head (35 s).
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A job that says each of its starts and holds a lock while anything of it lives.
+const JOB: &str = "exec 9>>lock-$PCLUSTER_JOB_ID; flock -n 9 || echo twice >>twice\n\
+    echo $PCLUSTER_ATTEMPT >>starts-$PCLUSTER_JOB_ID\n\
+    while [ ! -e go ]; do sleep 0.05; done; exit 5";
+
+/// Short timers; `grace` is how long a silent node is waited for.
+fn setup(grace: &str) -> Setup {
+    Setup {
+        compute: format!("cpus = 2, memory = \"1 GB\", max = 2, lost_grace = \"{grace}\""),
+        head: "heartbeat = \"500 ms\"\nsilent_after = \"2 s\"\norphan_after = \"2 s\"\norphan_grace = \"2 s\"\n"
+            .to_owned(),
+        ..Setup::default()
+    }
+}
+
+/// Stops the process for a minute, does `meanwhile` when it stands, and lets it go on.
+fn pause(pid: i32, meanwhile: impl FnOnce()) {
+    procs::signal(pid, Signal::STOP);
+    meanwhile();
+    sleep(MINUTE);
+    // It may have been ended meanwhile: then there is nobody to go on.
+    if procs::is_alive(pid) {
+        procs::signal(pid, Signal::CONT);
+    }
+}
+
+fn started(cluster: &Cluster) -> String {
+    let id = cluster.submit(&[], JOB);
+    cluster.until_lines(&format!("starts-{id}"), 1);
+    id
+}
+
+fn go(cluster: &Cluster) {
+    fs::write(cluster.work().join("go"), "").unwrap();
+}
+
+/// The job has ended by itself, started as often as this; nothing is left, and nothing billed on.
+fn ended_after(cluster: &Cluster, id: &str, starts: &[&str]) {
+    assert_eq!(cluster.wait(id), 5);
+    let found = cluster.file(&format!("starts-{id}"));
+    assert_eq!(found.lines().collect::<Vec<_>>(), starts);
+    assert_eq!(cluster.file("twice"), "");
+}
+
+fn to_zero(cluster: &Cluster) {
+    cluster.until_no_nodes();
+    meter::check(cluster);
+    cluster.down(&[]);
+}
+
+/// The job ends while nobody decides: its node is kept, and its end is told once.
+fn head() {
+    let cluster = Cluster::with("still-head", setup("2 s"));
+    let id = started(&cluster);
+    pause(cluster.head_pid(), || go(&cluster));
+    ended_after(&cluster, &id, &["1"]);
+    assert_eq!(cluster.rows(&id)[0]["attempt"].as_u64(), Some(1));
+    to_zero(&cluster);
+}
+
+/// Its node is waited for: the job ends while nobody tells of it, and its end is told once.
+fn agent_that_is_waited_for() {
+    let cluster = Cluster::with("still-agent", setup("10 min"));
+    let id = started(&cluster);
+    pause(cluster.node_process("agent.json"), || go(&cluster));
+    ended_after(&cluster, &id, &["1"]);
+    to_zero(&cluster);
+}
+
+/// Its node is given up: what ran there ends and begins again elsewhere, what was ordered and never
+/// heard of begins once, and nothing that was there comes back.
+fn agent_that_is_given_up() {
+    let cluster = Cluster::with("given-up", setup("2 s"));
+    let id = started(&cluster);
+    let agent = cluster.node_process("agent.json");
+    let mut ordered = String::new();
+    pause(agent, || {
+        ordered = cluster.submit(&[], JOB);
+        cluster.until_lines(&format!("starts-{id}"), 2);
+        cluster.until_lines(&format!("starts-{ordered}"), 1);
+        go(&cluster);
+    });
+    assert!(!procs::is_alive(agent), "it went with its node");
+    ended_after(&cluster, &id, &["1", "2"]);
+    assert_eq!(cluster.wait(&ordered), 5);
+    assert_eq!(cluster.file(&format!("starts-{ordered}")).lines().count(), 1);
+    to_zero(&cluster);
+}
+
+/// The job ends while its keeper stands.
+fn keeper() {
+    let cluster = Cluster::with("still-keeper", setup("2 s"));
+    let id = started(&cluster);
+    pause(cluster.keepers()[0], || go(&cluster));
+    ended_after(&cluster, &id, &["1"]);
+    to_zero(&cluster);
+}
+
+/// The agent dies while the one who would start it again stands.
+fn machine() {
+    let cluster = Cluster::with("still-machine", setup("10 min"));
+    let id = started(&cluster);
+    let agent = cluster.node_process("agent.json");
+    pause(cluster.node_process("machine.json"), || {
+        procs::signal(agent, Signal::KILL);
+        go(&cluster);
+    });
+    ended_after(&cluster, &id, &["1"]);
+    to_zero(&cluster);
+}
+
+/// The connection of the node is half-open: both sides believe in it, and nothing arrives.
+fn half_open() {
+    let head = proxy::free_address();
+    let net = Proxy::tcp(head);
+    let mut setup = setup("10 min");
+    setup.head.push_str(&format!("listen = \"{head}\"\naddress = \"{}\"\n", net.address()));
+    let cluster = Cluster::with("half-open", setup);
+    let id = started(&cluster);
+    net.set(Way::Swallow { from_dialler: true, from_head: true });
+    go(&cluster);
+    until("a silent node", || {
+        let node = cluster.json(&["nodes"])["nodes"][0].to_string();
+        (node.contains("silent") || node.contains("lost")).then_some(())
+    });
+    // New connections pass; the one that is there never does again.
+    net.set(Way::Open);
+    ended_after(&cluster, &id, &["1"]);
+    assert!(net.made() >= 2, "the node has dialled again");
+    to_zero(&cluster);
+}
+
+#[test]
+fn whoever_stands_still_for_a_minute_loses_nothing_and_doubles_nothing() {
+    scope(|side| {
+        let cases =
+            [head, agent_that_is_waited_for, agent_that_is_given_up, keeper, machine, half_open];
+        let running: Vec<_> = cases.into_iter().map(|case| side.spawn(case)).collect();
+        let broken = running.into_iter().filter_map(|case| case.join().err()).count();
+        assert_eq!(broken, 0, "see above");
+    });
+}
 
 #[test]
 fn a_head_that_slept_past_its_timers_gives_up_no_node_and_loses_no_job() {
@@ -22,11 +172,11 @@ fn a_head_that_slept_past_its_timers_gives_up_no_node_and_loses_no_job() {
     let head = cluster.head_pid();
     procs::signal(head, Signal::STOP);
     // Nothing to wait for: the pause itself is what is tested, and it must pass the timers.
-    std::thread::sleep(Duration::from_secs(8));
+    sleep(Duration::from_secs(8));
     procs::signal(head, Signal::CONT);
     cluster.ok(&["queue"]);
     // Time for a wrong decision to be made: longer than lost_grace and silent_after together.
-    std::thread::sleep(Duration::from_secs(5));
+    sleep(Duration::from_secs(5));
     assert_eq!(cluster.state_of(&id), "running");
     assert_eq!(cluster.live_nodes()[0]["id"], node);
     fs::write(cluster.work().join("go"), "").unwrap();

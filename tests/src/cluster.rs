@@ -370,24 +370,38 @@ impl Cluster {
         until("the end of the head", || (!procs::is_alive(pid)).then_some(()));
     }
 
-    /// Living processes that a file of a node's directory names: `machine.json` or `agent.json`.
-    #[must_use]
-    pub fn node_processes(&self, file: &str) -> Vec<i32> {
-        let nodes = fs::read_dir(self.state().join("nodes")).into_iter().flatten();
-        let mut folders: Vec<PathBuf> = nodes.flatten().map(|entry| entry.path()).collect();
-        folders.sort();
-        let pid = |folder: PathBuf| {
-            let record: Value = serde_json::from_slice(&fs::read(folder.join(file)).ok()?).ok()?;
-            let pid = i32::try_from(record["pid"].as_i64()?).ok()?;
-            procs::is_alive(pid).then_some(pid)
-        };
-        folders.into_iter().filter_map(pid).collect()
-    }
-
-    /// As [`Cluster::node_processes`], of the only node, or of the newest; waits for it.
+    /// A process that a file of a node's directory names: `machine.json` or `agent.json`, of the
+    /// only node, or of the last.
     #[must_use]
     pub fn node_process(&self, file: &str) -> i32 {
         until(file, || self.node_processes(file).last().copied())
+    }
+
+    /// Living processes that this file of the nodes' directories names.
+    #[must_use]
+    pub fn node_processes(&self, file: &str) -> Vec<i32> {
+        let nodes = fs::read_dir(self.state().join("nodes")).into_iter().flatten().flatten();
+        let mut folders: Vec<PathBuf> = nodes.map(|entry| entry.path()).collect();
+        folders.sort();
+        let pid = |folder: &PathBuf| {
+            let record: Value = serde_json::from_slice(&fs::read(folder.join(file)).ok()?).ok()?;
+            procs::recorded(&record, "pid", "start_ticks")
+        };
+        folders.iter().filter_map(pid).collect()
+    }
+
+    /// Keepers that live, as the records of their runs name them.
+    #[must_use]
+    pub fn keepers(&self) -> Vec<i32> {
+        let below = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten();
+        let nodes = below(self.state().join("nodes"));
+        let runs = nodes.flat_map(|node| below(node.path().join("runs")));
+        let pid = |run: fs::DirEntry| {
+            let text = fs::read(run.path().join("start.json")).ok()?;
+            let record: Value = serde_json::from_slice(&text).ok()?;
+            procs::recorded(&record, "keeper_pid", "keeper_start_ticks")
+        };
+        runs.filter_map(pid).collect()
     }
 
     /// The ids of this cluster, and of others that a test made in the same folder.

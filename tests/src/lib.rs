@@ -8,9 +8,13 @@
 pub mod bins;
 pub mod clients;
 pub mod cluster;
+pub mod dice;
 pub mod golden;
+pub mod knife;
+pub mod meter;
 pub mod people;
 pub mod procs;
+pub mod proxy;
 pub mod said;
 
 pub use cluster::{Cluster, Setup};

@@ -48,6 +48,16 @@ pub fn is_alive(pid: i32) -> bool {
     state.is_some_and(|state| !matches!(state, 'Z' | 'X' | 'x'))
 }
 
+/// The living process of a record that names it by its number and its start, in clock ticks since
+/// boot: a number alone may be another's by now.
+#[must_use]
+pub fn recorded(record: &serde_json::Value, pid: &str, start: &str) -> Option<i32> {
+    let number = i32::try_from(record[pid].as_i64()?).ok()?;
+    let stat = fs::read_to_string(format!("/proc/{number}/stat")).ok()?;
+    let ticks = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse::<u64>().ok()?;
+    (record[start].as_u64() == Some(ticks) && is_alive(number)).then_some(number)
+}
+
 /// Sends a signal to one process.
 ///
 /// # Panics
@@ -56,6 +66,12 @@ pub fn is_alive(pid: i32) -> bool {
 pub fn signal(pid: i32, signal: Signal) {
     let pid = Pid::from_raw(pid).expect("a process id is not 0");
     kill_process(pid, signal).expect("the process is there");
+}
+
+/// Sends a signal to one process that may be gone; whether it was there.
+#[must_use]
+pub fn try_signal(pid: i32, signal: Signal) -> bool {
+    Pid::from_raw(pid).is_some_and(|pid| kill_process(pid, signal).is_ok())
 }
 
 /// Ends every process of the folder; gives what would not go.

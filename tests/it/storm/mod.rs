@@ -1,4 +1,6 @@
 //! Many tasks under many kills: nothing is lost, and nothing runs twice.
+mod random;
+
 use pcluster_tests::{Cluster, PATIENCE, Setup, procs};
 use rustix::process::Signal;
 

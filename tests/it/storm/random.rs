@@ -1,0 +1,163 @@
+//! A storm from a seed: head, agents, keepers, machines and commands are killed at random moments,
+//! alone and together, while jobs are submitted again and again until somebody has taken them.
+//!
+//! `PCLUSTER_STORM_SEED` repeats the draws, `PCLUSTER_STORM_SECONDS` makes it long.
+use pcluster_tests::dice::Dice;
+use pcluster_tests::{Cluster, Setup, meter, procs};
+use rustix::process::Signal;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{scope, sleep};
+use std::time::{Duration, Instant};
+
+const SEED: &str = "PCLUSTER_STORM_SEED";
+const SECONDS: &str = "PCLUSTER_STORM_SECONDS";
+/// How long a storm lasts in `scripts/test`.
+const SHORT: Duration = Duration::from_secs(15);
+/// Longest time between two blows.
+const CALM: Duration = Duration::from_millis(700);
+/// Longest life of a command that is to be killed.
+const BRIEF: Duration = Duration::from_millis(60);
+
+const KINDS: [&str; 5] = ["head", "agent", "keeper", "machine", "command"];
+
+fn setup() -> Setup {
+    Setup {
+        compute: "cpus = 4, memory = \"2 GB\", max = 2".to_owned(),
+        // Every job must end by itself however often it is hit.
+        head: "requeue_limit = 1000\n".to_owned(),
+        ..Setup::default()
+    }
+}
+
+/// A storm over a cluster.
+struct Storm {
+    cluster: Cluster,
+    over: AtomicBool,
+    blows: Mutex<BTreeMap<&'static str, u32>>,
+}
+
+impl Storm {
+    fn strike(&self, kind: &'static str, pid: i32) {
+        // It may have ended by itself meanwhile.
+        if procs::is_alive(pid) && procs::try_signal(pid, Signal::KILL) {
+            *self.blows.lock().unwrap().entry(kind).or_default() += 1;
+        }
+    }
+
+    /// One of a kind, if there is one.
+    fn blow(&self, kind: &'static str, dice: &mut Dice) {
+        let cluster = &self.cluster;
+        let victims = match kind {
+            "head" => vec![cluster.head_pid()],
+            "agent" => cluster.node_processes("agent.json"),
+            "machine" => cluster.node_processes("machine.json"),
+            _ => cluster.keepers(),
+        };
+        if !victims.is_empty() {
+            self.strike(kind, *dice.pick(&victims));
+        }
+    }
+
+    /// Blows until the storm is over, each of one kind or of several together; a dead head comes
+    /// back after a moment.
+    fn blows(&self, mut dice: Dice, until: Instant) {
+        while Instant::now() < until {
+            sleep(dice.time(CALM));
+            let together = 1 + dice.below(3) / 2 * dice.below(4);
+            let mut struck = BTreeSet::new();
+            for _ in 0..together {
+                // Machines are hit less often: each takes all that runs there along.
+                let kind = *dice.pick(&["head", "agent", "agent", "keeper", "keeper", "machine"]);
+                if struck.insert(kind) {
+                    self.blow(kind, &mut dice);
+                }
+            }
+            if struck.contains("head") {
+                sleep(dice.time(CALM));
+                self.cluster.up();
+            }
+        }
+        self.over.store(true, Ordering::SeqCst);
+    }
+
+    /// Submits jobs one after the other, each until it is taken; the ids by label.
+    fn submit(&self, mut dice: Dice) -> Vec<(usize, String)> {
+        let mut taken = Vec::new();
+        while !self.over.load(Ordering::SeqCst) {
+            let label = taken.len();
+            self.cluster.script("storm.sh", TEXT);
+            let (key, name) = (format!("storm-{label}"), label.to_string());
+            let words = ["submit", "-q", "--key", &key, "--mem", "50M", "storm.sh", &name];
+            loop {
+                let command = self.cluster.start(&mut self.cluster.command(&words));
+                if dice.below(3) == 0 {
+                    sleep(dice.time(BRIEF));
+                    self.strike("command", command.pid());
+                }
+                let said = command.ended(pcluster_tests::PATIENCE);
+                if said.code == 0 {
+                    taken.push((label, said.id()));
+                    break;
+                }
+            }
+            sleep(dice.time(CALM / 4));
+        }
+        taken
+    }
+}
+
+/// Says its start, holds a lock with all that it leaves behind, and ends with a code of its own.
+const TEXT: &str = "exec 9>>lock-$1; flock -n 9 || echo twice >>twice\n\
+    echo \"$1 $PCLUSTER_ATTEMPT\" >>starts; setsid sleep 1000 &\n\
+    sleep 0.4; exit $(($1 % 3))";
+
+#[test]
+fn whoever_is_killed_at_random_alone_or_together_loses_nothing_and_doubles_nothing() {
+    let mut dice = Dice::from_env(SEED, "a storm");
+    let seconds = std::env::var(SECONDS).ok().and_then(|text| text.parse().ok());
+    let long = seconds.map_or(SHORT, Duration::from_secs);
+    let storm = Storm {
+        cluster: Cluster::with("random", setup()),
+        over: AtomicBool::new(false),
+        blows: Mutex::default(),
+    };
+    let (blows, submits) = (dice.split(), dice.split());
+    let taken = scope(|side| {
+        let submitted = side.spawn(|| storm.submit(submits));
+        storm.blows(blows, Instant::now() + long);
+        submitted.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    });
+    let cluster = &storm.cluster;
+    println!("{} jobs, killed: {:?}", taken.len(), storm.blows.lock().unwrap());
+    for (label, id) in &taken {
+        assert_eq!(cluster.wait(id), i32::try_from(label % 3).unwrap(), "job {id}");
+    }
+    check(cluster, &taken);
+    let blows = storm.blows.lock().unwrap().clone();
+    for kind in KINDS {
+        assert!(blows.get(kind).is_some_and(|blows| *blows > 0), "no {kind} was hit: {blows:?}");
+    }
+    cluster.until_no_nodes();
+    meter::check(cluster);
+    assert_eq!(cluster.json(&["admin", "verify"])["wrong"], serde_json::json!([]));
+    cluster.down(&[]);
+}
+
+/// Every job is there once, and each of its attempts began once, after the one before was over.
+fn check(cluster: &Cluster, taken: &[(usize, String)]) {
+    assert_eq!(cluster.file("twice"), "");
+    let starts = cluster.file("starts");
+    let mut lines: Vec<&str> = starts.lines().collect();
+    lines.sort_unstable();
+    let all = lines.len();
+    lines.dedup();
+    assert_eq!(lines.len(), all, "an attempt begins once: {starts}");
+    let begun: BTreeSet<&str> = lines.iter().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(begun.len(), taken.len(), "every job began: {starts}");
+    let ids: BTreeSet<&String> = taken.iter().map(|(_, id)| id).collect();
+    let list = cluster.json(&["history"]);
+    let known = list["jobs"].as_array().map_or(0, Vec::len);
+    assert_eq!((ids.len(), known), (taken.len(), taken.len()), "one job for each key");
+}

@@ -1,0 +1,50 @@
+//! The bill of a cluster beside the provider's own meter.
+use crate::{Cluster, until};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+
+/// The bill when no span is open any more.
+#[must_use]
+pub fn closed_bill(cluster: &Cluster) -> Value {
+    until("the end of all spans", || {
+        let bill = cluster.json(&["cost", "--all"]);
+        (bill["open_spans"] == 0 && bill["spans"] != 0).then_some(bill)
+    })
+}
+
+/// What job, boot, idle and drain cost together.
+#[must_use]
+pub fn sum_of_buckets(bill: &Value) -> i64 {
+    let parts = bill["buckets"].as_object();
+    parts.into_iter().flatten().filter_map(|(_, part)| part.as_i64()).sum()
+}
+
+/// The provider's own times: a node of $3.6 an hour costs a millionth of a dollar a millisecond.
+///
+/// # Panics
+/// When a machine has no record of its begin or end.
+#[must_use]
+pub fn provider(cluster: &Cluster) -> i64 {
+    let moment = |folder: &Path, file: &str, key: &str| {
+        let text = fs::read(folder.join(file)).expect("a machine has begun and ended");
+        let record: Value = serde_json::from_slice(&text).expect("a record is whole");
+        record[key].as_i64().expect("a record has its time")
+    };
+    let instances = cluster.instances();
+    let times = instances.iter().map(|folder| {
+        moment(folder, "ended.json", "ended_at") - moment(folder, "launch.json", "launched_at")
+    });
+    times.sum()
+}
+
+/// Holds the bill against the meter, for a cluster whose nodes cost $3.6 an hour and are all gone.
+///
+/// # Panics
+/// When they differ.
+#[track_caller]
+pub fn check(cluster: &Cluster) {
+    let bill = closed_bill(cluster);
+    let (nodes, meter) = (bill["nodes_micro_usd"].as_i64(), provider(cluster));
+    assert_eq!((sum_of_buckets(&bill), nodes), (meter, Some(meter)), "{bill}");
+}
