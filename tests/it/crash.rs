@@ -115,6 +115,40 @@ fn a_job_that_must_not_run_again_fails_with_its_node() {
 }
 
 #[test]
+fn a_job_whose_keeper_is_killed_ends_with_all_that_it_left_and_runs_again() {
+    let cluster = Cluster::new("keeper");
+    let second = "[ $(wc -l <starts) -ge 2 ] && exit 0; (setsid sleep 1000 &); sleep 1000";
+    let id = cluster.submit(&[], &format!("{ALONE}; {second}"));
+    cluster.until_lines("starts", 1);
+    procs::signal(cluster.keepers()[0], Signal::KILL);
+    assert_eq!(cluster.wait(&id), 0);
+    assert_eq!(cluster.rows(&id)[0]["attempt"], 2);
+    assert_eq!(
+        (cluster.file("starts"), cluster.file("twice")),
+        ("start\nstart\n".into(), String::new())
+    );
+    assert_eq!(cluster.live_nodes().len(), 1, "its node has done nothing wrong");
+    cluster.down(&[]);
+}
+
+#[test]
+fn a_job_that_must_not_run_again_fails_with_its_keeper() {
+    let cluster = Cluster::new("keeper-once");
+    let text = format!("{ALONE}; (setsid sh -c 'echo $$ >pid; sleep 1000' &); sleep 1000");
+    let id = cluster.submit(&["--no-requeue"], &text);
+    cluster.until_lines("pid", 1);
+    procs::signal(cluster.keepers()[0], Signal::KILL);
+    assert_eq!(cluster.wait(&id), 1);
+    assert_eq!(cluster.outcome_of(&id), "node_failed");
+    let said = cluster.json(&["show", &id]).to_string();
+    assert!(said.contains("its keeper was lost"), "{said}");
+    let pid: i32 = cluster.file("pid").trim().parse().unwrap();
+    assert!(!procs::is_alive(pid), "what it left ended before that was said");
+    assert_eq!(cluster.file("starts"), "start\n");
+    cluster.down(&[]);
+}
+
+#[test]
 fn the_same_key_after_a_crash_answers_with_the_first_job() {
     let cluster = Cluster::new("key");
     let first = cluster.submit(&["--key", "k1"], "exit 0");
