@@ -107,7 +107,8 @@ fn connections_that_are_cut_at_any_moment_lose_nothing_and_double_nothing() {
     cluster.down(&[]);
 }
 
-/// An array, some jobs of their own, and one whose output is followed, all over the bad network.
+/// An array, some jobs of their own, one with a step, and one whose output is followed, all over the
+/// bad network.
 fn work(place: &Place) {
     let cluster = &place.cluster;
     let text = "echo \"$SLURM_ARRAY_TASK_ID $PCLUSTER_ATTEMPT\" >>starts; sleep 0.3; exit $((SLURM_ARRAY_TASK_ID % 3))";
@@ -118,6 +119,11 @@ fn work(place: &Place) {
     let lines = "for i in $(seq 200); do echo $i; sleep 0.02; done; exit 4";
     let run = ["run", "-q", "--mem", "50M", "--", "sh", "-c", lines];
     let run = cluster.start(&mut place.far(&run));
+    let lines = "for i in $(seq 100); do echo $i; sleep 0.02; done";
+    cluster
+        .script("step.sh", &format!("srun sh -c 'echo step >>steps; {lines}' >step.out; exit $?"));
+    let words = ["submit", "-q", "--mem", "50M", "step.sh"];
+    let step = cluster.say(&mut place.far(&words)).expect_code(0).id();
     for number in 0..8 {
         cluster.script("one.sh", &format!("echo {number} >>ones"));
         let words = ["submit", "-q", "-J", "one", "--mem", "50M", "one.sh"];
@@ -127,6 +133,9 @@ fn work(place: &Place) {
     let whole: String = (1..=200).map(|line| format!("{line}\n")).collect();
     assert_eq!((said.code, said.out.as_str()), (4, whole.as_str()), "{}", said.err);
     assert_eq!(cluster.say(&mut place.far(&["wait", &id])).code, 2, "the highest code");
+    assert_eq!(cluster.say(&mut place.far(&["wait", &step])).code, 0, "the step");
+    let hundred: String = (1..=100).map(|line| format!("{line}\n")).collect();
+    assert_eq!((cluster.file("steps"), cluster.file("step.out")), ("step\n".into(), hundred));
     let mut starts: Vec<String> = cluster.file("starts").lines().map(str::to_owned).collect();
     starts.sort_by_key(|line| line.split(' ').next().and_then(|task| task.parse::<usize>().ok()));
     let once: Vec<String> = (1..=TASKS).map(|task| format!("{task} 1")).collect();
