@@ -56,11 +56,25 @@ pub enum Call {
     Write,
     Connect,
     Send,
+    Make,
+    Remove,
+    Fork,
+    Kill,
 }
 
 impl Call {
-    pub const ALL: [Self; 6] =
-        [Self::Fsync, Self::Rename, Self::Pwrite, Self::Write, Self::Connect, Self::Send];
+    pub const ALL: [Self; 10] = [
+        Self::Fsync,
+        Self::Rename,
+        Self::Pwrite,
+        Self::Write,
+        Self::Connect,
+        Self::Send,
+        Self::Make,
+        Self::Remove,
+        Self::Fork,
+        Self::Kill,
+    ];
 
     /// The calls of this kind, for people.
     #[must_use]
@@ -72,6 +86,10 @@ impl Call {
             Self::Write => "write",
             Self::Connect => "connect",
             Self::Send => "send",
+            Self::Make => "mkdir, mknod",
+            Self::Remove => "unlink, rmdir",
+            Self::Fork => "clone, vfork",
+            Self::Kill => "kill",
         }
     }
 }

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use std::os::unix::net::UnixStream;
 
 /// How often each kind is tried.
-const MOST: u32 = 9;
+const MOST: u32 = 7;
 
 /// Nodes that go as soon as their job has ended, so that a scenario ends at zero too.
 const COMPUTE: &str = "cpus = 1, memory = \"512 MB\", max = 1, idle_timeout = \"0\"";

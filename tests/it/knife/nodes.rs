@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// How often each kind is tried.
-const MOST: u32 = 6;
+const MOST: u32 = 5;
 
 /// Nodes that go as soon as their job has ended: each job has a node of its own.
 const COMPUTE: &str = "cpus = 1, memory = \"512 MB\", max = 1, idle_timeout = \"0\"";

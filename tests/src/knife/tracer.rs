@@ -220,6 +220,16 @@ fn kind(number: c_long) -> Option<Call> {
         libc::SYS_write | libc::SYS_writev => Some(Call::Write),
         libc::SYS_connect => Some(Call::Connect),
         libc::SYS_sendto | libc::SYS_sendmsg => Some(Call::Send),
+        libc::SYS_mkdirat | libc::SYS_mknodat => Some(Call::Make),
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_mkdir | libc::SYS_mknod => Some(Call::Make),
+        libc::SYS_unlinkat => Some(Call::Remove),
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_unlink | libc::SYS_rmdir => Some(Call::Remove),
+        libc::SYS_clone | libc::SYS_clone3 => Some(Call::Fork),
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_vfork | libc::SYS_fork => Some(Call::Fork),
+        libc::SYS_kill | libc::SYS_pidfd_send_signal => Some(Call::Kill),
         _ => None,
     }
 }
