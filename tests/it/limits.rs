@@ -49,7 +49,7 @@ fn a_node_that_does_not_boot_is_given_up_and_shown_with_its_phase() {
         "stuck",
         Setup {
             compute: "cpus = 1, memory = \"512 MB\", max = 1, boot_timeout = \"1 s\"".to_owned(),
-            gated: true,
+            gated: Some("machine"),
             ..Setup::default()
         },
     );

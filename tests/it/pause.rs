@@ -143,6 +143,35 @@ fn half_open() {
     to_zero(&cluster);
 }
 
+/// Its node was given up and its machine is dead, but nothing is swept up yet: what it says and does
+/// now is of a node that is ending. The end of its job may count, and a second start may not.
+#[test]
+fn an_agent_that_comes_back_to_a_node_that_was_given_up_doubles_nothing() {
+    let cluster = Cluster::with("too-late", Setup { gated: Some("sweep"), ..setup("2 s") });
+    let id = started(&cluster);
+    let agent = cluster.node_process("agent.json");
+    let machine = cluster.node_process("machine.json");
+    procs::signal(agent, Signal::STOP);
+    let ordered = cluster.submit(&[], JOB);
+    until("the end of the machine", || (!procs::is_alive(machine)).then_some(()));
+    procs::signal(agent, Signal::CONT);
+    go(&cluster);
+    until("the end of what ran there", || cluster.keepers().is_empty().then_some(()));
+    cluster.open_gate();
+    for job in [&id, &ordered] {
+        assert_eq!(cluster.wait(job), 5);
+        let attempt = cluster.rows(job)[0]["attempt"].as_u64().unwrap();
+        let starts = cluster.file(&format!("starts-{job}"));
+        let mut once: Vec<&str> = starts.lines().collect();
+        once.dedup();
+        assert_eq!(once.len(), starts.lines().count(), "an attempt begins once: {starts}");
+        assert_eq!(once.last().copied(), Some(attempt.to_string().as_str()), "the newest counts");
+    }
+    assert_eq!(cluster.file("twice"), "");
+    assert!(!procs::is_alive(agent), "it went with its node");
+    to_zero(&cluster);
+}
+
 #[test]
 fn whoever_stands_still_for_a_minute_loses_nothing_and_doubles_nothing() {
     scope(|side| {

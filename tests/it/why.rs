@@ -14,7 +14,7 @@ fn why(cluster: &Cluster, id: &str, word: &str) -> String {
 
 #[test]
 fn a_job_that_waits_for_its_node_names_the_node_and_its_phase() {
-    let cluster = Cluster::with("boots", Setup { gated: true, ..Setup::default() });
+    let cluster = Cluster::with("boots", Setup { gated: Some("machine"), ..Setup::default() });
     let id = cluster.submit(&["-J", "align"], "true");
     let text = why(&cluster, &id, "node_boots");
     assert!(text.starts_with("job 1 (align) "), "{text}");

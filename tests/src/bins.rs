@@ -74,12 +74,13 @@ pub fn previous() -> Option<PathBuf> {
     Some(folder)
 }
 
-/// Puts the programs into `folder`, with an agent that becomes a machine only when `gate` is there.
-/// The process is the same before and after, as the provider expects it.
+/// Puts the programs into `folder`, with an agent that obeys `verb` only when `gate` is there: becomes
+/// a machine, or sweeps up after one. The process is the same before and after, as the provider
+/// expects it.
 ///
 /// # Panics
 /// When the disk refuses.
-pub fn gate_to(folder: &Path, gate: &Path) {
+pub fn gate_to(folder: &Path, gate: &Path, verb: &str) {
     fs::create_dir_all(folder).expect("a folder can be made");
     for name in ["pcluster", "pcluster-headnode"] {
         // A symbolic link would not do: the head looks for the agent beside its real file.
@@ -91,7 +92,7 @@ pub fn gate_to(folder: &Path, gate: &Path) {
     let agent = folder.join("pcluster-agent");
     let real = self::folder().join("pcluster-agent");
     let text = format!(
-        "#!/bin/sh\nif [ \"$1\" = machine ]; then\n  while [ ! -e '{}' ]; do sleep 0.05; done\nfi\nexec '{}' \"$@\"\n",
+        "#!/bin/sh\nif [ \"$1\" = {verb} ]; then\n  while [ ! -e '{}' ]; do sleep 0.05; done\nfi\nexec '{}' \"$@\"\n",
         gate.display(),
         real.display()
     );

@@ -30,8 +30,9 @@ pub struct Setup {
     /// A folder with the programs of another version: they are copied, so that [`bins::put`] can
     /// replace them as an upgrade does.
     pub programs: Option<PathBuf>,
-    /// Nodes boot only after [`Cluster::open_gate`]: a boot that takes as long as a test wants.
-    pub gated: bool,
+    /// What nodes do only after [`Cluster::open_gate`]: `machine` is a boot that takes as long as a
+    /// test wants, `sweep` an end that does.
+    pub gated: Option<&'static str>,
 }
 
 impl Default for Setup {
@@ -43,7 +44,7 @@ impl Default for Setup {
             person: None,
             system_socket: false,
             programs: None,
-            gated: false,
+            gated: None,
         }
     }
 }
@@ -120,8 +121,8 @@ impl Cluster {
             // Other users may not be able to enter the target folder.
             bins::put(bins::folder(), &root.join("bin"));
             root.join("bin")
-        } else if setup.gated {
-            bins::gate_to(&root.join("bin"), &root.join("gate"));
+        } else if let Some(verb) = setup.gated {
+            bins::gate_to(&root.join("bin"), &root.join("gate"), verb);
             root.join("bin")
         } else {
             bins::folder().to_path_buf()
@@ -331,7 +332,7 @@ impl Cluster {
         self.ok(&["up"]);
     }
 
-    /// Lets the nodes of a gated cluster boot.
+    /// Lets the nodes of a gated cluster boot, or end.
     ///
     /// # Panics
     /// When the disk refuses.
