@@ -88,6 +88,8 @@ struct Agent {
     /// Shared paths being looked at, apart: a stale one may not answer for hours.
     proofs: Option<JoinHandle<Vec<ShareProof>>>,
     exit: Option<(ExitWhy, Instant)>,
+    /// Its end is that of the machine.
+    powers_off: bool,
 }
 
 /// For what all of this machine can see. Copied state directories have one cluster id: the path of
@@ -186,6 +188,7 @@ impl Agent {
             up_since: Instant::now(),
             proofs: None,
             exit: None,
+            powers_off: join.on_orphan == OnOrphan::PowerOff,
         };
         agent.adopt();
         Ok(agent)
@@ -304,8 +307,8 @@ impl Agent {
             };
             drop(timeout(Duration::from_secs(2), flush).await);
         }
-        if why == ExitWhy::Orphaned(OnOrphan::PowerOff) {
-            // Nobody is left to stop paying for this machine but itself.
+        if self.powers_off {
+            // Nobody may be left to stop paying for this machine but itself.
             drop(std::process::Command::new("poweroff").status());
         }
         ExitCode::from(EXIT_LEAVE)

@@ -42,7 +42,7 @@ pub const SUSPECT_SPAN: DurationMs = DurationMs::from_mins(1);
 /// A head that suspects itself ends silent nodes after this all the same: a machine that nobody
 /// hears must not bill for ever, and two of three nodes can be lost at once while a head is well.
 pub const SUSPECT_MOST: DurationMs = DurationMs::from_hours(1);
-/// A driver loop that stood still for longer proves nothing about silence.
+/// A loop of head or agent that stood still for longer proves nothing about silence.
 pub const STALL: DurationMs = DurationMs::from_secs(5);
 /// Plain jobs that one user may have finished in memory; older ones are in rows only.
 pub const NAME_HISTORY: usize = 5;

@@ -14,7 +14,7 @@ use pcluster_core::agent::{
     AgentAction, AgentInput, AgentMemory, AgentSetup, AgentState, ExitWhy, KeeperSaid,
 };
 use pcluster_model::{DurationMs, LaunchId, NodeId, RunId, Timestamp};
-use pcluster_wire::{AgentFrame, Exit, Facts, HeadFrame, OnOrphan};
+use pcluster_wire::{AgentFrame, Exit, Facts, HeadFrame, OLDEST_PROTOCOL, OnOrphan, RunEnd, Usage};
 use std::collections::BTreeMap;
 
 /// The join token of a launch, as the head's hand makes it.
@@ -38,8 +38,23 @@ pub struct SimAgent {
     pub conn: Option<ConnId>,
     /// Until then it cannot reach the head.
     pub cut_off_until: Timestamp,
+    /// Until then its process, or its machine, stands still.
+    pub stopped_until: Timestamp,
+    pub asleep_until: Timestamp,
+    /// When its machine slept.
+    pub sleeps: Vec<(Timestamp, Timestamp)>,
+    /// The wall clock of its machine less true time.
+    pub wall_ahead_ms: i64,
+    /// It is older than what the head speaks with.
+    pub outdated: bool,
+    /// Its boot never ends.
+    pub hung: bool,
+    /// Since when this process lives.
+    pub up_since: Timestamp,
+    /// When a run last began or ended here.
+    pub busy_at: Timestamp,
     /// It stopped for good.
-    exited: bool,
+    pub exited: bool,
     tick_at: Option<Timestamp>,
     memory: AgentMemory,
     pub dirs: BTreeMap<RunId, RunDir>,
@@ -62,6 +77,14 @@ impl SimAgent {
             brain: None,
             conn: None,
             cut_off_until: Timestamp(0),
+            stopped_until: Timestamp(0),
+            asleep_until: Timestamp(0),
+            sleeps: Vec::new(),
+            wall_ahead_ms: 0,
+            outdated: false,
+            hung: false,
+            up_since: Timestamp(0),
+            busy_at: Timestamp(0),
             exited: false,
             tick_at: None,
             memory: AgentMemory::default(),
@@ -76,12 +99,41 @@ impl SimAgent {
     pub const fn boot(&self) -> u32 {
         self.boot
     }
+
+    /// The wall clock of its machine.
+    #[must_use]
+    pub fn wall(&self, now: Timestamp) -> Timestamp {
+        Timestamp(now.0 + self.wall_ahead_ms)
+    }
+
+    /// Until when its process does nothing.
+    #[must_use]
+    pub fn still_until(&self) -> Timestamp {
+        self.stopped_until.max(self.asleep_until)
+    }
+
+    /// How long its machine slept since then.
+    #[must_use]
+    pub fn slept_since(&self, since: Timestamp, now: Timestamp) -> DurationMs {
+        let spans = self.sleeps.iter();
+        spans.fold(DurationMs::ZERO, |sum, (from, until)| {
+            sum + (*until).min(now).since((*from).max(since))
+        })
+    }
+
+    /// Ends of runs that the head has not acknowledged.
+    #[must_use]
+    pub fn holds_records(&self) -> bool {
+        !self.dirs.is_empty() || !self.memory.tombstones.is_empty()
+    }
 }
 
 impl World {
     /// The agent process starts, and finds what earlier ones left.
     pub fn agent_start(&mut self, id: MachineId, life: u32) {
         let (now, head) = (self.now, self.config.head.clone());
+        let stays = self.plant == Plant::LonelyForEver;
+        let on_orphan = if stays { OnOrphan::Stay } else { OnOrphan::PowerOff };
         let cluster = self.cluster_id.clone();
         let Some(agent) = self.agents.get_mut(&id) else { return };
         if agent.life != life || agent.brain.is_some() || agent.exited {
@@ -96,8 +148,9 @@ impl World {
             facts: agent.facts.clone(),
             orphan_after: head.orphan_after_ms,
             report_hold: head.report_hold_ms,
-            on_orphan: OnOrphan::PowerOff,
+            on_orphan,
         };
+        agent.up_since = now;
         agent.brain = Some(AgentState::new(setup, agent.memory.clone(), now));
         let boot = agent.boot;
         // Start records of another boot are none: the processes went with it.
@@ -113,6 +166,7 @@ impl World {
                 self.agent_step(id, AgentInput::Keeper(said));
             }
         }
+        self.agent_sets_timer(id);
         self.after(0, What::Dial { machine: id, life });
     }
 
@@ -120,7 +174,11 @@ impl World {
     pub fn agent_step(&mut self, id: MachineId, input: AgentInput) {
         let now = self.now;
         let Some(agent) = self.agents.get_mut(&id) else { return };
+        let (life, until) = (agent.life, agent.still_until());
         let Some(brain) = &mut agent.brain else { return };
+        if until > now {
+            return self.at(until, What::AgentHears { machine: id, life, input: Box::new(input) });
+        }
         let actions = brain.step(now, input);
         for action in actions {
             if !self.agent_acts(id, action) {
@@ -158,7 +216,8 @@ impl World {
             return;
         }
         agent.tick_at = None;
-        self.agent_step(id, AgentInput::Tick { clock: now, load_milli: 0 });
+        let clock = agent.wall(now);
+        self.agent_step(id, AgentInput::Tick { clock, load_milli: 0 });
     }
 
     /// Does one thing; false when the agent is no more.
@@ -200,7 +259,13 @@ impl World {
         {
             end.exit = Exit::Code(0);
         }
-        let Some(conn) = self.agents.get(&id).and_then(|agent| agent.conn) else { return };
+        let Some(agent) = self.agents.get(&id) else { return };
+        if let AgentFrame::Hello { protocol, .. } = &mut frame
+            && agent.outdated
+        {
+            *protocol = OLDEST_PROTOCOL - 1;
+        }
+        let Some(conn) = agent.conn else { return };
         let delay = self.frame_delay(conn, true);
         let Some(at) = self.net.arrival(self.now, conn, true, delay) else { return };
         if !matches!(frame, AgentFrame::Heartbeat { .. }) {
@@ -214,7 +279,8 @@ impl World {
 
     fn agent_exits(&mut self, id: MachineId, why: &ExitWhy) {
         self.trace.line(self.now, format_args!("agent of machine {} exits: {why:?}", id.0));
-        if matches!(why, ExitWhy::Orphaned(OnOrphan::PowerOff)) {
+        if self.plant != Plant::LonelyForEver {
+            // Its machine is of the kind that powers off.
             return self.machine_ends(id);
         }
         self.agent_is_gone(id);
@@ -227,6 +293,7 @@ impl World {
     fn agent_is_gone(&mut self, id: MachineId) {
         let Some(agent) = self.agents.get_mut(&id) else { return };
         agent.brain = None;
+        agent.stopped_until = self.now;
         agent.life += 1;
         agent.conn = None;
         agent.tick_at = None;
@@ -262,13 +329,18 @@ impl World {
 
     /// The machine comes back under another boot id, with its disk.
     pub fn machine_reboots(&mut self, id: MachineId) {
-        self.trace.line(self.now, format_args!("machine {} reboots", id.0));
+        let now = self.now;
+        self.trace.line(now, format_args!("machine {} reboots", id.0));
         self.procs_end(id, Cause::Machine);
         self.cut_machine(id);
         self.agent_is_gone(id);
         let Some(agent) = self.agents.get_mut(&id) else { return };
         agent.keepers.clear();
         agent.boot += 1;
+        agent.asleep_until = now;
+        if let Some((_, until)) = agent.sleeps.last_mut() {
+            *until = (*until).min(now);
+        }
         let life = agent.life;
         let pause = self.rng.between(15_000, 100_000);
         self.after(pause, What::AgentStart { machine: id, life });
@@ -291,7 +363,8 @@ impl World {
             return self.after(pause, What::Dial { machine: id, life });
         };
         agent.conn = Some(self.net.open(now, id, (life, head)));
-        self.agent_step(id, AgentInput::Connected { clock: now });
+        let clock = agent.wall(now);
+        self.agent_step(id, AgentInput::Connected { clock });
     }
 
     /// What it says is lost from now on; it notices in its own time.
@@ -307,7 +380,43 @@ impl World {
     pub fn is_silent(&self, id: MachineId) -> bool {
         let Some(agent) = self.agents.get(&id) else { return true };
         let booting = agent.life == 0 && agent.brain.is_none();
-        !booting && agent.conn.is_none_or(|conn| !self.net.is_up(conn))
+        let still = agent.still_until() > self.now;
+        still || !booting && agent.conn.is_none_or(|conn| !self.net.is_up(conn))
+    }
+
+    /// Its machine has another address from now on: the old connection falls silent at both ends.
+    pub fn agent_roams(&mut self, id: MachineId) {
+        let Some(agent) = self.agents.get_mut(&id) else { return };
+        let still = agent.still_until() > self.now;
+        let Some(conn) = agent.conn.take_if(|_| !still) else { return };
+        let life = agent.life;
+        self.trace.line(self.now, format_args!("machine {} has another address", id.0));
+        let silent = self.rng.between(60_000, 90_000);
+        self.after(silent, What::HeadHearsCut { conn });
+        self.agent_step(id, AgentInput::Disconnected);
+        self.after(200, What::Dial { machine: id, life });
+    }
+
+    /// It tells of a run that it does not have: another node's, or one that is long over.
+    pub fn agent_talks_nonsense(&mut self, id: MachineId) {
+        let last = self.log.meta.last_run;
+        let run = RunId(self.rng.between(1, last.max(1)));
+        let what = self.rng.below(3);
+        let Some(agent) = self.agents.get(&id).filter(|agent| agent.brain.is_some()) else {
+            return;
+        };
+        let placed = self.log.runs.get(&run).and_then(|known| known.part(agent.node));
+        if agent.dirs.contains_key(&run) || placed.is_some_and(|part| part.end.is_none()) {
+            return;
+        }
+        let (started_at, ended_at) = (self.now, self.now);
+        let (exit, usage) = (Exit::Code(0), Usage::default());
+        let frame = match what {
+            0 => AgentFrame::RunStarted { run, started_at },
+            1 => AgentFrame::NotStarted { run, why: "nonsense".into() },
+            _ => AgentFrame::RunEnded(RunEnd { run, exit, usage, started_at, ended_at }),
+        };
+        self.agent_sends(id, frame);
     }
 
     fn agent_hangs_up(&mut self, id: MachineId) {

@@ -4,12 +4,13 @@
 //! absent: anything that a seed does not decide, except how long it took.
 use crate::check;
 use crate::plant::Plant;
+use crate::say;
 use crate::story::{self, Story};
 use crate::trace::Aloud;
 use crate::world::{Figures, Mode, World};
 use crate::{Outcome, replay_command, run_seed, run_world};
 use anyhow::Context as _;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use pcluster_model::DurationMs;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -31,8 +32,9 @@ enum Command {
         /// First and last seed: `1..500` has 499 of them
         #[arg(long, value_parser = range, default_value = "1..101")]
         seeds: (u64, u64),
-        #[arg(long, value_enum, default_value = "both")]
-        mode: Modes,
+        /// Only this mode; without it, a mix of all
+        #[arg(long, value_enum)]
+        mode: Option<Mode>,
         /// Go on after a seed that breaks a law, and list all of them
         #[arg(long)]
         keep_going: bool,
@@ -72,7 +74,7 @@ struct One {
     #[arg(long)]
     seed: u64,
     #[arg(long, value_enum, default_value = "safety")]
-    mode: OneMode,
+    mode: Mode,
     /// Plant a bug, to see a checker fire
     #[arg(long, value_parser = plant)]
     plant: Option<Plant>,
@@ -80,23 +82,8 @@ struct One {
 
 impl One {
     fn parts(&self) -> (u64, Mode, Plant) {
-        let mode = if self.mode == OneMode::Safety { Mode::Safety } else { Mode::Liveness };
-        (self.seed, mode, self.plant.unwrap_or_default())
+        (self.seed, self.mode, self.plant.unwrap_or_default())
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Modes {
-    Safety,
-    Liveness,
-    /// Even seeds for safety, odd ones for liveness
-    Both,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum OneMode {
-    Safety,
-    Liveness,
 }
 
 fn range(text: &str) -> Result<(u64, u64), String> {
@@ -117,7 +104,12 @@ fn plant(word: &str) -> Result<Plant, String> {
 /// The mode of a seed in a mixed range.
 #[must_use]
 pub const fn mixed(seed: u64) -> Mode {
-    if seed.is_multiple_of(2) { Mode::Safety } else { Mode::Liveness }
+    match seed % 20 {
+        9 => Mode::Abandoned,
+        10 => Mode::Calm,
+        even if even.is_multiple_of(2) => Mode::Safety,
+        _ => Mode::Liveness,
+    }
 }
 
 /// Runs what the arguments ask for.
@@ -125,11 +117,7 @@ pub const fn mixed(seed: u64) -> Mode {
 pub fn main(args: Args) -> ExitCode {
     let well = match args.command {
         Command::Run { seeds, mode, keep_going, plant, threads } => {
-            let mode_of = |seed| match mode {
-                Modes::Safety => Mode::Safety,
-                Modes::Liveness => Mode::Liveness,
-                Modes::Both => mixed(seed),
-            };
+            let mode_of = |seed| mode.unwrap_or_else(|| mixed(seed));
             let plant = plant.unwrap_or_default();
             let started = Instant::now();
             let sweep = run_range(seeds.0..seeds.1, threads, plant, keep_going, mode_of);
@@ -156,7 +144,7 @@ fn said<T>(value: anyhow::Result<T>) -> Option<T> {
 fn list() -> anyhow::Result<()> {
     for name in story::names()? {
         let story = story::read(&name)?;
-        println!("{name}: seed {}, I{}: {}", story.seed, story.broke, story.said);
+        say!("{name}: seed {}, I{}: {}", story.seed, story.broke, story.said);
     }
     Ok(())
 }
@@ -170,7 +158,7 @@ fn shrunk(
     let story = Story::of(&outcome, plant).context("the seed breaks nothing")?;
     let small = story::shrink(&story, plays);
     let count = |kept: Option<usize>| kept.unwrap_or_default();
-    println!(
+    say!(
         "I{} with {} asks and {} faults: {}",
         small.broke,
         count(small.kept.asks.as_ref().map(Vec::len)),
@@ -178,8 +166,8 @@ fn shrunk(
         small.said
     );
     if let Some(name) = name {
-        println!("{}", story::keep(name, &small)?.display());
-        println!("cargo run -p pcluster-sim -- story {name}");
+        say!("{}", story::keep(name, &small)?.display());
+        say!("cargo run -p pcluster-sim -- story {name}");
     }
     Ok(())
 }
@@ -190,15 +178,15 @@ fn replay((seed, mode, plant): (u64, Mode, Plant), quiet: bool) -> bool {
         world.trace.begin(Aloud::Everything, world.now);
     }
     let faults: Vec<&str> = world.faults.on().collect();
-    println!("seed {seed}, {}: {}", mode.word(), faults.join(", "));
+    say!("seed {seed}, {}: {}", mode.word(), faults.join(", "));
     let verdict = run_world(&mut world);
     print_figures(&world.figures);
-    println!("trace {:016x}", world.trace.hash());
+    say!("trace {:016x}", world.trace.hash());
     match &verdict {
-        Ok(()) => println!("all invariants held"),
+        Ok(()) => say!("all invariants held"),
         Err(violation) => {
             print_state(&world);
-            println!("{violation}");
+            say!("{violation}");
         }
     }
     verdict.is_ok()
@@ -208,7 +196,7 @@ fn replay((seed, mode, plant): (u64, Mode, Plant), quiet: bool) -> bool {
 fn print_state(world: &World) {
     for pool in &world.config.pools {
         let shapes: Vec<&str> = pool.shapes.iter().map(|shape| shape.name.as_str()).collect();
-        println!(
+        say!(
             "pool {}: {} min {} max {} cpus {:?} exclusive {} idle {}",
             pool.name,
             shapes.join(" "),
@@ -219,13 +207,13 @@ fn print_state(world: &World) {
             pool.idle_timeout_ms
         );
     }
-    let Some(head) = &world.head else { return println!("the head is down") };
+    let Some(head) = &world.head else { return say!("the head is down") };
     for node in head.cluster.nodes.values().filter(|node| node.state.is_alive()) {
         let (id, shape, state) = (node.id, &node.shape.name, &node.state);
-        println!("node {id} {shape}: {state:?}, runs {:?}, {:?}", node.runs, node.instance);
+        say!("node {id} {shape}: {state:?}, runs {:?}, {:?}", node.runs, node.instance);
     }
     for job in head.cluster.jobs.values().filter(|job| !job.is_finished()) {
-        println!(
+        say!(
             "job {} of {}: {} nodes of {:?}, exclusive {}, pends {}, lives {:?}: {:?}",
             job.id,
             job.pool,
@@ -278,19 +266,19 @@ impl Sweep {
     }
 
     fn print(&self, plant: Plant, seconds: f64) {
-        println!("{} seeds", self.seeds);
+        say!("{} seeds", self.seeds);
         print_figures(&self.figures);
-        println!("{:.0} steps/s in {seconds:.1} s", self.figures.steps as f64 / seconds);
+        say!("{:.0} steps/s in {seconds:.1} s", self.figures.steps as f64 / seconds);
         if self.failed.is_empty() {
-            println!("all invariants held");
+            say!("all invariants held");
         } else {
-            println!("{}", self.verdict(plant));
+            say!("{}", self.verdict(plant));
         }
     }
 }
 
 fn print_figures(figures: &Figures) {
-    println!(
+    say!(
         "{:.1} simulated hours, {} steps, {} commits, {} events, {} jobs, {} runs, {} machines",
         figures.simulated.0 as f64 / 3_600_000.0,
         figures.steps,
@@ -301,7 +289,7 @@ fn print_figures(figures: &Figures) {
         figures.machines
     );
     for (word, count) in &figures.faults {
-        println!("  {count:>8} {word}");
+        say!("  {count:>8} {word}");
     }
 }
 

@@ -76,6 +76,12 @@ pub struct SimProvider {
     made: BTreeMap<LaunchId, Made>,
     /// Launches that are still to be carried out although their caller was told nothing.
     pub late: BTreeSet<LaunchId>,
+    /// Until then it takes no calls.
+    pub throttled_until: Timestamp,
+    /// Until then it makes no more machines than this.
+    pub quota: Option<(usize, Timestamp)>,
+    /// Until then it has none of this shape.
+    pub out_of: Option<(String, Timestamp)>,
     /// I9's plant: one machine in four costs a micro-dollar too much.
     pub overcharge: bool,
     /// Machines that have not ended, by true time.
@@ -105,8 +111,8 @@ impl SimProvider {
         refuse: &BTreeMap<u32, LaunchErrorClass>,
     ) -> Made {
         let made: Made = (0..wish.count)
-            .map(|index| match refuse.get(&index) {
-                Some(class) => Err(class.clone()),
+            .map(|index| match refuse.get(&index).cloned().or_else(|| self.quota_reached(now)) {
+                Some(class) => Err(class),
                 None => Ok(self.make(now, wish, index, lag_ms, false)),
             })
             .collect();
@@ -153,6 +159,20 @@ impl SimProvider {
             .filter(|(_, machine)| machine.launch == launch && machine.index == index)
             .map(|(id, _)| *id)
             .collect()
+    }
+
+    /// Why it makes no further machine now.
+    #[must_use]
+    pub fn quota_reached(&self, now: Timestamp) -> Option<LaunchErrorClass> {
+        let living = self.living.len();
+        let (most, _) = self.quota.filter(|(most, until)| now < *until && living >= *most)?;
+        Some(LaunchErrorClass::Quota { limit: most.to_string(), used: living.to_string() })
+    }
+
+    /// It has none of this shape now.
+    #[must_use]
+    pub fn is_out_of(&self, shape: &str, now: Timestamp) -> bool {
+        self.out_of.as_ref().is_some_and(|(none, until)| none == shape && now < *until)
     }
 
     /// Takes a call to end a machine; true when it ends now.

@@ -92,6 +92,32 @@ kinds! {
     DiskFull "disk full" 150,
     /// The clock of the head's machine runs up to two percent fast for a while.
     Drift "clock drift" 600,
+    /// One write to the disk fails: nobody knows whether the batch is there, and the head ends.
+    DiskError "disk error" 150,
+    /// The disk of the head takes nothing for up to twenty minutes.
+    ReadOnly "disk read-only" 40,
+    /// A commit takes up to eight seconds, and the loop waits for it.
+    SlowSync "slow fsync" 150,
+    /// The agent process is stopped for up to ten minutes.
+    AgentStop "agent stopped" 300,
+    /// A machine stands still for up to two hours, as a laptop does.
+    NodeSleep "machine sleeps" 150,
+    /// The wall clock of a machine jumps.
+    NodeClock "wall clock step of a machine" 300,
+    /// A machine gets another address: its old connection falls silent, a new one comes.
+    Roam "address change" 200,
+    /// An agent tells of runs that are not its own, or over.
+    Nonsense "nonsense of an agent" 300,
+    /// The provider takes no calls for up to five minutes.
+    Throttle "calls throttled" 80,
+    /// The provider makes no more machines than there are, for half an hour.
+    Quota "quota reached" 60,
+    /// The provider has none of one shape, for half an hour.
+    OutOfStock "shape out of stock" 150,
+    /// The image has an agent that is too old for the head.
+    WrongImage "old agent in the image" 500,
+    /// Somebody goes away without hearing an answer.
+    GivesUp "user gives up" 200,
 }
 
 /// Chances of every kind.

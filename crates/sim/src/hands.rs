@@ -110,8 +110,9 @@ impl World {
             return self.answer(life, delay, ProviderSaid::Launched { launch, answer });
         }
         if self.cloud.answer(launch).is_none() {
-            if self.strikes(Kind::LaunchError) {
-                let class = self.error_class();
+            let troubled = self.trouble_of(&plan);
+            if troubled.is_some() || self.strikes(Kind::LaunchError) {
+                let class = troubled.unwrap_or_else(|| self.error_class());
                 let answer = Err(LaunchError { class, message: "the provider says no".into() });
                 return self.answer(life, delay, ProviderSaid::Launched { launch, answer });
             }
@@ -149,6 +150,16 @@ impl World {
                 }
             })
             .collect()
+    }
+
+    /// What the provider says to every call for these machines now.
+    fn trouble_of(&self, plan: &LaunchPlan) -> Option<LaunchErrorClass> {
+        let (now, until) = (self.now, self.cloud.throttled_until);
+        if now < until {
+            let soon = self.head.as_ref().map_or(now, |head| head.steady(now));
+            return Some(LaunchErrorClass::RateLimited { retry_at: soon + until.since(now) });
+        }
+        self.cloud.is_out_of(&plan.shape.name, now).then_some(LaunchErrorClass::NoCapacity)
     }
 
     fn error_class(&mut self) -> LaunchErrorClass {
@@ -211,9 +222,12 @@ impl World {
             agent_version: "0.1.0".into(),
             ..Facts::default()
         };
-        let agent = SimAgent::new(id, node, token_of(node.launch), facts);
+        let mut agent = SimAgent::new(id, node, token_of(node.launch), facts);
+        agent.outdated = self.strikes(Kind::WrongImage);
+        agent.hung = self.strikes(Kind::HangBoot);
+        let hung = agent.hung;
         self.agents.insert(id, agent);
-        if self.strikes(Kind::HangBoot) {
+        if hung {
             return;
         }
         let boot = if self.strikes(Kind::SlowBoot) {
@@ -263,7 +277,7 @@ impl World {
     }
 
     fn end_machines(&mut self, targets: &[MachineId], thrown_away: bool) -> Option<String> {
-        if self.strikes(Kind::EndError) {
+        if self.now < self.cloud.throttled_until || self.strikes(Kind::EndError) {
             return Some("the provider is busy".into());
         }
         for id in targets.iter().filter(|_| !thrown_away) {
@@ -325,7 +339,7 @@ impl World {
     fn list_call(&mut self, life: u32, asked_at: Timestamp) {
         let provider = crate::scenario::provider();
         let delay = self.rng.between(20, 1_500);
-        if self.strikes(Kind::ListFail) {
+        if self.now < self.cloud.throttled_until || self.strikes(Kind::ListFail) {
             let message = "the provider is busy".into();
             return self.answer(life, delay, ProviderSaid::ListFailed { provider, message });
         }

@@ -13,9 +13,9 @@ use crate::world::{What, World};
 use pcluster_core::event::{Event, Stamped};
 use pcluster_core::input::{AgentSaid, Input, ProviderSaid};
 use pcluster_core::rows::RowChange;
-use pcluster_core::{Cluster, Job, Released, Reply};
+use pcluster_core::{Cluster, Job, Prepared, Released, Reply};
 use pcluster_model::{DurationMs, NodeId, Timestamp};
-use pcluster_wire::{AgentFrame, HeadFrame, PROTOCOL};
+use pcluster_wire::{AgentFrame, HeadFrame, OLDEST_PROTOCOL, PROTOCOL};
 use std::collections::BTreeMap;
 
 /// Whom the reply to an input goes to.
@@ -41,7 +41,10 @@ pub struct Head {
     /// The wall clock less steady time, as the core was last told.
     told_offset_ms: i64,
     inbox: Vec<(Input, From)>,
+    /// A batch waits for its time, or for the disk: nothing else happens meanwhile.
     turn_due: bool,
+    /// A batch that is decided and not on disk.
+    batch: Option<Batch>,
     tick_at: Option<Timestamp>,
     /// The newest connection of each node.
     links: BTreeMap<NodeId, ConnId>,
@@ -50,6 +53,15 @@ pub struct Head {
     batches: u32,
     /// Ticks in a row without anything else, for a core that never rests.
     idle_ticks: u32,
+}
+
+/// A batch that is decided, with whom its replies go to.
+#[derive(Debug)]
+struct Batch {
+    prepared: Prepared,
+    froms: Vec<From>,
+    /// Steady time of the loop when it was decided.
+    steady: Timestamp,
 }
 
 impl Head {
@@ -63,7 +75,7 @@ impl Head {
 impl World {
     /// A head starts and reads its disk.
     pub fn head_start(&mut self) {
-        if self.head.is_some() {
+        if self.head.is_some() || self.abandoned.is_some() {
             return;
         }
         let cluster = match self.disk.load(&self.cluster_id) {
@@ -88,6 +100,7 @@ impl World {
             told_offset_ms: wall.0 - steady.0,
             inbox: Vec::new(),
             turn_due: false,
+            batch: None,
             tick_at: None,
             links: BTreeMap::new(),
             backlog: Vec::new(),
@@ -255,6 +268,30 @@ impl World {
         {
             return self.head_dies();
         }
+        let slow = wrote && self.strikes(Kind::SlowSync);
+        let Some(head) = &mut self.head else { return };
+        head.batch = Some(Batch { prepared, froms, steady });
+        if slow {
+            head.turn_due = true;
+            let sync = self.rng.between(2_000, 8_000);
+            return self.after(sync, What::HeadCommits { life });
+        }
+        self.head_commits(life);
+    }
+
+    /// What was decided goes to the disk, and then out.
+    pub fn head_commits(&mut self, life: u32) {
+        let Some(head) = self.awake(life, || Some(What::HeadCommits { life })) else { return };
+        let Some(Batch { prepared, froms, steady }) = head.batch.take() else { return };
+        head.turn_due = !head.inbox.is_empty();
+        if head.turn_due {
+            self.after(0, What::HeadTurn { life });
+        }
+        let wrote = !prepared.events().is_empty();
+        let error = wrote && self.strikes(Kind::DiskError);
+        if error && self.rng.chance(5_000) {
+            return self.head_dies();
+        }
         let committed = {
             let (disk, plant) = (&mut self.disk, self.plant);
             let done = prepared.commit(|events, rows| {
@@ -276,7 +313,8 @@ impl World {
         self.figures.events += committed.events().len() as u64;
         self.seen.events = told(self.plant, committed.events(), &self.log);
         self.log_catches_up();
-        if wrote && self.strikes(Kind::CrashAfterCommit) {
+        // After an error nobody knows what the disk has: the process ends in any case.
+        if error || wrote && self.strikes(Kind::CrashAfterCommit) {
             return self.head_dies();
         }
         let Some(head) = &mut self.head else { return };
@@ -285,6 +323,13 @@ impl World {
         let released = committed.release(&mut head.cluster, steady);
         self.head_releases(released, &froms, wrote);
         self.head_sets_timer(life);
+    }
+
+    /// The world ends in the middle of a batch: memory is ahead of the disk.
+    pub fn head_leaves_batch(&mut self) {
+        if self.head.as_ref().is_some_and(|head| head.batch.is_some()) {
+            self.head = None;
+        }
     }
 
     fn head_releases(&mut self, mut released: Released, froms: &[From], wrote: bool) {
@@ -408,6 +453,12 @@ impl World {
         let is_hello = matches!(*frame, AgentFrame::Hello { .. });
         if self.awake(known.head_life, || None).is_none() || !(newest || is_hello && known.up) {
             return;
+        }
+        if let AgentFrame::Hello { protocol, .. } = *frame
+            && !(OLDEST_PROTOCOL..=PROTOCOL).contains(&protocol)
+        {
+            let why = format!("protocol {protocol} is not spoken here");
+            return self.send_to_agent(conn, HeadFrame::Refused { why, last: false });
         }
         let Some(said) = self.said_by(*frame, key) else { return };
         self.head_input(Input::AgentSaid { node, said }, From::Conn(conn));

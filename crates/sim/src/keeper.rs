@@ -43,7 +43,7 @@ pub struct RunDir {
     pub order: u64,
     pub since: Timestamp,
     pub boot: u32,
-    /// The start record.
+    /// The start record, by the wall clock of the machine.
     pub started_at: Option<Timestamp>,
     /// The exit record.
     pub exit: Option<RunEnd>,
@@ -80,20 +80,36 @@ pub struct Keeper {
     paused: DurationMs,
     paused_at: Option<Timestamp>,
     proc: Proc,
+    /// True time.
+    began: Option<Timestamp>,
     live: Vec<ProcId>,
     pub lost: bool,
     ending: bool,
 }
 
 impl Keeper {
-    /// Its present limit with the grace after it, and how long it has stood still; `None` when
-    /// nobody watches the time: it has no limit, or its keeper was killed.
+    /// What it holds the run to; `None` when nobody watches the time: it has no limit, or its
+    /// keeper was killed.
     #[must_use]
-    pub fn ends_within(&self, now: Timestamp) -> Option<(DurationMs, DurationMs)> {
+    pub fn watch(&self, now: Timestamp) -> Option<Watch> {
         let limit = self.limit.filter(|_| !self.lost)?;
         let still = self.paused_at.map_or(DurationMs::ZERO, |since| now.since(since));
-        Some((limit + self.grace, self.paused + still))
+        Some(Watch { limit, grace: self.grace, still: self.paused + still })
     }
+
+    /// It stands still by order.
+    #[must_use]
+    pub const fn is_suspended(&self) -> bool {
+        self.paused_at.is_some()
+    }
+}
+
+/// The time limit of a run, and how long it has stood still so far.
+#[derive(Debug, Clone, Copy)]
+pub struct Watch {
+    pub limit: DurationMs,
+    pub grace: DurationMs,
+    pub still: DurationMs,
 }
 
 impl World {
@@ -127,6 +143,7 @@ impl World {
                 nodes: order.nodes.len(),
                 began: now,
             },
+            began: None,
             live: Vec::new(),
             lost: false,
             ending: false,
@@ -144,7 +161,7 @@ impl World {
     /// A process tree is no more.
     pub fn proc_ends(&mut self, id: ProcId, cause: Cause) {
         if let Some(proc) = self.procs.living.remove(&id) {
-            self.seen.ended.push((proc, cause));
+            self.seen.ended.push((id, proc, cause));
         }
     }
 
@@ -163,10 +180,14 @@ impl World {
             return;
         }
         keeper.paused_at = keeper.paused_at.map(|_| now);
+        keeper.began = Some(now);
         let proc = Proc { began: now, ..keeper.proc.clone() };
         let cannot = keeper.behaviour.ends == 4;
-        if let Some(dir) = self.agents.get_mut(&id).and_then(|agent| agent.dirs.get_mut(&run)) {
-            dir.started_at = Some(now);
+        let Some(agent) = self.agents.get_mut(&id) else { return };
+        agent.busy_at = now;
+        let started_at = agent.wall(now);
+        if let Some(dir) = agent.dirs.get_mut(&run) {
+            dir.started_at = Some(started_at);
         }
         if cannot {
             return self.keeper_ends(id, run, life, Ends::Exit);
@@ -182,18 +203,16 @@ impl World {
             }
         }
         self.trace.line(now, format_args!("run {run} begins on machine {}", id.0));
-        self.keeper_times(id, run, now);
-        self.agent_step(id, AgentInput::Keeper(KeeperSaid::Started { run, started_at: now }));
+        self.keeper_times(id, run);
+        self.agent_step(id, AgentInput::Keeper(KeeperSaid::Started { run, started_at }));
     }
 
     /// Plans the end of a run that has started.
-    fn keeper_times(&mut self, id: MachineId, run: RunId, started_at: Timestamp) {
+    fn keeper_times(&mut self, id: MachineId, run: RunId) {
         let Some(agent) = self.agents.get(&id) else { return };
         let Some(keeper) = agent.keepers.get(&run) else { return };
-        if keeper.paused_at.is_some() {
-            return;
-        }
-        let started_at = started_at + keeper.paused;
+        let Some(began) = keeper.began.filter(|_| keeper.paused_at.is_none()) else { return };
+        let started_at = began + keeper.paused;
         let over = started_at + keeper.behaviour.lasts;
         let grace = if keeper.behaviour.ignores_term { keeper.grace } else { DurationMs(100) };
         let deaf = self.plant == Plant::DeafToLimits;
@@ -209,31 +228,29 @@ impl World {
     pub fn keeper_suspend(&mut self, id: MachineId, run: RunId, suspended: bool) {
         let now = self.now;
         let Some(agent) = self.agents.get_mut(&id) else { return };
-        let started = agent.dirs.get(&run).and_then(|dir| dir.started_at);
         agent.last_keeper += 1;
         let life = agent.last_keeper;
         let Some(keeper) = agent.keepers.get_mut(&run) else { return };
         if keeper.lost || keeper.ending || keeper.paused_at.is_some() == suspended {
             return;
         }
-        let Some(started) = started else {
+        if keeper.began.is_none() {
             // It will begin like that.
             keeper.paused_at = suspended.then_some(now);
             return;
-        };
+        }
         match keeper.paused_at.take() {
             Some(since) => keeper.paused = keeper.paused + now.since(since),
             None => keeper.paused_at = Some(now),
         }
         // What was planned under the old clock is void.
         keeper.life = life;
-        self.keeper_times(id, run, started);
+        self.keeper_times(id, run);
     }
 
     /// A new time limit, counted from the start.
     pub fn keeper_limit(&mut self, id: MachineId, run: RunId, limit: Option<DurationMs>) {
         let Some(agent) = self.agents.get_mut(&id) else { return };
-        let started = agent.dirs.get(&run).and_then(|dir| dir.started_at);
         agent.last_keeper += 1;
         let life = agent.last_keeper;
         let Some(keeper) = agent.keepers.get_mut(&run) else { return };
@@ -241,10 +258,10 @@ impl World {
             return;
         }
         keeper.limit = limit;
-        if let Some(started) = started {
+        if keeper.began.is_some() {
             // What was planned under the old limit is void.
             keeper.life = life;
-            self.keeper_times(id, run, started);
+            self.keeper_times(id, run);
         }
     }
 
@@ -264,12 +281,11 @@ impl World {
     pub fn keeper_end(&mut self, id: MachineId, run: RunId, grace: DurationMs) {
         let now = self.now;
         let Some(agent) = self.agents.get(&id) else { return };
-        let started_at = agent.dirs.get(&run).and_then(|dir| dir.started_at);
-        let started = started_at.is_some();
         let Some(keeper) = agent.keepers.get(&run).filter(|k| !k.ending && !k.lost) else {
             return;
         };
-        let over = keeper.limit.and_then(|limit| Some(started_at? + limit + keeper.paused));
+        let started = keeper.began.is_some();
+        let over = keeper.limit.and_then(|limit| Some(keeper.began? + limit + keeper.paused));
         let stands = keeper.paused_at.is_some();
         if !stands && over.is_some_and(|over| now >= over) && grace >= keeper.grace {
             // Its time is over and TERM was sent: a later order can only shorten the grace.
@@ -298,23 +314,26 @@ impl World {
             return;
         }
         let Some(agent) = self.agents.get_mut(&id) else { return };
-        agent.keepers.remove(&run);
+        let began = agent.keepers.remove(&run).and_then(|keeper| keeper.began);
+        agent.busy_at = now;
+        let ended_at = agent.wall(now);
         let Some(dir) = agent.dirs.get_mut(&run) else { return };
-        let started_at = dir.started_at.unwrap_or(now);
+        let started_at = dir.started_at.unwrap_or(ended_at);
         if how == Ends::NotStarted {
             agent.dirs.remove(&run);
             let why = "ended before it started".into();
             return self.agent_step(id, AgentInput::Keeper(KeeperSaid::NotStarted { run, why }));
         }
-        let usage = Usage { user_cpu_ms: now.since(started_at).0, ..Usage::default() };
+        let ran = now.since(began.unwrap_or(now));
+        let usage = Usage { user_cpu_ms: ran.0, ..Usage::default() };
         let exit = exit_of(how, behaviour);
-        let end = RunEnd { run, exit, usage, started_at, ended_at: now };
+        let end = RunEnd { run, exit, usage, started_at, ended_at };
         let node = agent.node;
         dir.exit = Some(end.clone());
         self.procs.exits.insert((run, node), end.exit.clone());
         self.trace.line(now, format_args!("run {run} ends on machine {}: {how:?}", id.0));
         let said = match how {
-            Ends::Emptied => KeeperSaid::Emptied { run, started_at, ended_at: now },
+            Ends::Emptied => KeeperSaid::Emptied { run, started_at, ended_at },
             Ends::Exit | Ends::TimedOut | Ends::Ordered | Ends::NotStarted => {
                 KeeperSaid::Ended(end)
             }

@@ -16,6 +16,8 @@ pub enum Plant {
     LostSubmit,
     /// I5: calls to end unknown machines are thrown away.
     DeafToStrays,
+    /// I5: machines do not mind that there is no head.
+    LonelyForEver,
     /// I9: the provider bills a micro-dollar too much for one machine in four.
     Overcharge,
     /// I15: calls to end machines are answered and thrown away.
@@ -57,6 +59,7 @@ impl Plant {
         (Self::DoubleStart, 2, "double-start"),
         (Self::LostSubmit, 1, "lost-submit"),
         (Self::DeafToStrays, 5, "deaf-to-strays"),
+        (Self::LonelyForEver, 5, "lonely-for-ever"),
         (Self::Overcharge, 9, "overcharge"),
         (Self::NeverEnds, 15, "never-ends"),
         (Self::OneMore, 14, "one-more"),

@@ -3,6 +3,7 @@
 //! Invariant: everything here is drawn before the world starts. A job's script is its hash: the
 //! first bytes say how long it runs and how it ends. Deliberately absent: faults.
 use crate::rng::Rng;
+use crate::world::Mode;
 use pcluster_model::config::{
     Budget, Config, Head, Image, ImageSource, Pool, ProviderKind, SpotUse,
 };
@@ -134,9 +135,40 @@ impl Behaviour {
 }
 
 impl Scenario {
-    /// The scenario of a seed. `money`: some seeds have a budget.
+    /// The scenario of a seed.
     #[must_use]
-    pub fn draw(rng: &mut Rng, money: bool) -> Self {
+    pub fn of(rng: &mut Rng, mode: Mode) -> Self {
+        let mut scenario = Self::draw(rng, mode == Mode::Safety);
+        match mode {
+            Mode::Safety | Mode::Liveness => {}
+            // What users get who set nothing.
+            Mode::Abandoned => {
+                let configs = scenario.asks.iter_mut().filter_map(|(_, ask)| match ask {
+                    Ask::Configure(config) => Some(&mut **config),
+                    _ => None,
+                });
+                for config in configs.chain([&mut scenario.config]) {
+                    config.head.orphan_after_ms = DurationMs::from_mins(3);
+                }
+            }
+            Mode::Calm => scenario.calm(),
+        }
+        scenario
+    }
+
+    /// Machines stay once they are there, and are few.
+    fn calm(&mut self) {
+        for pool in &mut self.config.pools {
+            pool.idle_timeout_ms = DurationMs::from_hours(24);
+            pool.max = pool.max.min(3);
+        }
+        self.asks.retain(|(_, ask)| {
+            !matches!(ask, Ask::Configure(_) | Ask::Drain { .. } | Ask::Terminate { .. })
+        });
+    }
+
+    /// `money`: some seeds have a budget.
+    fn draw(rng: &mut Rng, money: bool) -> Self {
         let lasts = DurationMs::from_mins(rng.between(40, 110));
         let config = config(rng, money);
         let mut asks = Vec::new();

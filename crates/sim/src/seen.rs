@@ -20,7 +20,7 @@ pub struct Seen {
     /// Processes of users that began.
     pub began: Vec<ProcId>,
     /// And those that are no more, with the reason.
-    pub ended: Vec<(Proc, Cause)>,
+    pub ended: Vec<(ProcId, Proc, Cause)>,
     /// Living machines in a list that the head has taken in.
     pub listed: Vec<MachineId>,
     /// Clients whose answers have left the head.

@@ -5,6 +5,7 @@
 //! Deliberately absent: shrinking of the machines and of times, which come from the seed.
 use crate::check::{self, Violation};
 use crate::plant::Plant;
+use crate::say;
 use crate::trace::Aloud;
 use crate::world::{Mode, World};
 use crate::{Outcome, run_world};
@@ -213,9 +214,9 @@ pub fn tell(story: &Story) -> bool {
     world.trace.begin(Aloud::Story, world.now);
     let verdict = run_world(&mut world);
     match (&verdict, plant) {
-        (Err(violation), _) => println!("\n{violation}"),
-        (Ok(()), Plant::Nothing) => println!("\nit once broke I{}: {}", story.broke, story.said),
-        (Ok(()), _) => println!("\nnobody has seen the planted bug"),
+        (Err(violation), _) => say!("\n{violation}"),
+        (Ok(()), Plant::Nothing) => say!("\nit once broke I{}: {}", story.broke, story.said),
+        (Ok(()), _) => say!("\nnobody has seen the planted bug"),
     }
     match plant {
         Plant::Nothing => verdict.is_ok(),

@@ -3,6 +3,7 @@
 //! Invariant (I18): the hash covers every event, frame and provider call with its time, so two
 //! runs that differ anywhere differ here. Deliberately absent: the seeded hashes of the standard
 //! library's maps.
+use crate::say;
 use pcluster_model::Timestamp;
 use std::fmt::{self, Write};
 
@@ -53,7 +54,7 @@ impl Trace {
     /// Tells what is hashed elsewhere, in words.
     pub fn say(&self, at: Timestamp, words: fmt::Arguments<'_>) {
         if self.aloud == Aloud::Story {
-            println!("{} {words}", clock(Timestamp(at.0 - self.begins.0)));
+            say!("{} {words}", clock(Timestamp(at.0 - self.begins.0)));
         }
     }
 
@@ -61,7 +62,7 @@ impl Trace {
     pub fn detail(&mut self, at: Timestamp, words: fmt::Arguments<'_>) {
         self.lines += 1;
         if self.aloud == Aloud::Everything {
-            println!("{} {words}", clock(at));
+            say!("{} {words}", clock(at));
         }
         self.mix(&at.0.to_le_bytes());
         // A sink that never fails: the text is hashed as it is made, without a buffer.

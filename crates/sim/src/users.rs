@@ -2,6 +2,7 @@
 //!
 //! Invariant: a submission is repeated under its first key, as the command line does it.
 //! Deliberately absent: reading views.
+use crate::faults::Kind;
 use crate::head::From;
 use crate::scenario::Ask;
 use crate::world::{What, World};
@@ -159,7 +160,7 @@ impl World {
     /// A client tries to reach the head, and again later unless it has its answer.
     pub fn user_asks(&mut self, number: usize) {
         let Some(client) = self.users.clients.get_mut(number) else { return };
-        if client.heard.is_some() {
+        if client.heard.is_some() || self.abandoned.is_some() {
             return;
         }
         client.tries += 1;
@@ -174,6 +175,10 @@ impl World {
             self.trace.detail(self.now, format_args!("client {number} asks {request:?}"));
             let input = Input::Request { principal, request };
             self.head_input(input, From::User(number));
+            if self.strikes(Kind::GivesUp) {
+                let gone = Answer::Rejected("nobody waits for it".into());
+                self.users.clients[number].heard.get_or_insert(gone);
+            }
         }
     }
 

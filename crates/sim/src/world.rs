@@ -8,19 +8,20 @@ use crate::check::{Check, Violation};
 use crate::cloud::{MachineId, SimProvider};
 use crate::faults::{Faults, Kind};
 use crate::hands::Call;
-use crate::head::{From, Head};
+use crate::head::Head;
 use crate::net::{ConnId, SimNet};
 use crate::plant::Plant;
 use crate::procs::Procs;
 use crate::rng::Rng;
-use crate::scenario::{Ask, Scenario};
+use crate::scenario::Scenario;
 use crate::seen::Seen;
 use crate::store::SimStore;
 use crate::story::Kept;
 use crate::trace::Trace;
 use crate::users::Users;
 use pcluster_core::Cluster;
-use pcluster_core::input::{Input, ProviderSaid};
+use pcluster_core::agent::AgentInput;
+use pcluster_core::input::ProviderSaid;
 use pcluster_model::config::Config;
 use pcluster_model::{ClusterId, DurationMs, RunId, Timestamp};
 use pcluster_wire::{AgentFrame, HeadFrame};
@@ -28,13 +29,17 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// What a seed is run for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// Faults all the time; nothing bad may happen.
     Safety,
     /// Faults end; then everything must get done (I15).
     Liveness,
+    /// The head is lost and never comes back; every machine must end by itself (I5).
+    Abandoned,
+    /// No faults, and machines stay: what is foretold must come true (I11).
+    Calm,
 }
 
 impl Mode {
@@ -44,6 +49,8 @@ impl Mode {
         match self {
             Self::Safety => "safety",
             Self::Liveness => "liveness",
+            Self::Abandoned => "abandoned",
+            Self::Calm => "calm",
         }
     }
 }
@@ -59,6 +66,10 @@ pub enum What {
         life: u32,
     },
     HeadWake {
+        life: u32,
+    },
+    /// A batch that took its time is on disk.
+    HeadCommits {
         life: u32,
     },
     ListDue {
@@ -97,6 +108,12 @@ pub enum What {
     AgentHearsCut {
         conn: ConnId,
     },
+    /// What its keepers told an agent while it stood still.
+    AgentHears {
+        machine: MachineId,
+        life: u32,
+        input: Box<AgentInput>,
+    },
     KeeperStarts {
         machine: MachineId,
         run: RunId,
@@ -119,6 +136,8 @@ pub enum What {
     Gremlin,
     /// Faults end (liveness).
     Heal,
+    /// The head is lost for ever.
+    Abandon,
 }
 
 /// Counts of what happened in a world.
@@ -155,6 +174,8 @@ pub struct World {
     pub struck: u64,
     /// Faults have ended.
     pub healed: Option<Timestamp>,
+    /// The head is gone for ever since then.
+    pub abandoned: Option<Timestamp>,
     /// Until then no machine reaches the head.
     pub cut_off_until: Timestamp,
     /// Until then the disk of the head takes nothing.
@@ -183,9 +204,11 @@ pub struct World {
 }
 
 /// How often the gremlin looks for something to break.
-const GREMLIN_EVERY: DurationMs = DurationMs::from_secs(20);
+pub const GREMLIN_EVERY: DurationMs = DurationMs::from_secs(20);
 /// A world that takes more steps goes round in circles.
 const STEPS_MOST: u64 = 150_000;
+/// A world without a head has this long to be empty.
+const ABANDONED_MOST: DurationMs = DurationMs::from_hours(6);
 /// A world in which faults ended has this long to finish everything.
 const LIVENESS_MOST: DurationMs = DurationMs::from_hours(48);
 
@@ -206,8 +229,11 @@ impl World {
         checks: Vec<Box<dyn Check>>,
     ) -> Self {
         let mut rng = Rng::new(seed, 1);
-        let scenario = Scenario::draw(&mut rng, mode == Mode::Safety);
-        let mut faults = Faults::draw(&mut rng);
+        let scenario = Scenario::of(&mut rng, mode);
+        let mut faults = match mode {
+            Mode::Safety | Mode::Liveness | Mode::Abandoned => Faults::draw(&mut rng),
+            Mode::Calm => Faults::none(),
+        };
         if let Some(kinds) = &kept.kinds {
             faults.keep(kinds);
         }
@@ -227,6 +253,7 @@ impl World {
             kept,
             struck: 0,
             healed: None,
+            abandoned: None,
             cut_off_until: scenario.starts_at,
             disk_full_until: scenario.starts_at,
             drifts_until: scenario.starts_at,
@@ -260,14 +287,18 @@ impl World {
                 self.users.leave_out(client);
                 continue;
             }
-            // In liveness mode everything is asked for before faults end.
-            let at = if self.mode == Mode::Liveness { at.0 * 6 / 10 } else { at.0 };
+            // Where faults end, everything is asked for before.
+            let early = matches!(self.mode, Mode::Liveness | Mode::Abandoned);
+            let at = if early { at.0 * 6 / 10 } else { at.0 };
             self.after(at, What::Ask { client });
         }
         self.after(GREMLIN_EVERY.0, What::Gremlin);
-        if self.mode == Mode::Liveness {
-            self.after(self.scenario.lasts.0 * 7 / 10, What::Heal);
-        }
+        let then = match self.mode {
+            Mode::Liveness => What::Heal,
+            Mode::Abandoned => What::Abandon,
+            Mode::Safety | Mode::Calm => return,
+        };
+        self.after(self.scenario.lasts.0 * 7 / 10, then);
     }
 
     /// Puts something on the heap, `delay_ms` from now.
@@ -304,14 +335,19 @@ impl World {
     pub fn run(&mut self) -> Result<(), Violation> {
         let start = self.now;
         let until = match self.mode {
-            Mode::Safety => start + self.scenario.lasts,
+            Mode::Safety | Mode::Calm => start + self.scenario.lasts,
             Mode::Liveness => start + self.scenario.lasts + LIVENESS_MOST,
+            Mode::Abandoned => start + self.scenario.lasts + ABANDONED_MOST,
         };
         while let Some(((at, _), what)) = self.queue.pop_first() {
             if at > until {
                 break;
             }
             self.now = at;
+            if let Some(until) = self.waits_until(&what) {
+                self.at(until, what);
+                continue;
+            }
             self.figures.steps += 1;
             self.seen.clear();
             self.dispatch(what);
@@ -327,6 +363,7 @@ impl World {
         self.figures.simulated = self.now.since(start);
         self.figures.trace = self.trace.hash();
         self.seen.clear();
+        self.head_leaves_batch();
         self.check(true)
     }
 
@@ -353,12 +390,14 @@ impl World {
             What::HeadTurn { life } => self.head_turn(life),
             What::HeadTick { life } => self.head_tick(life),
             What::HeadWake { life } => self.head_wake(life),
+            What::HeadCommits { life } => self.head_commits(life),
             What::ListDue { life } => self.head_list(life),
             What::Call(call) => self.provider_call(call),
             What::Answer { life, said } => self.head_answer(life, said),
             What::AgentStart { machine, life } => self.agent_start(machine, life),
             What::Dial { machine, life } => self.agent_dial(machine, life),
             What::AgentTick { machine, life } => self.agent_tick(machine, life),
+            What::AgentHears { machine, life, input } => self.agent_hears(machine, life, *input),
             What::ToHead { conn, frame } => self.head_frame(conn, frame),
             What::ToAgent { conn, frame } => self.agent_frame(conn, *frame),
             What::HeadHearsCut { conn } => self.head_hears_cut(conn),
@@ -371,104 +410,15 @@ impl World {
             What::Heard { client, answer } => self.user_hears(client, answer),
             What::Gremlin => self.gremlin(),
             What::Heal => self.heal(),
-        }
-    }
-
-    fn gremlin(&mut self) {
-        if self.healed.is_some() {
-            return;
-        }
-        let living: Vec<MachineId> = self.cloud.living.iter().copied().collect();
-        let victim = self.rng.pick(&living).copied();
-        if let Some(machine) = victim {
-            self.torment(machine);
-        }
-        if self.strikes(Kind::ClockStep) {
-            let hour = 3_600_000;
-            let steps = [-24 * hour, -hour, -90_000, 90_000, hour, 24 * hour];
-            let step = *self.rng.pick(&steps).unwrap_or(&hour);
-            self.clock_step(self.wall_ahead_ms + step);
-        } else if self.wall_ahead_ms != 0 && self.rng.chance(1_000) {
-            self.clock_step(0);
-        }
-        if self.strikes(Kind::Stall) {
-            let span = self.rng.between(6_000, 600_000);
-            self.head_sleeps(DurationMs(span));
-        }
-        if self.strikes(Kind::HeadCutOff) {
-            self.cut_off_until = self.now + DurationMs(self.rng.between(20_000, 1_200_000));
-            for machine in living {
-                self.cut_machine(machine);
-                self.agent_loses_link(machine);
-            }
-        }
-        if self.strikes(Kind::Drift) {
-            self.drifts_until = self.now + DurationMs(self.rng.between(60_000, 900_000));
-        }
-        if self.now < self.drifts_until {
-            let fast = self.rng.between(0, GREMLIN_EVERY.0 / 50);
-            self.head_drifts(fast);
-        }
-        if self.strikes(Kind::Sleep) {
-            self.head_sleeps(DurationMs::from_hours(1));
-        }
-        self.net.sweep();
-        self.after(GREMLIN_EVERY.0, What::Gremlin);
-    }
-
-    fn torment(&mut self, machine: MachineId) {
-        if self.strikes(Kind::MachineDeath) {
-            self.machine_ends(machine);
-        } else if self.strikes(Kind::Reboot) {
-            self.machine_reboots(machine);
-        } else if self.strikes(Kind::Partition) {
-            let until = self.now + DurationMs(self.rng.between(20_000, 1_800_000));
-            self.cut_machine(machine);
-            self.agent_loses_link(machine);
-            if let Some(agent) = self.agents.get_mut(&machine) {
-                agent.cut_off_until = until;
-            }
-        } else if self.strikes(Kind::OneWay) {
-            self.one_way(machine);
-        } else if self.strikes(Kind::NewKey) {
-            self.agent_forgets_key(machine);
-        } else if self.strikes(Kind::AgentCrash) {
-            self.agent_crashes(machine);
-        } else if self.strikes(Kind::KeeperLost) {
-            self.keeper_is_lost(machine);
-        } else if self.strikes(Kind::Stray) {
-            self.stray(machine);
-        }
-    }
-
-    /// Faults end: the head is up, clocks are right, users let go of what they hold.
-    fn heal(&mut self) {
-        self.healed = Some(self.now);
-        self.trace.line(self.now, format_args!("HEALED"));
-        for machine in self.cloud.machines.values_mut() {
-            machine.deaf = 0;
-        }
-        for agent in self.agents.values_mut() {
-            agent.cut_off_until = self.now;
-        }
-        self.cut_off_until = self.now;
-        self.disk_full_until = self.now;
-        self.drifts_until = self.now;
-        self.clock_step(0);
-        self.config = self.scenario.last_config.clone();
-        let config = Box::new(self.config.clone());
-        self.head_input(Input::ConfigChanged { config }, From::Nobody);
-        if let Some(now) = self.scenario.down {
-            let client = self.users.add(Ask::Down { now });
-            self.after(5_000, What::Ask { client });
-        }
-        for client in self.users.let_go() {
-            self.after(1_000, What::Ask { client });
+            What::Abandon => self.abandon(),
         }
     }
 
     /// Everybody has an answer, every job that can has ended, no machine is left that is not kept.
     fn is_at_rest(&self) -> bool {
+        if self.abandoned.is_some() {
+            return self.cloud.living.is_empty();
+        }
         let Some(head) = self.head.as_ref().filter(|head| !head.asleep) else { return false };
         if self.scenario.down.is_some() {
             return head.cluster.is_closed() && self.cloud.living.is_empty();

@@ -61,6 +61,11 @@ fn i5_sees_strays_that_nobody_ends() {
 }
 
 #[test]
+fn i5_sees_machines_that_stay_without_a_head() {
+    caught(Plant::LonelyForEver, 5, Mode::Abandoned);
+}
+
+#[test]
 fn i9_sees_a_micro_dollar_too_much() {
     caught(Plant::Overcharge, 9, Mode::Safety);
 }

@@ -12,6 +12,7 @@ mod types;
 
 pub use types::*;
 
+use crate::limits::STALL;
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::format;
@@ -353,7 +354,11 @@ impl AgentState {
                 }
             }
             Link::Down | Link::Greeting => {
-                if self.orphan_at().is_some_and(|at| now >= at) {
+                let late = self.orphan_at().and_then(|at| (now >= at).then(|| now.since(at)));
+                if late.is_some_and(|late| late > STALL) {
+                    // The machine stood still: nobody could be heard.
+                    self.last_use = now;
+                } else if late.is_some() {
                     self.gone = true;
                     self.leaving.get_or_insert_with(|| "no head".to_string());
                     out.push(AgentAction::Exit(ExitWhy::Orphaned(self.setup.on_orphan)));

@@ -254,6 +254,22 @@ fn an_idle_node_without_a_head_gives_up_after_its_time_counted_from_the_last_wor
 }
 
 #[test]
+fn a_machine_that_slept_over_its_time_lets_the_head_speak_first() {
+    let mut brain = brain();
+    connect(&mut brain, 1000);
+    brain.step(at(5000), AgentInput::Disconnected);
+    let due = brain.next_due().expect("a deadline");
+    let woken = at(due.0 + 60 * MINUTE as i64);
+    assert_eq!(brain.step(woken, tick(0)), vec![]);
+    let due = brain.next_due().expect("a deadline");
+    assert_eq!(due, at(woken.0 + 3 * MINUTE as i64));
+    assert_eq!(
+        brain.step(due, tick(0)),
+        vec![AgentAction::Exit(ExitWhy::Orphaned(OnOrphan::Exit))]
+    );
+}
+
+#[test]
 fn an_unreported_end_holds_the_node_for_longer() {
     let mut brain = brain();
     brain.step(at(0), AgentInput::Adopted { run: RunId(5), order: 1, since: at(0) });

@@ -11,6 +11,7 @@ mod ledger;
 mod limits;
 pub mod liveness;
 pub mod order;
+mod orphans;
 mod outcomes;
 mod promises;
 mod replay;
@@ -68,6 +69,7 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(stale::Stale::default()),
         Box::new(outcomes::Outcomes::default()),
         Box::new(instances::Instances::default()),
+        Box::new(orphans::Orphans::default()),
         Box::new(intents::Intents::default()),
         Box::new(restarts::Restarts),
         Box::new(survivors::Survivors),

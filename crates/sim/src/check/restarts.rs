@@ -15,8 +15,8 @@ impl Check for Restarts {
     }
 
     fn step(&mut self, world: &World) -> Result<(), String> {
-        let ordered = world.seen.ended.iter().filter(|(_, cause)| *cause == Cause::Order);
-        for (proc, _) in ordered {
+        let ordered = world.seen.ended.iter().filter(|(_, _, cause)| *cause == Cause::Order);
+        for (_, proc, _) in ordered {
             if !is_wanted(world, proc) {
                 return Err(format!("run {} was ended and nobody had asked for it", proc.run));
             }

@@ -13,8 +13,8 @@ impl Check for Survivors {
     }
 
     fn step(&mut self, world: &World) -> Result<(), String> {
-        match world.seen.ended.iter().find(|(_, cause)| *cause == Cause::Agent) {
-            Some((proc, _)) => Err(format!("run {} died with its agent", proc.run)),
+        match world.seen.ended.iter().find(|(_, _, cause)| *cause == Cause::Agent) {
+            Some((_, proc, _)) => Err(format!("run {} died with its agent", proc.run)),
             None => Ok(()),
         }
     }
