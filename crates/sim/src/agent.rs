@@ -419,6 +419,16 @@ impl World {
         self.agent_sends(id, frame);
     }
 
+    /// The connection over which head and node hear each other now.
+    #[must_use]
+    pub fn reaches(&self, node: NodeId) -> Option<ConnId> {
+        let conn = self.link_of(node)?;
+        let known = self.net.conns.get(&conn).filter(|known| known.up)?;
+        let agent = self.agents.get(&known.machine)?;
+        let hears = agent.conn == Some(conn) && agent.still_until() <= self.now;
+        (hears && known.swallows.is_none() && agent.brain.is_some()).then_some(conn)
+    }
+
     fn agent_hangs_up(&mut self, id: MachineId) {
         if let Some(conn) = self.agents.get(&id).and_then(|agent| agent.conn) {
             self.after(0, What::AgentHearsCut { conn });

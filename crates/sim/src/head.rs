@@ -549,6 +549,12 @@ fn told(plant: Plant, events: &[Stamped], log: &Cluster) -> Vec<Stamped> {
     for stamped in events {
         match &stamped.event {
             Event::RunEnded { .. } if plant == Plant::EchoedEnd => told.push(stamped.clone()),
+            Event::RunEnded { job, ended } if plant == Plant::ForeignEnd => {
+                let mut ended = ended.clone();
+                ended.node.launch.0 += 1_000;
+                let event = Event::RunEnded { job: *job, ended };
+                told.push(Stamped { event, ..stamped.clone() });
+            }
             Event::JobPlaced { job, placement } if plant == Plant::QueueJumper => {
                 let waiting = || log.jobs.values().filter(|job| !job.pending.is_empty());
                 let later = waiting().rev().find(|later| {

@@ -9,7 +9,7 @@ use crate::scenario::Behaviour;
 use crate::world::{What, World};
 use pcluster_core::agent::{AgentInput, KeeperSaid};
 use pcluster_model::job::JobKind;
-use pcluster_model::{DurationMs, RunId, Timestamp};
+use pcluster_model::{DurationMs, Resources, RunId, Timestamp};
 use pcluster_wire::{Exit, RunEnd, StartOrder, Usage};
 
 /// How a run ends on a machine.
@@ -68,6 +68,9 @@ impl RunDir {
     }
 }
 
+/// Something that ends only when it is told to.
+const FOR_EVER: DurationMs = DurationMs::from_hours(100_000);
+
 /// A keeper, or what it left when it was killed.
 #[derive(Debug, Clone)]
 pub struct Keeper {
@@ -95,6 +98,14 @@ impl Keeper {
         let limit = self.limit.filter(|_| !self.lost)?;
         let still = self.paused_at.map_or(DurationMs::ZERO, |since| now.since(since));
         Some(Watch { limit, grace: self.grace, still: self.paused + still })
+    }
+
+    /// When its script will have ended by itself, if it does.
+    #[must_use]
+    pub fn exits_at(&self) -> Option<Timestamp> {
+        let watched = !self.lost && !self.ending && self.paused_at.is_none();
+        let lasts = Some(self.behaviour.lasts).filter(|lasts| *lasts < FOR_EVER)?;
+        Some(self.began.filter(|_| watched)? + self.paused + lasts)
     }
 
     /// It stands still by order.
@@ -142,6 +153,7 @@ impl World {
                 rank: order.rank,
                 nodes: order.nodes.len(),
                 began: now,
+                child: false,
             },
             began: None,
             live: Vec::new(),
@@ -202,9 +214,37 @@ impl World {
                 keeper.live.push(started);
             }
         }
+        self.keeper_has_child(id, run, &proc);
         self.trace.line(now, format_args!("run {run} begins on machine {}", id.0));
         self.keeper_times(id, run);
         self.agent_step(id, AgentInput::Keeper(KeeperSaid::Started { run, started_at }));
+    }
+
+    /// The script starts something in the background.
+    fn keeper_has_child(&mut self, id: MachineId, run: RunId, script: &Proc) {
+        let Some(agent) = self.agents.get_mut(&id) else { return };
+        let Some(keeper) = agent.keepers.get_mut(&run) else { return };
+        if keeper.behaviour.leaves_children && !keeper.live.is_empty() {
+            let resources = Resources::default();
+            let child = Proc { child: true, resources, ..script.clone() };
+            keeper.live.push(self.procs.begin(child));
+        }
+    }
+
+    /// The script has ended, its children live: the keeper ends them before it writes anything
+    /// down.
+    fn keeper_sweeps(&mut self, id: MachineId, run: RunId) {
+        let pause = self.rng.between(1, 200);
+        let Some(agent) = self.agents.get_mut(&id) else { return };
+        agent.last_keeper += 1;
+        let life = agent.last_keeper;
+        let Some(keeper) = agent.keepers.get_mut(&run) else { return };
+        let script = keeper.live.remove(0);
+        if !keeper.lost {
+            (keeper.life, keeper.ending) = (life, true);
+            self.after(pause, What::KeeperEnds { machine: id, run, life, how: Ends::Exit });
+        }
+        self.proc_ends(script, Cause::Exit);
     }
 
     /// Plans the end of a run that has started.
@@ -291,6 +331,9 @@ impl World {
             // Its time is over and TERM was sent: a later order can only shorten the grace.
             return;
         }
+        if self.plant == Plant::StubbornFollowers && keeper.proc.rank > 0 {
+            return;
+        }
         let most = if keeper.behaviour.ignores_term { grace.0 } else { grace.0.min(300) };
         if started {
             self.keeper_plan(id, run, most, Ends::Ordered);
@@ -304,9 +347,16 @@ impl World {
         let now = self.now;
         let early = self.plant == Plant::EndsTooEarly;
         let Some(keeper) = self.keeper(id, run, life) else { return };
-        let live = std::mem::take(&mut keeper.live);
         let (lost, behaviour) = (keeper.lost, keeper.behaviour);
-        for proc in live.into_iter().filter(|_| !early) {
+        if how == Ends::Exit && behaviour.leaves_children && keeper.live.len() > 1 && !early {
+            return self.keeper_sweeps(id, run);
+        }
+        let live = std::mem::take(&mut keeper.live);
+        let leaves = self.plant == Plant::LeavesChildren && how == Ends::Exit;
+        let child = |proc: &ProcId| self.procs.living.get(proc).is_some_and(|proc| proc.child);
+        let kept: Vec<ProcId> =
+            live.iter().copied().filter(|p| early || leaves && child(p)).collect();
+        for proc in live.into_iter().filter(|proc| !kept.contains(proc)) {
             self.proc_ends(proc, how.cause());
         }
         if lost && how != Ends::Emptied {
@@ -365,7 +415,7 @@ fn behaviour_of(order: &StartOrder) -> Behaviour {
     if order.rank == 0 && order.spec.kind == JobKind::Batch {
         return Behaviour::of(&order.spec);
     }
-    Behaviour { lasts: DurationMs::from_hours(100_000), ends: 0, ignores_term: false }
+    Behaviour { lasts: FOR_EVER, ends: 0, ignores_term: false, leaves_children: false }
 }
 
 fn exit_of(how: Ends, behaviour: Behaviour) -> Exit {

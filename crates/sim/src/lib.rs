@@ -7,6 +7,7 @@ pub mod agent;
 pub mod check;
 pub mod cli;
 pub mod cloud;
+pub mod extras;
 pub mod faults;
 pub mod gremlin;
 pub mod hands;

@@ -34,6 +34,8 @@ pub enum Plant {
     LostEffect,
     /// I3: the log tells of the end of a run twice.
     EchoedEnd,
+    /// I3: the log tells of the end of a run on a node that never had it.
+    ForeignEnd,
     /// I4: an agent reports that what failed ended well.
     Whitewash,
     /// I6: a launch that the network doubles makes its machines twice.
@@ -44,10 +46,14 @@ pub enum Plant {
     DyingTogether,
     /// I10: a keeper does not mind the time limit.
     DeafToLimits,
+    /// I10: a keeper reports the end of a script and leaves its children running.
+    LeavesChildren,
     /// I11: the log tells of a placement of a job that came later.
     QueueJumper,
     /// I13: all nodes of a gang but the first say that they run, and do not.
     EmptyFollowers,
+    /// I13: all nodes of a gang but the first ignore that it is over.
+    StubbornFollowers,
     /// I18: delays depend on a hash that differs from process to process.
     Unseeded,
 }
@@ -68,13 +74,16 @@ impl Plant {
         (Self::LostEvent, 16, "lost-event"),
         (Self::LostEffect, 17, "lost-effect"),
         (Self::EchoedEnd, 3, "echoed-end"),
+        (Self::ForeignEnd, 3, "foreign-end"),
         (Self::Whitewash, 4, "whitewash"),
         (Self::TwoOfOne, 6, "two-of-one"),
         (Self::HeadsickAgent, 7, "headsick-agent"),
         (Self::DyingTogether, 8, "dying-together"),
         (Self::DeafToLimits, 10, "deaf-to-limits"),
+        (Self::LeavesChildren, 10, "leaves-children"),
         (Self::QueueJumper, 11, "queue-jumper"),
         (Self::EmptyFollowers, 13, "empty-followers"),
+        (Self::StubbornFollowers, 13, "stubborn-followers"),
         (Self::Unseeded, 18, "unseeded"),
     ];
 

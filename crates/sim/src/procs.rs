@@ -41,6 +41,8 @@ pub struct Proc {
     pub rank: u32,
     pub nodes: usize,
     pub began: Timestamp,
+    /// Started by the script in the background; it holds nothing of its own.
+    pub child: bool,
 }
 
 /// All of them.
@@ -58,7 +60,9 @@ impl Procs {
     /// A process tree begins.
     pub fn begin(&mut self, proc: Proc) -> ProcId {
         self.last += 1;
-        *self.starts.entry((proc.run, proc.node)).or_default() += 1;
+        if !proc.child {
+            *self.starts.entry((proc.run, proc.node)).or_default() += 1;
+        }
         self.living.insert(ProcId(self.last), proc);
         ProcId(self.last)
     }

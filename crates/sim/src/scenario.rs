@@ -30,6 +30,10 @@ pub enum Ask {
         job: usize,
         task: Option<u32>,
     },
+    /// Cancelled within some milliseconds of its own end.
+    Race {
+        job: usize,
+    },
     Hold {
         job: usize,
         task: Option<u32>,
@@ -110,6 +114,8 @@ pub struct Behaviour {
     pub ends: u8,
     /// It ends only when it is killed.
     pub ignores_term: bool,
+    /// What it started in the background outlives it.
+    pub leaves_children: bool,
 }
 
 impl Behaviour {
@@ -120,6 +126,7 @@ impl Behaviour {
         bytes[..8].copy_from_slice(&self.lasts.0.to_le_bytes());
         bytes[8] = self.ends;
         bytes[9] = u8::from(self.ignores_term);
+        bytes[10] = u8::from(self.leaves_children);
         BlobHash(bytes)
     }
 
@@ -130,7 +137,7 @@ impl Behaviour {
         let mut lasts = [0u8; 8];
         lasts.copy_from_slice(&bytes[..8]);
         let lasts = DurationMs(u64::from_le_bytes(lasts));
-        Self { lasts, ends: bytes[8], ignores_term: bytes[9] != 0 }
+        Self { lasts, ends: bytes[8], ignores_term: bytes[9] != 0, leaves_children: bytes[10] != 0 }
     }
 }
 
@@ -303,6 +310,7 @@ fn submit(rng: &mut Rng, config: &Config, number: usize) -> Ask {
         lasts,
         ends: if rng.chance(2_500) { u8::try_from(rng.between(1, 4)).unwrap_or(1) } else { 0 },
         ignores_term: rng.chance(2_000),
+        leaves_children: false,
     };
     let array = rng.chance(2_500).then(|| {
         let last = rng.small(1, 9);

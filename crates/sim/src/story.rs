@@ -4,6 +4,7 @@
 //! Invariant: a story is told by seed, mode, plant and what is kept; nothing else decides it.
 //! Deliberately absent: shrinking of the machines and of times, which come from the seed.
 use crate::check::{self, Violation};
+use crate::extras::EDITION;
 use crate::plant::Plant;
 use crate::say;
 use crate::trace::Aloud;
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// What of a seed takes place; `None` is everything.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
     /// Asks of users, by their place in the scenario.
     pub asks: Option<Vec<usize>>,
@@ -23,6 +24,19 @@ pub struct Kept {
     /// Words of the kinds of faults that there are: a kind that was added later changes no story.
     #[serde(default)]
     pub kinds: Option<Vec<String>>,
+    /// The edition of its scenario: what came later changes no story.
+    #[serde(default = "first_edition")]
+    pub edition: u32,
+}
+
+const fn first_edition() -> u32 {
+    1
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self { asks: None, strikes: None, kinds: None, edition: EDITION }
+    }
 }
 
 impl Kept {
@@ -116,6 +130,7 @@ pub fn shrink(story: &Story, plays: usize) -> Story {
         asks: Some(asks.to_vec()),
         strikes: Some(strikes.to_vec()),
         kinds: Some(kinds.clone()),
+        edition: story.kept.edition,
     };
     let breaks =
         |asks: &[usize], strikes: &[u64]| story.breaks_still(kept(asks, strikes)).is_some();

@@ -9,7 +9,7 @@ use crate::world::{What, World};
 use pcluster_core::Job;
 use pcluster_core::input::{Input, JobTarget, Principal, Request};
 use pcluster_core::step::{StepAsk, StepPartEnd};
-use pcluster_model::{Dependency, IndexRanges, JobId, NodeId};
+use pcluster_model::{Dependency, DurationMs, IndexRanges, JobId, NodeId, Timestamp};
 
 /// What a user hears.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,9 @@ pub struct Users {
 
 /// Somebody who never gets an answer stops asking after this many times.
 const TRIES: u32 = 5_000;
+
+/// Looks for a run to race with.
+const RACE_TRIES: u32 = 100;
 
 impl Users {
     /// A new client; returns its number.
@@ -107,7 +110,7 @@ impl Users {
     pub fn let_go(&mut self) -> Vec<usize> {
         for client in &mut self.clients {
             match &mut client.ask {
-                Ask::Hold { .. } | Ask::Suspend { .. } | Ask::Configure(_)
+                Ask::Hold { .. } | Ask::Suspend { .. } | Ask::Race { .. } | Ask::Configure(_)
                     if client.heard.is_none() =>
                 {
                     client.heard = Some(Answer::Rejected("nobody asks any more".into()));
@@ -129,6 +132,7 @@ impl Users {
 const fn job_asked_about(ask: &Ask) -> Option<usize> {
     match ask {
         Ask::Cancel { job, .. }
+        | Ask::Race { job }
         | Ask::Hold { job, .. }
         | Ask::Release { job, .. }
         | Ask::Requeue { job }
@@ -220,7 +224,7 @@ impl World {
                             kind,
                             job,
                             task: None,
-                            delay_ms: pcluster_model::DurationMs::ZERO,
+                            delay_ms: DurationMs::ZERO,
                         });
                     }
                 }
@@ -228,6 +232,7 @@ impl World {
                 (ana(), Request::Submit { spec, key })
             }
             Ask::Cancel { task, .. } => (ana(), Request::Cancel(part(task))),
+            Ask::Race { job: nth } => return self.race(number, nth, job),
             Ask::Hold { task, .. } => (ana(), Request::Hold(part(task))),
             Ask::Release { task, .. } => (ana(), Request::Release(part(task))),
             Ask::Requeue { .. } => (ana(), Request::Requeue(whole)),
@@ -267,6 +272,27 @@ impl World {
                 return self.drop_ask(number);
             }
         })
+    }
+
+    /// Somebody will cancel a job that runs within some milliseconds of its own end.
+    fn race<T>(&mut self, number: usize, nth: usize, job: JobId) -> Option<T> {
+        let Some(end) = self.end_of(job) else {
+            // One that does not run by now may never do.
+            let late = self.users.clients[number].tries > RACE_TRIES;
+            return if late { self.drop_ask(number) } else { None };
+        };
+        let apart = self.rng.between(0, 120);
+        let client = self.users.add(Ask::Cancel { job: nth, task: None });
+        self.at(Timestamp(end.0 - 80) + DurationMs(apart), What::Ask { client });
+        self.drop_ask(number)
+    }
+
+    /// When the script of a job that runs will have ended by itself.
+    fn end_of(&self, job: JobId) -> Option<Timestamp> {
+        let run = *self.log.jobs.get(&job)?.live.values().next()?;
+        let node = self.log.runs.get(&run)?.parts.first()?.part.node;
+        let mut agents = self.agents.values().filter(|agent| agent.node == node);
+        agents.find_map(|agent| agent.keepers.get(&run)?.exits_at())
     }
 
     /// A step of the first run of a job that lives, or the end of one on a part.

@@ -6,6 +6,7 @@
 use crate::agent::SimAgent;
 use crate::check::{Check, Violation};
 use crate::cloud::{MachineId, SimProvider};
+use crate::extras;
 use crate::faults::{Faults, Kind};
 use crate::hands::Call;
 use crate::head::Head;
@@ -229,7 +230,10 @@ impl World {
         checks: Vec<Box<dyn Check>>,
     ) -> Self {
         let mut rng = Rng::new(seed, 1);
-        let scenario = Scenario::of(&mut rng, mode);
+        let mut scenario = Scenario::of(&mut rng, mode);
+        if kept.edition >= extras::EDITION {
+            extras::add(&mut rng.aside(4), &mut scenario);
+        }
         let mut faults = match mode {
             Mode::Safety | Mode::Liveness | Mode::Abandoned => Faults::draw(&mut rng),
             Mode::Calm => Faults::none(),

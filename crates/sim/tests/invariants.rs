@@ -126,6 +126,11 @@ fn i3_sees_an_end_that_is_told_twice() {
 }
 
 #[test]
+fn i3_sees_an_end_that_a_stranger_tells() {
+    caught(Plant::ForeignEnd, 3, Mode::Safety);
+}
+
+#[test]
 fn i4_sees_a_failure_that_is_told_as_a_success() {
     caught(Plant::Whitewash, 4, Mode::Safety);
 }
@@ -151,6 +156,16 @@ fn i10_sees_a_limit_that_nobody_minds() {
 }
 
 #[test]
+fn i10_sees_children_that_outlive_their_script() {
+    caught(Plant::LeavesChildren, 10, Mode::Safety);
+}
+
+#[test]
+fn i11_sees_a_job_that_waits_for_longer_than_was_foretold() {
+    caught(Plant::DeafToLimits, 11, Mode::Calm);
+}
+
+#[test]
 fn i11_sees_a_later_job_before_an_earlier_one() {
     caught(Plant::QueueJumper, 11, Mode::Safety);
 }
@@ -163,4 +178,9 @@ fn i12_sees_what_still_runs_beside_what_was_placed_into_its_room() {
 #[test]
 fn i13_sees_a_script_whose_other_nodes_do_nothing() {
     caught(Plant::EmptyFollowers, 13, Mode::Safety);
+}
+
+#[test]
+fn i13_sees_what_is_left_of_a_gang_that_is_over() {
+    caught(Plant::StubbornFollowers, 13, Mode::Safety);
 }

@@ -69,7 +69,9 @@ impl Limits {
             let agent = world.agents.get(&proc.machine);
             let slept = agent.map(|agent| agent.slept_since(proc.began, world.now));
             let (ran, from) = (world.now.since(proc.began), watch.limit + watch.still);
-            let until = from + watch.grace + slept.unwrap_or_default();
+            // A limit may have been lowered below the time that had passed.
+            let most = self.allowed.get(id).copied().flatten().unwrap_or(DurationMs(u64::MAX / 4));
+            let until = most + watch.still + slept.unwrap_or_default();
             if ran + EXACT < from || ran > until + EXACT {
                 let (run, limit) = (proc.run, watch.limit);
                 return Err(format!("run {run} was ended after {ran}; its limit is {limit}"));

@@ -4,6 +4,7 @@
 mod capacity;
 mod caps;
 mod effects;
+mod foretold;
 mod gangs;
 mod instances;
 mod intents;
@@ -76,8 +77,9 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(ledger::Bills::default()),
         Box::new(limits::Limits::default()),
         Box::new(order::Order),
+        Box::new(foretold::Foretold::default()),
         Box::new(capacity::Capacity),
-        Box::new(gangs::Gangs),
+        Box::new(gangs::Gangs::default()),
         Box::new(caps::Caps::default()),
         Box::new(liveness::Liveness::default()),
         Box::new(replay::Replay::default()),
