@@ -28,8 +28,9 @@ fn every_story_ends_as_it_is_written() {
 #[test]
 fn a_failing_seed_shrinks_to_a_story_that_needs_all_that_is_left() {
     let plant = Plant::HeadsickAgent;
-    let outcome = run_seed(1, Mode::Safety, plant, check::all());
-    let long = Story::of(&outcome, plant).expect("it breaks");
+    let outcomes = (1..40).map(|seed| run_seed(seed, Mode::Safety, plant, check::all()));
+    let mut broken = outcomes.filter_map(|outcome| Story::of(&outcome, plant));
+    let long = broken.find(|story| story.broke == 7).expect("one breaks");
     let small = story::shrink(&long, 2_000);
     let broke = small.play(plant).expect_err("it still breaks");
     assert_eq!((broke.number, small.broke), (long.broke, long.broke));
