@@ -216,8 +216,7 @@ impl Agent {
                     .gpus
                     .found(run, gpus.map_or_else(Vec::new, |(_, list)| gpus::read(list)));
             }
-            let now = self.clock.now();
-            self.step(AgentInput::Adopted { run, order: order.order, since: now });
+            self.step(AgentInput::Adopted { run, order: order.order });
             self.door.begin(run, order.user.uid);
             let stage = run::find(&dir, order);
             self.log.line(&format!("found run {run}"));

@@ -14,7 +14,7 @@ use pcluster_core::agent::{
     AgentAction, AgentInput, AgentMemory, AgentSetup, AgentState, ExitWhy, KeeperSaid,
 };
 use pcluster_model::{DurationMs, LaunchId, NodeId, RunId, Timestamp};
-use pcluster_wire::{AgentFrame, Exit, Facts, HeadFrame, OLDEST_PROTOCOL, OnOrphan, RunEnd, Usage};
+use pcluster_wire::{AgentFrame, Exit, Facts, HeadFrame, OnOrphan, RunEnd, SPOKEN, Usage};
 use std::collections::BTreeMap;
 
 /// The join token of a launch, as the head's hand makes it.
@@ -155,13 +155,13 @@ impl World {
         let boot = agent.boot;
         // Start records of another boot are none: the processes went with it.
         agent.dirs.retain(|_, dir| dir.boot == boot || dir.exit.is_some());
-        let found: Vec<(RunId, u64, Timestamp, Option<KeeperSaid>)> = agent
+        let found: Vec<(RunId, u64, Option<KeeperSaid>)> = agent
             .dirs
             .iter()
-            .map(|(run, dir)| (*run, dir.order, dir.since, dir.news(*run, agent.keepers.get(run))))
+            .map(|(run, dir)| (*run, dir.order, dir.news(*run, agent.keepers.get(run))))
             .collect();
-        for (run, order, since, news) in found {
-            self.agent_step(id, AgentInput::Adopted { run, order, since });
+        for (run, order, news) in found {
+            self.agent_step(id, AgentInput::Adopted { run, order });
             if let Some(said) = news {
                 self.agent_step(id, AgentInput::Keeper(said));
             }
@@ -260,10 +260,10 @@ impl World {
             end.exit = Exit::Code(0);
         }
         let Some(agent) = self.agents.get(&id) else { return };
-        if let AgentFrame::Hello { protocol, .. } = &mut frame
+        if let AgentFrame::Hello { protocol, oldest_protocol, .. } = &mut frame
             && agent.outdated
         {
-            *protocol = OLDEST_PROTOCOL - 1;
+            (*protocol, *oldest_protocol) = (SPOKEN.oldest - 1, None);
         }
         let Some(conn) = agent.conn else { return };
         let delay = self.frame_delay(conn, true);

@@ -15,7 +15,7 @@ use pcluster_core::input::{AgentSaid, Input, ProviderSaid};
 use pcluster_core::rows::RowChange;
 use pcluster_core::{Cluster, Job, Prepared, Released, Reply};
 use pcluster_model::{DurationMs, NodeId, Timestamp};
-use pcluster_wire::{AgentFrame, HeadFrame, OLDEST_PROTOCOL, PROTOCOL};
+use pcluster_wire::{AgentFrame, HeadFrame, PROTOCOL, SPOKEN, Spoken};
 use std::collections::BTreeMap;
 
 /// Whom the reply to an input goes to.
@@ -454,8 +454,8 @@ impl World {
         if self.awake(known.head_life, || None).is_none() || !(newest || is_hello && known.up) {
             return;
         }
-        if let AgentFrame::Hello { protocol, .. } = *frame
-            && !(OLDEST_PROTOCOL..=PROTOCOL).contains(&protocol)
+        if let AgentFrame::Hello { protocol, oldest_protocol, .. } = *frame
+            && SPOKEN.common(Spoken::said(protocol, oldest_protocol)).is_none()
         {
             let why = format!("protocol {protocol} is not spoken here");
             return self.send_to_agent(conn, HeadFrame::Refused { why, last: false });

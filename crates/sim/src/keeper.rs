@@ -41,7 +41,6 @@ impl Ends {
 #[derive(Debug, Clone)]
 pub struct RunDir {
     pub order: u64,
-    pub since: Timestamp,
     pub boot: u32,
     /// The start record, by the wall clock of the machine.
     pub started_at: Option<Timestamp>,
@@ -130,7 +129,7 @@ impl World {
         let crash = self.strikes(crate::faults::Kind::AgentCrashMid);
         let Some(agent) = self.agents.get_mut(&id) else { return };
         let boot = agent.boot();
-        let dir = RunDir { order: order.order, since: now, boot, started_at: None, exit: None };
+        let dir = RunDir { order: order.order, boot, started_at: None, exit: None };
         agent.dirs.entry(order.run).or_insert(dir);
         if crash {
             return self.agent_crashes(id);

@@ -101,7 +101,7 @@ impl AgentState {
     /// Everything known about runs, as the next `Hello` tells it.
     #[must_use]
     pub fn reports(&self) -> Vec<RunReport> {
-        let known = self.runs.iter().map(|(run, entry)| entry.report(*run));
+        let known = self.runs.iter().filter_map(|(run, entry)| entry.report(*run));
         let stones = self.memory.tombstones.iter();
         known
             .chain(stones.map(|(run, why)| RunReport::NotStarted { run: *run, why: why.clone() }))
@@ -124,8 +124,8 @@ impl AgentState {
     pub fn step(&mut self, now: Timestamp, input: AgentInput) -> Vec<AgentAction> {
         let mut out = Vec::new();
         match input {
-            AgentInput::Adopted { run, order, since } => {
-                let state = RunState::Starting { since };
+            AgentInput::Adopted { run, order } => {
+                let state = RunState::Starting;
                 self.runs.insert(run, RunEntry { order, state });
             }
             AgentInput::Connected { clock } => self.connected(clock, &mut out),
@@ -174,7 +174,7 @@ impl AgentState {
                 self.welcome(now, protocol, heartbeat_ms, out);
             }
             HeadFrame::Refused { why, last } => self.refused(why, last, out),
-            HeadFrame::Start(order) => self.start(now, order, out),
+            HeadFrame::Start(order) => self.start(order, out),
             HeadFrame::End { run, grace_ms, why } => self.end(run, grace_ms, why, out),
             HeadFrame::Signal { run, signal, scope } => {
                 if self.runs.get(&run).is_some_and(RunEntry::is_live) {
@@ -249,7 +249,7 @@ impl AgentState {
         out.push(AgentAction::Exit(ExitWhy::Refused(why)));
     }
 
-    fn start(&mut self, now: Timestamp, order: Box<StartOrder>, out: &mut Vec<AgentAction>) {
+    fn start(&mut self, order: Box<StartOrder>, out: &mut Vec<AgentAction>) {
         let run = order.run;
         if self.runs.contains_key(&run) || self.memory.tombstones.contains_key(&run) {
             self.tell(run, out);
@@ -261,7 +261,7 @@ impl AgentState {
             let why = format!("this node is leaving: {why}");
             self.bury(run, why, out);
         } else {
-            let state = RunState::Starting { since: now };
+            let state = RunState::Starting;
             self.runs.insert(run, RunEntry { order: order.order, state });
             out.push(AgentAction::Spawn(order));
         }
@@ -269,7 +269,7 @@ impl AgentState {
 
     fn end(&mut self, run: RunId, grace_ms: DurationMs, why: EndWhy, out: &mut Vec<AgentAction>) {
         match self.runs.get(&run).map(|entry| &entry.state) {
-            Some(RunState::Starting { .. } | RunState::Running { .. }) => {
+            Some(RunState::Starting | RunState::Running { .. }) => {
                 out.push(AgentAction::EndRun { run, grace_ms, why });
             }
             // It is being emptied already; its end is told when that is done.
@@ -314,7 +314,7 @@ impl AgentState {
         }
         match said {
             KeeperSaid::Started { started_at, .. } => match entry.state {
-                RunState::Starting { .. } => entry.state = RunState::Running { started_at },
+                RunState::Starting => entry.state = RunState::Running { started_at },
                 RunState::Running { .. } | RunState::Emptying { .. } | RunState::Ended(_) => return,
             },
             KeeperSaid::Ended(end) => entry.state = RunState::Ended(end),
@@ -431,29 +431,26 @@ impl AgentState {
 impl RunEntry {
     fn is_live(&self) -> bool {
         match self.state {
-            RunState::Starting { .. } | RunState::Running { .. } | RunState::Emptying { .. } => {
-                true
-            }
+            RunState::Starting | RunState::Running { .. } | RunState::Emptying { .. } => true,
             RunState::Ended(_) => false,
         }
     }
 
-    /// For `Hello`: an order taken on counts as running from when it came.
-    fn report(&self, run: RunId) -> RunReport {
+    /// For `Hello`; a start under way has no news yet: the first node of a gang waits for it.
+    fn report(&self, run: RunId) -> Option<RunReport> {
         match &self.state {
-            RunState::Starting { since: started_at }
-            | RunState::Running { started_at }
-            | RunState::Emptying { started_at } => {
-                RunReport::Running { run, started_at: *started_at }
+            RunState::Starting => None,
+            RunState::Running { started_at } | RunState::Emptying { started_at } => {
+                Some(RunReport::Running { run, started_at: *started_at })
             }
-            RunState::Ended(end) => RunReport::Ended(end.clone()),
+            RunState::Ended(end) => Some(RunReport::Ended(end.clone())),
         }
     }
 
     /// For a live connection; a start under way has no news yet.
     fn news(&self, run: RunId) -> Option<AgentFrame> {
         match &self.state {
-            RunState::Starting { .. } | RunState::Emptying { .. } => None,
+            RunState::Starting | RunState::Emptying { .. } => None,
             RunState::Running { started_at } => {
                 Some(AgentFrame::RunStarted { run, started_at: *started_at })
             }

@@ -185,9 +185,23 @@ fn an_end_of_an_unknown_run_is_a_tombstone() {
 }
 
 #[test]
+fn a_start_under_way_is_not_said_to_run() {
+    let mut brain = brain();
+    connect(&mut brain, 1);
+    assert_eq!(spawns(&brain.step(at(2), start(5, 1))), 1);
+    brain.step(at(3), AgentInput::Disconnected);
+    assert_eq!(hello_of(&connect(&mut brain, 4)).1, vec![], "its keeper has not spoken");
+    assert_eq!(brain.step(at(5), start(5, 1)), vec![], "told again, it starts nothing twice");
+    let started = KeeperSaid::Started { run: RunId(5), started_at: at(6) };
+    let frame = AgentFrame::RunStarted { run: RunId(5), started_at: at(6) };
+    let out = brain.step(at(6), AgentInput::Keeper(started));
+    assert_eq!(out, vec![AgentAction::Send(frame)]);
+}
+
+#[test]
 fn a_lost_keeper_is_reported_only_after_its_cage_is_empty() {
     let mut brain = brain();
-    brain.step(at(0), AgentInput::Adopted { run: RunId(5), order: 1, since: at(0) });
+    brain.step(at(0), AgentInput::Adopted { run: RunId(5), order: 1 });
     let lost = KeeperSaid::Lost { run: RunId(5), started_at: at(0) };
     let out = brain.step(at(0), AgentInput::Keeper(lost));
     assert_eq!(out, vec![AgentAction::EmptyRun { run: RunId(5) }]);
@@ -203,7 +217,7 @@ fn a_lost_keeper_is_reported_only_after_its_cage_is_empty() {
 #[test]
 fn news_while_greeting_is_told_after_the_welcome() {
     let mut brain = brain();
-    brain.step(at(0), AgentInput::Adopted { run: RunId(5), order: 1, since: at(0) });
+    brain.step(at(0), AgentInput::Adopted { run: RunId(5), order: 1 });
     brain.step(at(1), AgentInput::Connected { clock: at(1) });
     assert_eq!(brain.step(at(2), AgentInput::Keeper(KeeperSaid::Ended(ended(5)))), vec![]);
     let out = brain.step(at(3), welcome());
@@ -272,7 +286,7 @@ fn a_machine_that_slept_over_its_time_lets_the_head_speak_first() {
 #[test]
 fn an_unreported_end_holds_the_node_for_longer() {
     let mut brain = brain();
-    brain.step(at(0), AgentInput::Adopted { run: RunId(5), order: 1, since: at(0) });
+    brain.step(at(0), AgentInput::Adopted { run: RunId(5), order: 1 });
     assert_eq!(brain.next_due(), None, "a node with a run waits for ever");
     brain.step(at(1000), AgentInput::Keeper(KeeperSaid::Ended(ended(5))));
     assert_eq!(brain.next_due(), Some(at(1000 + 60 * MINUTE as i64)));

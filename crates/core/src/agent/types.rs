@@ -43,9 +43,7 @@ pub struct AgentMemory {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum RunState {
     /// Taken on: the keeper is being started.
-    Starting {
-        since: Timestamp,
-    },
+    Starting,
     Running {
         started_at: Timestamp,
     },
@@ -71,7 +69,6 @@ pub enum AgentInput {
     Adopted {
         run: RunId,
         order: u64,
-        since: Timestamp,
     },
     /// A connection stands; `clock` is the wall clock, for `Hello`.
     Connected {
