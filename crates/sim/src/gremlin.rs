@@ -28,7 +28,8 @@ impl World {
         }
         self.torment_head(&living);
         self.torment_provider();
-        self.net.sweep();
+        let held = self.agents.values().filter_map(|agent| agent.conn).collect();
+        self.net.sweep(&held);
         self.after(GREMLIN_EVERY.0, What::Gremlin);
     }
 

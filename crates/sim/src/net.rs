@@ -4,7 +4,7 @@
 //! way, and each side learns of the cut in its own time, or never. Deliberately absent: bytes.
 use crate::cloud::MachineId;
 use pcluster_model::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One connection; rises with every dial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,9 +91,10 @@ impl SimNet {
         self.conns.iter().filter(|(_, conn)| conn.up && wanted(conn)).map(|(id, _)| *id).collect()
     }
 
-    /// Forgets connections that nobody can speak of any more.
-    pub fn sweep(&mut self) {
+    /// Forgets connections that nobody can speak of any more: not those that some agent holds for
+    /// its own, however old they are.
+    pub fn sweep(&mut self, held: &BTreeSet<ConnId>) {
         let newest = self.last;
-        self.conns.retain(|id, conn| conn.up || id.0 + 64 > newest);
+        self.conns.retain(|id, conn| conn.up || id.0 + 64 > newest || held.contains(id));
     }
 }

@@ -2,11 +2,12 @@
 //! `orphan_after` after its last contact with the head, one with reports that nobody took
 //! `report_hold` after its last run; a run ends at its limit and grace (I10).
 //!
-//! Not judged: a machine whose agent never starts, and one with a run that stands still by order.
+//! Not judged: a machine whose agent has not started, and one with a run that stands still by order.
 use super::Check;
 use crate::agent::SimAgent;
 use crate::cloud::MachineId;
 use crate::world::World;
+use pcluster_core::agent::AgentState;
 use pcluster_model::{DurationMs, Timestamp};
 
 /// I5, abandoned.
@@ -45,7 +46,8 @@ fn judge(world: &World, id: MachineId) -> Result<(), String> {
     let (Some(since), Some(agent)) = (world.abandoned, world.agents.get(&id)) else {
         return Ok(());
     };
-    if agent.hung || !is_idle(world, agent) {
+    let boots = agent.life == 0 && agent.brain.is_none();
+    if boots || agent.hung || !is_idle(world, agent) {
         return Ok(());
     }
     let head = &world.config.head;
@@ -58,6 +60,8 @@ fn judge(world: &World, id: MachineId) -> Result<(), String> {
         return Ok(());
     }
     let words = if holds { "with reports" } else { "with nothing to do" };
+    let runs = agent.brain.as_ref().map_or(0, AgentState::live_runs);
+    let words = format!("{words}, and {runs} runs by the word of its agent");
     Err(format!("machine {} lives {alone} without a head, {words}; {within} are allowed", id.0))
 }
 
