@@ -187,8 +187,9 @@ async fn bind_port(
     let address: SocketAddr = asked
         .parse()
         .map_err(|_| BootError::Refused(format!("head.listen is not ADDRESS:PORT: {asked:?}")))?;
-    let kept = state.kept_port().filter(|kept| address.port() == 0 && kept.ip() == address.ip());
-    let first = kept.unwrap_or(address);
+    // On another machine the address is another one: nodes that know a name dial the same port.
+    let kept = state.kept_port().filter(|_| address.port() == 0);
+    let first = kept.map_or(address, |kept| SocketAddr::new(address.ip(), kept.port()));
     let listener = match TcpListener::bind(first).await {
         Ok(listener) => listener,
         Err(error) if kept.is_some() && !in_use => {

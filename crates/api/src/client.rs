@@ -6,8 +6,8 @@
 use crate::{
     ActionResponse, CancelRequest, CostQuery, CostView, DownRequest, DownView, HistoryList,
     HistoryQuery, JobDetail, JobList, JobsQuery, NodeDetail, NodeList, OutputQuery, Problem,
-    ProblemKind, StatusView, SubmitRequest, SubmitResponse, UpdateRequest, WaitQuery, WaitResponse,
-    WhyView,
+    ProblemKind, StatusView, SubmitRequest, SubmitResponse, UnloggedRequest, UpdateRequest,
+    WaitQuery, WaitResponse, WhyView,
 };
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -331,6 +331,18 @@ impl Client {
     pub async fn act_on_node(&self, id: &str, verb: &str) -> Result<ActionResponse, ClientError> {
         let path = format!("/v1/nodes/{}/{verb}", encoded(id));
         self.post(&path, &serde_json::json!({})).await
+    }
+
+    /// `POST /v1/unlogged/{verb}`: `adopt`, `terminate`. The answer's `job` is 0.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn act_on_unlogged(
+        &self,
+        request: &UnloggedRequest,
+        verb: &str,
+    ) -> Result<ActionResponse, ClientError> {
+        self.post(&format!("/v1/unlogged/{verb}"), request).await
     }
 
     /// `GET /v1/history`.

@@ -157,6 +157,15 @@ pub struct CostQuery {
     pub all: bool,
 }
 
+/// `POST /v1/unlogged/adopt`, `POST /v1/unlogged/terminate`: machines of launches that the log does
+/// not know.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct UnloggedRequest {
+    /// Only these, by the provider's names; empty is all of them.
+    pub instances: Vec<String>,
+}
+
 /// `POST /v1/down`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]

@@ -11,7 +11,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 use pcluster_model::config::{Config, Pool};
-use pcluster_model::{ClusterId, JobId, NodeId, PoolName, RunId, Timestamp, UserName};
+use pcluster_model::{ClusterId, JobId, LaunchId, NodeId, PoolName, RunId, Timestamp, UserName};
 use serde::{Deserialize, Serialize};
 
 /// The cluster is going down.
@@ -45,6 +45,9 @@ pub struct Meta {
     pub clock_offset_ms: i64,
     #[serde(default)]
     pub closing: Option<Closing>,
+    /// Launches that a head may have made whose log is lost: the first and the last of each gap.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unlogged_launches: Vec<(LaunchId, LaunchId)>,
 }
 
 /// Order of the queue: pool, priority, then submission.

@@ -221,7 +221,8 @@ impl Cluster {
         let (provider, unknown) = self.volatile.lists.iter().find_map(|(provider, list)| {
             list.unknown.get(instance).map(|unknown| (provider, unknown))
         })?;
-        if unknown.from_the_future || now < self.unknown_due(unknown.launch, unknown.first_seen) {
+        if unknown.is_unlogged || now < self.unknown_due(unknown.listed.launch, unknown.first_seen)
+        {
             return None;
         }
         let provider = self

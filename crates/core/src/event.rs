@@ -151,6 +151,8 @@ pub enum StopCause {
     Unfit { why: String },
     /// It left by itself.
     Left { why: String },
+    /// What runs there is not in this log: it goes when that has ended.
+    RunsUnknown,
 }
 
 /// What happened. At most 40 kinds.
@@ -339,6 +341,27 @@ pub enum Event {
         tasks: Option<IndexRanges>,
         time_limit_ms: Option<DurationMs>,
     },
+    /// The log is a copy, older than the world: up to these, numbers may have been given by a head
+    /// whose log is lost, and none is given again.
+    NumbersSkipped {
+        launch: LaunchId,
+        run: RunId,
+        job: JobId,
+        order: u64,
+        /// How many of each pool's names.
+        names: u32,
+        why: String,
+    },
+    /// An admin took a machine of an unlogged launch into the log; it bills from the provider's time.
+    /// Nothing is placed on it: it goes when what runs there has ended.
+    InstanceAdopted {
+        node: NodeId,
+        instance: InstanceRef,
+        launched_at: Timestamp,
+        /// What it is, as far as its tags say; of one name.
+        intent: Box<LaunchIntent>,
+        by: UserName,
+    },
 }
 
 impl Event {
@@ -381,6 +404,8 @@ impl Event {
             Self::SpanClosed { .. } => "span_closed",
             Self::MoneyReserved { .. } => "money_reserved",
             Self::LimitChanged { .. } => "limit_changed",
+            Self::NumbersSkipped { .. } => "numbers_skipped",
+            Self::InstanceAdopted { .. } => "instance_adopted",
         }
     }
 
@@ -393,6 +418,7 @@ impl Event {
             | Self::HeadStarted { .. }
             | Self::ConfigChanged { .. }
             | Self::ClockStepped { .. }
+            | Self::NumbersSkipped { .. }
             | Self::DownWanted { .. } => "cluster".into(),
             Self::JobSubmitted { job, .. }
             | Self::JobHeld { job, .. }
@@ -414,6 +440,7 @@ impl Event {
                 format!("offering:{}/{}", offering.pool, offering.shape)
             }
             Self::InstanceSeen { node, .. }
+            | Self::InstanceAdopted { node, .. }
             | Self::LaunchRefused { node, .. }
             | Self::NodeJoined { node, .. }
             | Self::NodeReady { node, .. }

@@ -6,7 +6,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use pcluster_model::config::{Config, ProviderKind};
 use pcluster_model::{
-    DurationMs, IndexRanges, InstanceRef, JobId, JobSpec, LaunchId, NodeId, Timestamp, UserName,
+    DurationMs, IndexRanges, InstanceRef, JobId, JobSpec, LaunchId, NodeId, PoolName, Price,
+    Timestamp, UserName,
 };
 use pcluster_model::{RunId, SignalScope};
 use pcluster_wire::{Facts, RunEnd, RunReport};
@@ -87,6 +88,13 @@ pub enum Request {
     TerminateNode {
         node: NodeId,
     },
+    /// Machines of launches that the log does not know: all, or these.
+    AdoptUnlogged {
+        instances: Vec<InstanceRef>,
+    },
+    EndUnlogged {
+        instances: Vec<InstanceRef>,
+    },
     Down {
         now: bool,
     },
@@ -134,6 +142,16 @@ pub struct ListedInstance {
     /// The provider guessed the end.
     pub ended_estimated: bool,
     pub launched_at: Timestamp,
+    pub tags: Tags,
+}
+
+/// What a machine's tags say of its launch: all that is left of it when the log is lost.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tags {
+    pub name: Option<String>,
+    pub pool: Option<PoolName>,
+    pub shape: Option<String>,
+    pub price: Option<Price>,
 }
 
 /// One accepted machine of a launch call.

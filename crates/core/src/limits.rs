@@ -46,5 +46,10 @@ pub const SUSPECT_MOST: DurationMs = DurationMs::from_hours(1);
 pub const STALL: DurationMs = DurationMs::from_secs(5);
 /// Plain jobs that one user may have finished in memory; older ones are in rows only.
 pub const NAME_HISTORY: usize = 5;
+/// Numbers that are never given when the log turns out to be a copy: more than any head gives out
+/// between two copies.
+pub const NUMBERS_SKIPPED: u64 = 1_000_000;
+/// The same for the names of a pool's nodes.
+pub const NAMES_SKIPPED: u32 = 1_000;
 /// The end of what has no limit: later than anything, with room for spans to be added.
 pub const NEVER: Timestamp = Timestamp(i64::MAX / 4);

@@ -10,7 +10,7 @@ use crate::volatile::{Link, ListState, UnknownInstance, Volatile};
 use alloc::string::{String, ToString};
 use pcluster_model::config::ProviderKind;
 use pcluster_model::{DurationMs, LaunchId, NodeId, RunId, Timestamp};
-use pcluster_wire::RunReport;
+use pcluster_wire::{RunEnd, RunReport};
 
 impl Cluster {
     /// Takes in what an input tells about connections, progress and calls. Call it once for each
@@ -46,6 +46,7 @@ impl Cluster {
         let settle_until = if loaded { now + settle } else { now };
         self.volatile = Volatile {
             started_at: now,
+            is_new: self.log_length() == 0,
             settle_until,
             leases_from: settle_until,
             ..Volatile::default()
@@ -76,11 +77,10 @@ impl Cluster {
                 link.told.clear();
                 self.volatile.marked_nodes.insert(id);
             }
-            AgentSaid::Hello { .. }
-            | AgentSaid::Heartbeat
-            | AgentSaid::RunEnded(_)
-            | AgentSaid::NotStarted { .. }
-            | AgentSaid::Leaving { .. } => {}
+            AgentSaid::RunEnded(RunEnd { run, .. }) | AgentSaid::NotStarted { run, .. } => {
+                link.unknown_runs.remove(run);
+            }
+            AgentSaid::Hello { .. } | AgentSaid::Heartbeat | AgentSaid::Leaving { .. } => {}
         }
     }
 
@@ -105,6 +105,7 @@ impl Cluster {
             phase_since: now,
             facts: Some(facts.clone()),
             told: alloc::collections::BTreeSet::new(),
+            unknown_runs: self.unknown_among(id, runs),
         };
         self.volatile.links.insert(id, link);
         self.volatile.silences.remove(&id);
@@ -211,15 +212,13 @@ impl Cluster {
                 continue;
             }
             let first_seen = earlier.get(&listed.instance).map_or(now, |before| before.first_seen);
-            let from_the_future = listed.launch.0 > self.meta.last_launch;
+            let is_unlogged = self.is_unlogged(listed.launch, listed.index);
             self.volatile.marked_unknown.insert(listed.instance.clone());
             let key = EffectKey::TerminateUnknown(listed.instance.clone());
             let at = self.unknown_due(listed.launch, first_seen);
             self.volatile.retry_at.entry(key).or_insert(at);
-            unknown.insert(
-                listed.instance.clone(),
-                UnknownInstance { launch: listed.launch, first_seen, from_the_future },
-            );
+            let seen = UnknownInstance { first_seen, is_unlogged, listed: listed.clone() };
+            unknown.insert(listed.instance.clone(), seen);
         }
         let living = instances.iter().filter(|listed| listed.ended_at.is_none()).count();
         let list = self.list_state(provider);

@@ -112,7 +112,7 @@ fn span_row(id: NodeId, span: Option<&Span>) -> RowChange {
 
 impl Cluster {
     /// Rows touched since the last call, each complete.
-    pub(crate) fn take_row_changes(&mut self) -> Vec<RowChange> {
+    pub fn take_row_changes(&mut self) -> Vec<RowChange> {
         let touched = core::mem::take(&mut self.touched);
         touched.into_iter().map(|key| self.row_of(&key)).collect()
     }

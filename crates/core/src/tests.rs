@@ -7,3 +7,4 @@ mod matrix;
 mod steps;
 mod support;
 mod tasks;
+mod unlogged;

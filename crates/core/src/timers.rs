@@ -125,6 +125,11 @@ impl Cluster {
             return Some(closing);
         }
         match (&node.state, pool) {
+            (NodeState::Ready, _) if self.runs_unknown(node) => Some(Deadline {
+                at: now,
+                events: vec![Event::NodeDraining { node: node.id, cause: StopCause::RunsUnknown }],
+                idle: false,
+            }),
             (NodeState::Wanted | NodeState::Booting | NodeState::Ready, None) => {
                 // Its pool has left the configuration.
                 Some(self.leave_at(node, now, StopCause::Unneeded))
@@ -135,7 +140,7 @@ impl Cluster {
             (NodeState::Ready, Some(pool)) => {
                 earliest(self.silence_deadline(node), self.idle_deadline(node, pool, now))
             }
-            (NodeState::Draining { cause }, _) if node.runs.is_empty() => Some(Deadline {
+            (NodeState::Draining { cause }, _) if !self.is_busy(node) => Some(Deadline {
                 at: now,
                 events: vec![Event::NodeStopping { node: node.id, cause: cause.clone() }],
                 idle: false,
@@ -251,7 +256,7 @@ impl Cluster {
         let silent_after = self.config()?.head.silent_after_ms;
         let word = self.volatile.links.get(&node.id).map(|link| link.last_word);
         let heard = word.unwrap_or(self.volatile.settle_until).max(self.volatile.settle_until);
-        let heard = heard.max(node.ready_at.unwrap_or_default());
+        let heard = heard.max(node.ready_at.or(node.seen_at).unwrap_or_default());
         Some(Deadline {
             at: heard + silent_after,
             events: vec![Event::NodeLost { node: node.id }],
@@ -266,7 +271,7 @@ impl Cluster {
         pool: Option<&Pool>,
     ) -> Option<Deadline> {
         let grace = match pool {
-            Some(pool) if node.runs.is_empty() => pool.lost_grace_idle_ms?,
+            Some(pool) if !self.is_busy(node) => pool.lost_grace_idle_ms?,
             Some(pool) => pool.lost_grace_busy_ms?,
             None => DurationMs::from_mins(10),
         };

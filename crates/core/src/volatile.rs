@@ -1,6 +1,7 @@
 //! What the head knows and would lose: connections, phases, calls in flight. It steers choices,
 //! never truth: a choice itself is an event. Excluded from I16.
 use crate::effect::{EffectKey, Told};
+use crate::input::ListedInstance;
 use crate::plan::PlanReport;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -20,15 +21,18 @@ pub struct Link {
     pub facts: Option<Facts>,
     /// Orders given on this connection.
     pub told: BTreeSet<Told>,
+    /// Runs that it says are alive there and that the log does not know.
+    pub unknown_runs: BTreeSet<RunId>,
 }
 
 /// An instance with our tag that no living node is bound to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownInstance {
-    pub launch: LaunchId,
     pub first_seen: Timestamp,
-    /// Its launch number is above the log's highest: the log is older than the world.
-    pub from_the_future: bool,
+    /// Of a launch that the log does not know: the log is older than the world. It is left as it is
+    /// until an admin says what becomes of it.
+    pub is_unlogged: bool,
+    pub listed: ListedInstance,
 }
 
 /// The last look at one provider.
@@ -47,6 +51,8 @@ pub struct ListState {
 #[derive(Debug, Clone, Default)]
 pub struct Volatile {
     pub started_at: Timestamp,
+    /// The log was empty at the start: nobody can have launched anything.
+    pub is_new: bool,
     /// No deadline set before the start fires before this.
     pub settle_until: Timestamp,
     pub links: BTreeMap<NodeId, Link>,

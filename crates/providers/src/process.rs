@@ -334,6 +334,8 @@ impl Shop {
             launched_at: launch.launched_at,
             ended_at: end.as_ref().map(|end| end.ended_at),
             ended_estimated: end.is_some_and(|end| end.estimated),
+            name: launch.name,
+            tags: launch.tags,
         }))
     }
 

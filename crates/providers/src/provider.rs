@@ -78,6 +78,12 @@ pub struct Listed {
     /// True when nobody wrote down the end at the time and it was noticed later.
     #[serde(default)]
     pub ended_estimated: bool,
+    /// Its name for people; empty where the provider keeps none.
+    #[serde(default)]
+    pub name: String,
+    /// As its launch order had them.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
 }
 
 impl Listed {

@@ -210,6 +210,7 @@ impl SimProvider {
                 index: (!machine.stray).then_some(machine.index),
                 ended_at: machine.ended_at.filter(|_| machine.end_listed_from <= now),
                 ended_estimated: false,
+                tags: Default::default(),
                 launched_at: machine.launched_at,
             })
             .collect()

@@ -3,7 +3,9 @@ use crate::files::{
     BLOBS, EVENTS, SMALL, UpkeepError, copy, events_of, io, make_folder, sync, without_head,
 };
 use crate::verify::{Report, verify};
-use pcluster_store::{Reader, Verified};
+use pcluster_core::Cluster;
+use pcluster_core::event::Stamped;
+use pcluster_store::{EventStore, Reader, Verified};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -13,19 +15,36 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// The folder is there, the disk refuses, or the copy is not in order; nothing is left then.
 pub fn backup(state: &Path, to: &Path) -> Result<Report, UpkeepError> {
-    let events = events_of(state)?;
-    whole(to, |draft| {
-        // The log first: whatever it names is there, and stays while a head runs.
-        Reader::open(&events)?.copy_to(&draft.join(EVENTS))?;
-        private(&draft.join(EVENTS))?;
-        for name in SMALL {
-            let from = state.join(name);
-            if from.exists() {
-                copy(&from, &draft.join(name))?;
-            }
+    whole(to, |draft| fill(state, draft))
+}
+
+fn fill(state: &Path, draft: &Path) -> Result<(), UpkeepError> {
+    // The log first: whatever it names is there, and stays while a head runs.
+    Reader::open(&events_of(state)?)?.copy_to(&draft.join(EVENTS))?;
+    private(&draft.join(EVENTS))?;
+    for name in SMALL {
+        let from = state.join(name);
+        if from.exists() {
+            copy(&from, &draft.join(name))?;
         }
-        copy_blobs(&state.join(BLOBS), &draft.join(BLOBS))
-    })
+    }
+    copy_blobs(&state.join(BLOBS), &draft.join(BLOBS))
+}
+
+/// What the head of the original numbered after the copy is in nobody's log: none of it is given
+/// again, and its machines wait for an admin's word.
+fn skip_numbers(events: &Path) -> Result<(), UpkeepError> {
+    let (mut store, loaded) = EventStore::open(events)?;
+    let (last, at) = (loaded.log_length, loaded.last_at);
+    if last == 0 {
+        return Ok(());
+    }
+    let cluster = Cluster::from_rows(loaded.rows.into_iter(), last, at);
+    let mut cluster = cluster.map_err(|error| UpkeepError::Wrong(error.to_string()))?;
+    let event = cluster.skip_numbers("the state was brought back from a copy");
+    let stamped = Stamped { seq: last + 1, at, event };
+    cluster.apply(&stamped);
+    Ok(store.commit(&[stamped], &cluster.take_row_changes())?)
 }
 
 /// Makes a state directory of a copy; what else is in the directory stays, machines of the process
@@ -43,7 +62,10 @@ pub fn restore(from: &Path, state: &Path) -> Result<Report, UpkeepError> {
         return Err(UpkeepError::Exists(taken));
     }
     let draft = state.join(format!(".restore-{}", std::process::id()));
-    let report = backup(from, &draft)?;
+    let report = whole(&draft, |draft| {
+        fill(from, draft)?;
+        skip_numbers(&draft.join(EVENTS))
+    })?;
     // The log last: without it there is no state, and this can be done once more.
     let names = SMALL.into_iter().chain([BLOBS, EVENTS]);
     for name in names.filter(|name| draft.join(name).exists()) {

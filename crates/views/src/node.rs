@@ -28,6 +28,7 @@ pub fn cause_words(cx: &Cx<'_>, cause: &StopCause) -> String {
         StopCause::Unneeded => "the work it was for went away while it booted".into(),
         StopCause::Asked { by } => format!("asked by {}", cx.name_of(by)),
         StopCause::Down => "the cluster goes down".into(),
+        StopCause::RunsUnknown => "what runs there is not in this log".into(),
         StopCause::Unfit { why } | StopCause::Left { why } => why.clone(),
     }
 }

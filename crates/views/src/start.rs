@@ -107,7 +107,11 @@ fn wait_end(cx: &Cx<'_>, job: &Job, wait: &Wait) -> Option<i64> {
             room_at(cx, pool, &job.spec, &ahead[..place])
         }
         Wait::Rested { next_try, .. } => Some(cx.wall(*next_try)),
-        Wait::Budget { .. } | Wait::Canary { .. } | Wait::NoShape | Wait::Closing => None,
+        Wait::Budget { .. }
+        | Wait::Canary { .. }
+        | Wait::NoShape
+        | Wait::UnloggedMachines { .. }
+        | Wait::Closing => None,
     }
 }
 

@@ -4,6 +4,7 @@ use super::node::{price_per_hour, state_word};
 use super::{Cx, node as nodes, schema, words};
 use pcluster_api::{DownView, StatusView};
 use pcluster_core::Job;
+use pcluster_core::event::StopCause;
 use pcluster_core::node::{Node, NodeState};
 use pcluster_core::plan::Wait;
 use pcluster_model::config::Pool;
@@ -170,6 +171,10 @@ fn attention(cx: &Cx<'_>, head: &HeadFacts) -> Vec<(String, String)> {
                 let why = nodes::cause_words(cx, cause);
                 line(&node.name, format!("did not boot: {why} (pcluster node log {})", node.name));
             }
+            NodeState::Draining { cause: StopCause::RunsUnknown } => {
+                let text = "runs what this log does not know, and goes when that has ended";
+                line(&node.name, format!("{text} (pcluster node terminate {})", node.name));
+            }
             NodeState::Lost { since, .. } => {
                 line(&node.name, format!("is silent since {}", cx.clock(cx.wall(*since))));
             }
@@ -187,13 +192,18 @@ fn attention(cx: &Cx<'_>, head: &HeadFacts) -> Vec<(String, String)> {
             line(provider, format!("its list cannot be read: {failure}"));
         }
         for (instance, unknown) in &list.unknown {
-            let what = if unknown.from_the_future {
-                "is of a launch that this log does not know: was the state restored from a copy?"
+            let what = if unknown.is_unlogged {
+                "is of a launch that this log does not know"
             } else {
                 "has our tag and no node knows it; it is being ended"
             };
             line(provider, format!("instance {instance} {what}"));
         }
+    }
+    if cx.cluster.unlogged_instances().next().is_some() {
+        let text = "nothing is launched before an admin says what becomes of these: \
+            pcluster admin adopt, or pcluster admin terminate";
+        line("launches", text.into());
     }
     lines.extend(money_line(cx));
     lines

@@ -86,6 +86,7 @@ impl Lab {
                             index: Some(node.index),
                             ended_at: None,
                             ended_estimated: false,
+                            tags: Default::default(),
                             launched_at,
                         },
                     );

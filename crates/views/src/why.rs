@@ -184,6 +184,12 @@ fn waits_for(cx: &Cx<'_>, job: &Job, reason: &Reason, wait: &Wait) -> Frame {
                 .facts(room::largest(cx, job))
                 .change(format!("pcluster update {} --mem SIZE, or cancel it", job.id))
         }
+        Wait::UnloggedMachines { machines } => {
+            let machines = words::counted((*machines).into(), "machine");
+            frame(format!("{who} waits: nothing is launched until an admin says what becomes of {machines} that this log does not know"))
+                .change("pcluster admin terminate, or adopt (admin)")
+                .hint("pcluster status")
+        }
         Wait::Closing => {
             let by = cx.cluster.meta.closing.as_ref().map(|closing| cx.name_of(&closing.by));
             let by = by.map_or_else(String::new, |by| format!(", as {by} asked"));

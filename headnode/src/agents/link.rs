@@ -160,9 +160,7 @@ fn check_hello(frame: AgentFrame, key: String, state: &LinkState) -> Result<Gree
         let cluster = state.mirror.read();
         let known = cluster.nodes.get(&node);
         let bound = known.is_some_and(|known| known.key.as_ref() == Some(&key));
-        // A launch above the log's highest means that the log is older than the world: such a node
-        // is left as it is.
-        (bound, known.is_none() && node.launch.0 <= cluster.meta.last_launch)
+        (bound, known.is_none() && !cluster.is_unlogged(node.launch, None))
     };
     if forgotten {
         let why = format!("node {node} is not part of this cluster any more");

@@ -360,6 +360,7 @@ async fn a_closed_cluster_ends_the_loop_once_the_provider_lists_nothing() {
                 index: Some(0),
                 ended_at: Some(*ended_at.get_or_insert(now)),
                 ended_estimated: false,
+                tags: Default::default(),
                 launched_at: Timestamp(1_700_000_005_000),
             };
             let said = ProviderSaid::Listed {

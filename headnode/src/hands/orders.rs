@@ -4,12 +4,30 @@
 use crate::agents::token::ClusterSecret;
 use crate::mirror::Mirror;
 use pcluster_core::effect::LaunchPlan;
+use pcluster_core::input::Tags;
 use pcluster_model::config::{Config, Image, ImageSource, ProviderKind};
-use pcluster_model::{ClusterId, InstanceRef, NodeId};
-use pcluster_providers::{ErrorClass, LaunchImage, LaunchOrder, ProviderError};
+use pcluster_model::{ClusterId, InstanceRef, NodeId, PoolName, Price};
+use pcluster_providers::{ErrorClass, LaunchImage, LaunchOrder, Listed, ProviderError};
 use pcluster_wire::{JoinOrder, OnOrphan};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+
+const POOL_TAG: &str = "pcluster:pool";
+const SHAPE_TAG: &str = "pcluster:shape";
+/// Per hour, in micro-dollars.
+const PRICE_TAG: &str = "pcluster:price";
+
+/// What the tags of a machine say of its launch.
+#[must_use]
+pub fn tags_of(listed: &Listed) -> Tags {
+    let tag = |name: &str| listed.tags.get(name).cloned();
+    Tags {
+        name: Some(listed.name.clone()).filter(|name| !name.is_empty()),
+        pool: tag(POOL_TAG).map(|pool| PoolName::from(pool.as_str())),
+        shape: tag(SHAPE_TAG),
+        price: tag(PRICE_TAG).and_then(|price| price.parse().ok()).map(Price),
+    }
+}
 
 /// What every launch order of this head has in common.
 #[derive(Clone)]
@@ -55,12 +73,15 @@ impl Orders {
     }
 
     fn tags(&self, plan: &LaunchPlan, config: &Config) -> BTreeMap<String, String> {
-        BTreeMap::from([
-            ("pcluster:cluster".to_owned(), self.cluster.to_string()),
-            ("pcluster:cluster-name".to_owned(), config.name.clone()),
-            ("pcluster:launch".to_owned(), plan.launch.to_string()),
-            ("pcluster:pool".to_owned(), plan.offering.pool.to_string()),
-        ])
+        let tag = |name: &str, value: String| (name.to_owned(), value);
+        let price = plan.price.map(|price| tag(PRICE_TAG, price.0.to_string()));
+        BTreeMap::from_iter(price.into_iter().chain([
+            tag("pcluster:cluster", self.cluster.to_string()),
+            tag("pcluster:cluster-name", config.name.clone()),
+            tag("pcluster:launch", plan.launch.to_string()),
+            tag(POOL_TAG, plan.offering.pool.to_string()),
+            tag(SHAPE_TAG, plan.shape.name.clone()),
+        ]))
     }
 
     fn join(

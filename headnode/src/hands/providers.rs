@@ -1,5 +1,5 @@
 //! Calls of providers, each in a task of its own, and the lists that say what really exists.
-use super::orders::Orders;
+use super::orders::{Orders, tags_of};
 use crate::clock::Clock;
 use crate::inbox::InboxHandle;
 use crate::limits;
@@ -225,6 +225,7 @@ fn unbound(listed: &[Listed], node: NodeId) -> Vec<Target> {
 }
 
 fn seen(listed: Listed) -> ListedInstance {
+    let tags = tags_of(&listed);
     // Something that stops still bills: only an end is an end.
     ListedInstance {
         instance: listed.instance,
@@ -236,6 +237,7 @@ fn seen(listed: Listed) -> ListedInstance {
         },
         ended_estimated: listed.ended_estimated || listed.ended_at.is_none(),
         launched_at: listed.launched_at,
+        tags,
     }
 }
 

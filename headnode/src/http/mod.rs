@@ -87,6 +87,8 @@ fn routes() -> Vec<Route> {
         write("/v1/nodes/{name}/drain", A::ChangeNode, post(nodes::drain)),
         write("/v1/nodes/{name}/resume", A::ChangeNode, post(nodes::resume)),
         write("/v1/nodes/{name}/terminate", A::ChangeNode, post(nodes::terminate)),
+        write("/v1/unlogged/adopt", A::ChangeNode, post(nodes::adopt_unlogged)),
+        write("/v1/unlogged/terminate", A::ChangeNode, post(nodes::terminate_unlogged)),
         read("/v1/history", A::SeeCluster, get(cluster::history)),
         read("/v1/cost", A::SeeCluster, get(cluster::cost)),
         read("/v1/status", A::SeeCluster, get(cluster::status)),

@@ -1,5 +1,5 @@
 //! Nodes: list, one, why, log, and what admins do to them.
-use super::act::{Act, Acted};
+use super::act::{Act, Acted, act};
 use super::extract::Body;
 use super::problem::Failure;
 use super::{auth, target};
@@ -8,9 +8,9 @@ use axum::Json;
 use axum::extract::{Extension, Path, State};
 use axum::http::header;
 use axum::response::IntoResponse;
-use pcluster_api::{ActionResponse, NodeDetail, NodeList, Problem, WhyView};
+use pcluster_api::{ActionResponse, NodeDetail, NodeList, Problem, UnloggedRequest, WhyView};
 use pcluster_core::input::{Principal, Request};
-use pcluster_model::NodeId;
+use pcluster_model::{InstanceRef, JobId, NodeId};
 use pcluster_views::{self as views, Cx};
 
 #[utoipa::path(get, path = "/v1/nodes", tag = "nodes",
@@ -84,6 +84,31 @@ pub(super) async fn drain(node: Act, Body(_): Body<serde_json::Value>) -> Acted 
     responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
 pub(super) async fn resume(node: Act, Body(_): Body<serde_json::Value>) -> Acted {
     node.ask_of_node(|node| Request::ResumeNode { node }).await
+}
+
+/// Machines of launches that the log does not know are decided about by an admin.
+#[utoipa::path(post, path = "/v1/unlogged/adopt", tag = "nodes", request_body = UnloggedRequest,
+    responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
+pub(super) async fn adopt_unlogged(
+    State(app): State<AppState>,
+    Extension(who): Extension<Principal>,
+    Body(asked): Body<UnloggedRequest>,
+) -> Acted {
+    act(&app, who, JobId(0), Request::AdoptUnlogged { instances: named(asked) }).await
+}
+
+#[utoipa::path(post, path = "/v1/unlogged/terminate", tag = "nodes", request_body = UnloggedRequest,
+    responses((status = 200, body = ActionResponse), (status = "4XX", body = Problem)))]
+pub(super) async fn terminate_unlogged(
+    State(app): State<AppState>,
+    Extension(who): Extension<Principal>,
+    Body(asked): Body<UnloggedRequest>,
+) -> Acted {
+    act(&app, who, JobId(0), Request::EndUnlogged { instances: named(asked) }).await
+}
+
+fn named(asked: UnloggedRequest) -> Vec<InstanceRef> {
+    asked.instances.into_iter().map(InstanceRef).collect()
 }
 
 #[utoipa::path(post, path = "/v1/nodes/{name}/terminate", tag = "nodes", request_body = Object,

@@ -42,6 +42,8 @@ use utoipa::OpenApi;
         nodes::drain,
         nodes::resume,
         nodes::terminate,
+        nodes::adopt_unlogged,
+        nodes::terminate_unlogged,
         cluster::history,
         cluster::cost,
         cluster::status,

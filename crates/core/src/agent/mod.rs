@@ -51,6 +51,8 @@ pub struct AgentState {
     /// Runs whose news came while greeting.
     unsaid: BTreeSet<RunId>,
     leaving: Option<String>,
+    /// The last `Hello` was refused, not for good.
+    sent_away: bool,
     /// An exit was ordered: nothing is taken on any more.
     gone: bool,
 }
@@ -71,6 +73,7 @@ impl AgentState {
             last_use: now,
             unsaid: BTreeSet::new(),
             leaving: None,
+            sent_away: false,
             gone: false,
         }
     }
@@ -149,7 +152,8 @@ impl AgentState {
             cluster: setup.cluster.clone(),
             node: setup.node,
             instance: setup.instance.clone(),
-            token: if self.memory.joined { None } else { setup.token.clone() },
+            // A head whose log is older than this node has no key of it, and sends it away.
+            token: setup.token.clone().filter(|_| !self.memory.joined || self.sent_away),
             boot_id: setup.boot_id.clone(),
             facts,
             runs: self.reports(),
@@ -220,6 +224,7 @@ impl AgentState {
             return;
         }
         self.link = Link::Welcomed;
+        self.sent_away = false;
         self.heartbeat = DurationMs(heartbeat.0.max(100));
         self.last_heartbeat = now;
         if !self.memory.joined {
@@ -235,6 +240,7 @@ impl AgentState {
     fn refused(&mut self, why: String, last: bool, out: &mut Vec<AgentAction>) {
         if !last {
             // Not now; the next address or the next try may do.
+            self.sent_away = true;
             out.push(AgentAction::Hangup);
             return;
         }

@@ -118,6 +118,15 @@ fn the_token_is_said_until_the_first_welcome_and_the_welcome_is_kept() {
     assert!(matches!(&out[1], AgentAction::Keep(memory) if memory.joined));
     brain.step(at(2), AgentInput::Disconnected);
     assert_eq!(hello_of(&connect(&mut brain, 3)).0, None);
+    // A head that was brought back from a copy knows neither node nor key.
+    brain.step(at(4), AgentInput::Disconnected);
+    brain.step(at(5), AgentInput::Connected { clock: at(5) });
+    let refused = HeadFrame::Refused { why: "who is that".into(), last: false };
+    assert_eq!(brain.step(at(6), AgentInput::Frame(refused)), vec![AgentAction::Hangup]);
+    brain.step(at(7), AgentInput::Disconnected);
+    assert_eq!(hello_of(&connect(&mut brain, 8)).0.as_deref(), Some("token"));
+    brain.step(at(9), AgentInput::Disconnected);
+    assert_eq!(hello_of(&connect(&mut brain, 10)).0, None);
 }
 
 #[test]

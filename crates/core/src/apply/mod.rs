@@ -8,7 +8,7 @@ mod step;
 use crate::Cluster;
 use crate::event::{Event, Stamped};
 use crate::rows::RowKey;
-use pcluster_model::Timestamp;
+use pcluster_model::{LaunchId, Timestamp};
 
 impl Cluster {
     /// Makes one committed fact part of the state. Events come in order and without gaps.
@@ -40,6 +40,7 @@ impl Cluster {
                 self.meta.closing = Some(crate::Closing { by: by.clone(), now: *now });
                 self.touched.insert(RowKey::Meta);
             }
+            Event::NumbersSkipped { .. } => self.apply_skip(event),
             Event::JobSubmitted { .. }
             | Event::JobHeld { .. }
             | Event::JobReleased { .. }
@@ -58,6 +59,7 @@ impl Cluster {
                 self.apply_step_end(at, (*run, *step), *rank, end);
             }
             Event::LaunchWanted { .. }
+            | Event::InstanceAdopted { .. }
             | Event::InstanceSeen { .. }
             | Event::LaunchRefused { .. }
             | Event::OfferingRested { .. }
@@ -73,6 +75,23 @@ impl Cluster {
             | Event::SpanClosed { .. }
             | Event::MoneyReserved { .. } => self.apply_node_event(at, event),
         }
+    }
+
+    fn apply_skip(&mut self, event: &Event) {
+        let Event::NumbersSkipped { launch, run, job, order, names, .. } = event else { return };
+        let meta = &mut self.meta;
+        let first = LaunchId(meta.last_launch + 1);
+        meta.unlogged_launches.push((first, *launch));
+        meta.last_launch = meta.last_launch.max(launch.0);
+        meta.last_run = meta.last_run.max(run.0);
+        meta.last_job = meta.last_job.max(job.0);
+        meta.last_order = meta.last_order.max(*order);
+        let pools = meta.config.as_ref().map_or(&[][..], |config| &config.pools);
+        for pool in pools {
+            let next = meta.next_numbers.entry(pool.name.clone()).or_insert(1);
+            *next = next.saturating_add(*names);
+        }
+        self.touched.insert(RowKey::Meta);
     }
 
     fn apply_config(&mut self, config: &pcluster_model::config::Config) {

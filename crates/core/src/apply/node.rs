@@ -9,12 +9,13 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use pcluster_model::{JobId, NodeId, Resources, RunId, Timestamp};
+use pcluster_model::{JobId, NodeId, Resources, RunId, Shape, Timestamp};
 
 impl Cluster {
     pub(super) fn apply_node_event(&mut self, at: Timestamp, event: &Event) {
         match event {
             Event::LaunchWanted { intent } => self.insert_nodes(at, intent),
+            Event::InstanceAdopted { .. } => self.apply_adopted(at, event),
             Event::InstanceSeen { node, instance, launched_at } => self.with_node(at, *node, |n| {
                 n.instance = Some(instance.clone());
                 n.launched_at = Some(*launched_at);
@@ -89,38 +90,30 @@ impl Cluster {
         let shape = Arc::new(intent.shape.clone());
         for (index, name) in (0u32..).zip(&intent.names) {
             let id = NodeId { launch: intent.launch, index };
-            let node = Node {
-                id,
-                name: name.clone(),
-                offering: intent.offering.clone(),
-                usable: shape.usable(),
-                shape: shape.clone(),
-                image: intent.image.clone(),
-                price: intent.price,
-                state: NodeState::Wanted,
-                wanted_at: at,
-                instance: None,
-                launched_at: None,
-                seen_at: None,
-                key: None,
-                boot_id: None,
-                joined_at: None,
-                ready_at: None,
-                cage: String::new(),
-                runs: BTreeSet::new(),
-                held: Resources::default(),
-                idle_since: None,
-                why: intent.why.clone(),
-                provider: intent.provider.clone(),
-                minimum_billing_ms: intent.minimum_billing_ms,
-                reserved_until: intent.reserved_until,
-                first_run_at: None,
-                meter: Meter::default(),
-            };
-            self.nodes.insert(id, node);
+            self.nodes.insert(id, new_node(at, id, name, intent, &shape));
             self.node_changed(at, id);
         }
         self.volatile.marked_launches.insert(intent.launch);
+    }
+
+    /// A machine of an unlogged launch becomes a node that only empties; its span begins with it.
+    fn apply_adopted(&mut self, at: Timestamp, event: &Event) {
+        let Event::InstanceAdopted { node: id, instance, launched_at, intent, .. } = event else {
+            return;
+        };
+        let next = self.meta.next_numbers.entry(intent.offering.pool.clone()).or_insert(1);
+        *next = (*next).max(intent.next_number);
+        self.touched.insert(RowKey::Meta);
+        let shape = Arc::new(intent.shape.clone());
+        let name = intent.names.first().map_or("", String::as_str);
+        let mut node = new_node(at, *id, name, intent, &shape);
+        node.state = NodeState::Draining { cause: StopCause::RunsUnknown };
+        node.instance = Some(instance.clone());
+        node.launched_at = Some(*launched_at);
+        node.seen_at = Some(at);
+        node.meter = Meter { at: *launched_at, now: Use::Drain, ..Meter::default() };
+        self.nodes.insert(*id, node);
+        self.node_changed(at, *id);
     }
 
     /// Nodes that are over leave memory an hour later; `at` is part of the log, so a replay
@@ -273,6 +266,44 @@ pub fn share(held: &Resources, usable: &Resources) -> u64 {
     part(u64::from(held.cpus), u64::from(usable.cpus))
         .max(part(held.memory_bytes, usable.memory_bytes))
         .max(part(u64::from(held.gpus), u64::from(usable.gpus)))
+}
+
+/// A node that is wanted, and nothing more.
+fn new_node(
+    at: Timestamp,
+    id: NodeId,
+    name: &str,
+    intent: &LaunchIntent,
+    shape: &Arc<Shape>,
+) -> Node {
+    Node {
+        id,
+        name: name.into(),
+        offering: intent.offering.clone(),
+        usable: shape.usable(),
+        shape: shape.clone(),
+        image: intent.image.clone(),
+        price: intent.price,
+        state: NodeState::Wanted,
+        wanted_at: at,
+        instance: None,
+        launched_at: None,
+        seen_at: None,
+        key: None,
+        boot_id: None,
+        joined_at: None,
+        ready_at: None,
+        cage: String::new(),
+        runs: BTreeSet::new(),
+        held: Resources::default(),
+        idle_since: None,
+        why: intent.why.clone(),
+        provider: intent.provider.clone(),
+        minimum_billing_ms: intent.minimum_billing_ms,
+        reserved_until: intent.reserved_until,
+        first_run_at: None,
+        meter: Meter::default(),
+    }
 }
 
 fn class_word(class: &LaunchErrorClass) -> &'static str {

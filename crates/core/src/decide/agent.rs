@@ -25,6 +25,26 @@ struct Hello {
 
 impl Cluster {
     pub(super) fn decide_agent(&self, now: Timestamp, id: NodeId, said: AgentSaid) -> Decision {
+        // Its connection stood while nothing came: it has nothing to greet about, and is back.
+        let back = match &said {
+            AgentSaid::Phase { .. }
+            | AgentSaid::Heartbeat
+            | AgentSaid::RunStarted { .. }
+            | AgentSaid::RunEnded(_)
+            | AgentSaid::NotStarted { .. } => {
+                let lost = |node: &Node| matches!(node.state, NodeState::Lost { .. });
+                self.nodes.get(&id).is_some_and(lost) && self.is_connected(id)
+            }
+            AgentSaid::Hello { .. } | AgentSaid::Leaving { .. } | AgentSaid::Disconnected => false,
+        };
+        let mut decision = self.decide_word(now, id, said);
+        if back {
+            decision.events.insert(0, Event::NodeReturned { node: id });
+        }
+        decision
+    }
+
+    fn decide_word(&self, now: Timestamp, id: NodeId, said: AgentSaid) -> Decision {
         match said {
             AgentSaid::Hello { key, token_valid, boot_id, facts, runs } => {
                 self.decide_hello(now, id, Hello { key, token_valid, boot_id, facts, runs })
@@ -50,6 +70,10 @@ impl Cluster {
         let refused =
             |why: String, last: bool| Decision::reply(Reply::AgentRefused { node: id, why, last });
         let Some(node) = self.nodes.get(&id).filter(|node| node.state.is_alive()) else {
+            if self.is_unlogged(id.launch, Some(id.index)) {
+                let why = format!("this log does not know launch {}: an admin decides", id.launch);
+                return refused(why, false);
+            }
             return refused(format!("node {id} is not part of this cluster any more"), true);
         };
         match &node.key {
@@ -58,7 +82,7 @@ impl Cluster {
             None if hello.token_valid => {}
             None => return refused("the join token is not valid for this launch".into(), true),
         }
-        let mut events = Vec::new();
+        let mut events = self.skip_for_runs(&hello.runs);
         if node.key.is_none() {
             events.push(Event::NodeJoined {
                 node: id,

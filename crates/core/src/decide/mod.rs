@@ -8,6 +8,7 @@ mod features;
 mod provider;
 mod step;
 mod submit;
+mod unlogged;
 
 use crate::event::Event;
 use crate::input::{Input, Principal, Request};
@@ -111,6 +112,8 @@ impl Cluster {
             Request::DrainNode { node } => self.drain_node(who, node),
             Request::ResumeNode { node } => self.resume_node(who, node),
             Request::TerminateNode { node } => self.terminate_node(who, node),
+            Request::AdoptUnlogged { instances } => self.adopt_unlogged(now, who, &instances),
+            Request::EndUnlogged { instances } => self.end_unlogged(now, who, &instances),
             Request::Down { now } => self.down(who, now),
         };
         decided.unwrap_or_else(Decision::from)

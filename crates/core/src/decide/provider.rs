@@ -147,7 +147,7 @@ impl Cluster {
         asked_at: Timestamp,
         instances: &[ListedInstance],
     ) -> Decision {
-        let mut events = Vec::new();
+        let mut events = self.skip_for_launches(instances);
         let listed = self.bind(instances);
         for node in self.nodes.values().filter(|node| node.state.is_alive()) {
             if self.provider_of(node) != Some(provider) {

@@ -35,6 +35,9 @@ pub enum Wait {
     Canary { offering: OfferingKey, message: String },
     /// No shape of the pool holds it (the configuration changed since it was submitted).
     NoShape,
+    /// Machines of launches that the log does not know are there, and no admin has said what
+    /// becomes of them.
+    UnloggedMachines { machines: u32 },
     /// The cluster goes down.
     Closing,
 }

@@ -72,12 +72,21 @@ impl Cluster {
     pub(crate) fn scale(&self, now: Timestamp, report: PlanReport) -> ScalePlan {
         let mut plan = ScalePlan { events: Vec::new(), report };
         let Some(config) = self.config() else { return plan };
-        if self.meta.closing.is_some() || self.is_older_than_the_world() {
+        if self.meta.closing.is_some() {
+            return plan;
+        }
+        if self.unlogged_instances().next().is_some() {
+            self.wait_for_an_admin(now, &mut plan.report);
             return plan;
         }
         let mut launch = self.meta.last_launch;
         let mut money_left = self.account(now).map(|account| account.left());
-        for pool in &config.pools {
+        let seen = |pool: &&Pool| {
+            let list = self.volatile.lists.get(pool.provider.as_str());
+            // What is there comes first: the log may be a copy that nobody called one.
+            self.volatile.is_new || list.is_some_and(|list| list.listed_at.is_some())
+        };
+        for pool in config.pools.iter().filter(seen) {
             let mut pass = self.scale_pass(pool, now, money_left, plan.report);
             // While a job waits for smaller machines to make room for a larger one, nobody else
             // may fill that room with another small one.
@@ -98,15 +107,14 @@ impl Cluster {
         plan
     }
 
-    /// A tagged instance carries a launch number above the log's highest: the log was lost or
-    /// restored, and launching would repeat tokens.
-    #[must_use]
-    pub fn is_older_than_the_world(&self) -> bool {
-        self.volatile
-            .lists
-            .values()
-            .flat_map(|list| list.unknown.values())
-            .any(|u| u.from_the_future)
+    /// Machines that are not in the log bill and count nowhere: until an admin says what becomes of them,
+    /// nobody knows how many more may be launched.
+    fn wait_for_an_admin(&self, now: Timestamp, report: &mut PlanReport) {
+        let machines = u32::try_from(self.unlogged_instances().count()).unwrap_or(u32::MAX);
+        let waiting = self.queued_jobs().take(SCALE_JOBS);
+        for job in waiting.filter(|job| self.block(job, now).is_none()) {
+            report.waits.insert(job.id, Wait::UnloggedMachines { machines });
+        }
     }
 
     fn scale_pass<'a>(

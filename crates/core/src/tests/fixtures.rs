@@ -118,6 +118,10 @@ fn eventful() -> Small {
     small.ask(&user("ana", 1000), Request::Hold(target(later)));
     small.give(Input::ClockStepped { offset_ms: 3_600_000 });
     small.give(Input::ClockStepped { offset_ms: 0 });
+    let lost = small.unlogged_machine(100, 0);
+    small.list();
+    small.ask(&admin(), Request::AdoptUnlogged { instances: Vec::new() });
+    small.ask(&admin(), Request::TerminateNode { node: lost });
     small.ask(&admin(), Request::Down { now: true });
     end_all(&mut small);
     small.provide();
@@ -197,6 +201,8 @@ fn the_fixture_of_this_version_has_every_kind() {
         "span_closed",
         "money_reserved",
         "limit_changed",
+        "numbers_skipped",
+        "instance_adopted",
     ];
     let missing: Vec<&str> = all.into_iter().filter(|kind| !kinds.contains(*kind)).collect();
     assert_eq!(missing, Vec::<&str>::new());

@@ -3,7 +3,7 @@ use super::support::*;
 use crate::NodeState;
 use crate::effect::{Effect, Order};
 use crate::event::Event;
-use crate::input::{Input, JobTarget, Request};
+use crate::input::{AgentSaid, Input, JobTarget, Request};
 use crate::job::Outcome;
 use crate::ledger::Sums;
 use crate::plan::Wait;
@@ -514,4 +514,23 @@ fn a_gang_wider_than_the_pool_may_be_is_refused() {
     let reply = small.ask(&user("ana", 1000), Request::Submit { spec: wide.into(), key: None });
     let Reply::Rejected(no) = reply else { panic!("accepted") };
     assert_eq!(no.hints, ["--nodes 2 fits"]);
+}
+
+#[test]
+fn a_silent_node_whose_connection_stood_is_back_with_its_first_word() {
+    let mut small = Small::new(config(3, vec![shape("2c", 2, 10_000)]));
+    let job = small.submit(spec("long", 2));
+    small.boot();
+    let (node, run) = small.run_all()[0];
+    // Nothing comes for a while, and nobody hangs up.
+    small.now = small.now + DurationMs::from_secs(40);
+    small.give(Input::Tick);
+    assert!(matches!(small.cluster.nodes[&node].state, NodeState::Lost { .. }));
+    small.give(Input::AgentSaid { node, said: AgentSaid::Heartbeat });
+    assert!(small.cluster.nodes[&node].is_ready());
+    small.pass(DurationMs::from_hours(2));
+    assert!(small.cluster.nodes[&node].is_ready(), "{:?}", small.kinds());
+    small.end(node, run, Exit::Code(0));
+    assert!(small.cluster.jobs[&job].is_finished());
+    small.check_replay();
 }

@@ -112,6 +112,7 @@ fn node_input(world: &mut Small, name: &str) -> Input {
                     index: Some(0),
                     ended_at: None,
                     ended_estimated: false,
+                    tags: Default::default(),
                     launched_at: world.now,
                 }
             });

@@ -2,7 +2,8 @@
 use crate::effect::{Effect, Order};
 use crate::event::{Event, Stamped};
 use crate::input::{
-    AgentSaid, Input, JobTarget, LaunchedInstance, ListedInstance, Principal, ProviderSaid, Request,
+    AgentSaid, Input, JobTarget, LaunchedInstance, ListedInstance, Principal, ProviderSaid,
+    Request, Tags,
 };
 use crate::reply::Reply;
 use crate::rows::Row;
@@ -15,8 +16,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 use pcluster_model::config::{Budget, Config, Head, Pool, ProviderKind, SpotUse};
 use pcluster_model::{
-    ArraySpec, BlobHash, ClusterId, DurationMs, IndexRanges, InstanceRef, JobId, JobSpec, NodeId,
-    Price, Resources, RunId, Shape, Timestamp, UserName,
+    ArraySpec, BlobHash, ClusterId, DurationMs, IndexRanges, InstanceRef, JobId, JobSpec, LaunchId,
+    NodeId, Price, Resources, RunId, Shape, Timestamp, UserName,
 };
 use pcluster_wire::{Exit, Facts, RunEnd, RunReport, Usage};
 
@@ -212,6 +213,7 @@ impl Small {
                                 index: Some(index),
                                 ended_at: None,
                                 ended_estimated: false,
+                                tags: Tags::default(),
                                 launched_at: self.now,
                             },
                         );
@@ -234,6 +236,23 @@ impl Small {
                 other => self.waiting.push(other),
             }
         }
+    }
+
+    /// A machine that a log which is lost had launched.
+    pub fn unlogged_machine(&mut self, launch: u64, index: u32) -> NodeId {
+        let launch = LaunchId(launch);
+        let id = NodeId { launch, index };
+        let listed = ListedInstance {
+            instance: InstanceRef(format!("p-{id}")),
+            launch,
+            index: Some(index),
+            ended_at: None,
+            ended_estimated: false,
+            tags: Tags { price: Some(Price(7_000)), ..Tags::default() },
+            launched_at: self.now,
+        };
+        self.machines.insert(id, listed);
+        id
     }
 
     pub fn list(&mut self) {
