@@ -1,6 +1,6 @@
 #!/bin/sh
 # Becomes COMMAND as a machine of its own on the network: a namespace with one address, a name, and
-# a hosts file. `[process] launcher` of tests/it/slurm_netns.rs; the test removes what is made here.
+# a hosts file. `[process] launcher` of tests/src/net.rs, which removes what is made here.
 #
 #   netns.sh BRIDGE NET HOSTS NODE COMMAND...    NET: the first three numbers of the addresses
 set -eu
@@ -11,7 +11,7 @@ space=$bridge-$number
 ip netns add "$space"
 ip link add "$space" type veth peer name eth0 netns "$space"
 ip link set "$space" master "$bridge" up
-ip -n "$space" addr add "$net.$((number + 10))/24" dev eth0
+ip -n "$space" addr add "$net.$((number % 200 + 10))/24" dev eth0
 ip -n "$space" link set eth0 up
 ip -n "$space" link set lo up
 # Not `ip netns exec`, which hides the control groups. Each of these becomes the next: one process.

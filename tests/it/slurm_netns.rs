@@ -1,82 +1,7 @@
 //! Nodes with network addresses of their own: each process node in a namespace, on one bridge.
-use pcluster_tests::clients::{Face, have, own};
-use pcluster_tests::{Setup, people, repository, skip};
+use pcluster_tests::clients::{Face, have, own, setup};
+use pcluster_tests::net::Network;
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
-
-/// A bridge of this test, with its namespaces and its hosts file; all gone when this value is.
-struct Network {
-    bridge: String,
-    net: String,
-    hosts: PathBuf,
-}
-
-fn ip(words: &[&str]) -> bool {
-    Command::new("ip").args(words).output().is_ok_and(|said| said.status.success())
-}
-
-impl Network {
-    fn new() -> Option<Self> {
-        if !people::is_root() {
-            skip("network namespaces need root");
-            return None;
-        }
-        if !have(&["ip", "nsenter", "unshare", "mount", "hostname"]) {
-            return None;
-        }
-        let pid = std::process::id();
-        let network = Self {
-            bridge: format!("pct{}", pid % 1_000_000),
-            net: format!("10.{}.{}", 64 + pid / 256 % 128, pid % 256),
-            hosts: std::env::temp_dir().join(format!("pct-hosts-{pid}")),
-        };
-        let own = format!("{}.1/24", network.net);
-        let bridge = network.bridge.as_str();
-        let made = ip(&["link", "add", bridge, "type", "bridge"])
-            && ip(&["addr", "add", &own, "dev", bridge])
-            && ip(&["link", "set", bridge, "up"]);
-        if !made {
-            skip("this kernel makes no bridge");
-            return None;
-        }
-        let nodes = (1..100).map(|node| format!("{}.{} main-{node}\n", network.net, node + 10));
-        let hosts = format!("127.0.0.1 localhost\n{}", nodes.collect::<String>());
-        fs::write(&network.hosts, hosts).unwrap();
-        Some(network)
-    }
-
-    fn setup(&self) -> Setup {
-        let script = repository().join("tests/netns.sh");
-        let words = [
-            script.display().to_string(),
-            self.bridge.clone(),
-            self.net.clone(),
-            self.hosts.display().to_string(),
-            "{node}".to_owned(),
-        ];
-        Setup {
-            head: format!("listen = \"{}.1:0\"\n", self.net),
-            more: format!("[process]\nlauncher = {words:?}\n"),
-            ..pcluster_tests::clients::setup()
-        }
-    }
-}
-
-impl Drop for Network {
-    fn drop(&mut self) {
-        let listed = Command::new("ip").args(["netns", "list"]).output();
-        let listed = listed.map(|said| said.stdout).unwrap_or_default();
-        for line in String::from_utf8_lossy(&listed).lines() {
-            let name = line.split(' ').next().unwrap_or_default();
-            if name.starts_with(&format!("{}-", self.bridge)) {
-                ip(&["netns", "del", name]);
-            }
-        }
-        ip(&["link", "del", &self.bridge]);
-        drop(fs::remove_file(&self.hosts));
-    }
-}
 
 /// Runs a batch job of these lines to its end; its output.
 #[track_caller]
@@ -90,8 +15,8 @@ fn batch(face: &Face, options: &str, text: &str) -> String {
 
 #[test]
 fn steps_and_mpi_go_over_nodes_with_addresses_of_their_own() {
-    let Some(network) = Network::new() else { return };
-    let face = Face::with("netns", network.setup());
+    let Some(network) = Network::new("main") else { return };
+    let face = Face::with("netns", network.setup(setup()));
     let two = "-N 2 --ntasks-per-node=2 --mem=600M";
     let text = "srun -l -N 2 -n 2 sh -c 'echo $(hostname) $SLURMD_NODENAME $(ip -4 -o addr show dev eth0)'";
     let out = batch(&face, two, text);
@@ -102,7 +27,7 @@ fn steps_and_mpi_go_over_nodes_with_addresses_of_their_own() {
         assert_eq!(words[0], format!("{rank}:"), "{out}");
         assert_eq!(words[1], words[2], "the machine's name is the node's: {out}");
         let number: u32 = words[1].strip_prefix("main-").unwrap().parse().unwrap();
-        assert!(out.contains(&format!("inet {}.{}/24", network.net, number + 10)), "{out}");
+        assert!(out.contains(&format!("inet {}/24", network.node(number))), "{out}");
     }
     assert_eq!(lines.len(), 2, "{out}");
 

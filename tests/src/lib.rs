@@ -12,6 +12,7 @@ pub mod dice;
 pub mod golden;
 pub mod knife;
 pub mod meter;
+pub mod net;
 pub mod people;
 pub mod procs;
 pub mod proxy;

@@ -48,3 +48,18 @@ pub fn check(cluster: &Cluster) {
     let (nodes, meter) = (bill["nodes_micro_usd"].as_i64(), provider(cluster));
     assert_eq!((sum_of_buckets(&bill), nodes), (meter, Some(meter)), "{bill}");
 }
+
+/// The end of a scenario: no node is left, every instance is billed once and for its own time, log,
+/// rows and ledger agree, and nothing is left of the cluster.
+///
+/// # Panics
+/// When it is not so.
+#[track_caller]
+pub fn ends_even(cluster: &Cluster) {
+    cluster.until_no_nodes();
+    check(cluster);
+    let spans = closed_bill(cluster)["spans"].as_u64();
+    assert_eq!(spans, Some(cluster.instances().len() as u64));
+    cluster.down(&[]);
+    assert_eq!(cluster.json(&["admin", "verify"])["wrong"], serde_json::json!([]));
+}
