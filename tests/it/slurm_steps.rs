@@ -288,3 +288,28 @@ fn a_task_of_an_array_finds_itself_and_agents_that_are_killed_only_delay() {
     }
     face.to_zero();
 }
+
+#[test]
+fn a_step_daemon_that_is_killed_ends_its_step_and_the_next_step_has_another() {
+    let face = Face::new("stepd");
+    let cluster = face.cluster();
+    let text = "srun sh -c '(setsid sh -c \"echo \\$\\$ >>pid; sleep 1000\" &); echo $$ >>pid; sleep 1000'; echo first $? >>codes\n\
+                srun sh -c 'for p in $(cat pid); do readlink /proc/$p/exe >>alive; done; echo second'; echo second $? >>codes\n\
+                exit 3";
+    fs::write(cluster.work().join("job.sh"), format!("#!/bin/bash\n{text}\n")).unwrap();
+    let id = face.asks("sbatch --parsable -t 5 -n 1 --mem=300M -o out job.sh");
+    cluster.until_lines("pid", 2);
+    let daemons =
+        cluster.processes().into_iter().filter(|one| one.command.starts_with("pcluster-stepd"));
+    for daemon in daemons {
+        pcluster_tests::procs::signal(daemon.pid, rustix::process::Signal::KILL);
+    }
+    assert_eq!(cluster.wait(&id), 3, "{}", cluster.file("out"));
+    let codes = cluster.file("codes");
+    assert!(codes.starts_with("first ") && !codes.starts_with("first 0\n"), "{codes}");
+    assert!(codes.ends_with("second 0\n"), "{codes}");
+    assert_eq!(cluster.file("alive"), "", "what the step left is dead when the next one begins");
+    let rows = face.asks("sacct -n -P -o JobID,ExitCode");
+    assert!(rows.contains("1.0|0:9\n") && rows.contains("1.1|0:0"), "{rows}");
+    face.to_zero();
+}

@@ -9,6 +9,7 @@ mod exit;
 mod input;
 mod library;
 mod memory;
+mod orphans;
 mod others;
 mod output;
 mod proc;
@@ -73,6 +74,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    orphans::end(&place);
     // Files of tasks get exactly the mode that the step's mask leaves.
     rustix::process::umask(Mode::empty());
     let runtime =

@@ -9,6 +9,7 @@ use super::part::{News, Part, Whose};
 use super::signals::{Interrupt, Interrupts, Signals, Told};
 use super::terminal;
 use crate::words::clock::Clock;
+use pcluster_api::StepPartEnd;
 use pcluster_api::client::Client;
 use pcluster_steps::message::{FromNode, Message, StepOrder, ToNode};
 use pcluster_steps::pmi::Hub;
@@ -25,6 +26,8 @@ const GRACE: Duration = Duration::from_secs(30);
 const GIVE_UP: Duration = Duration::from_secs(32);
 /// As a shell shows a program that SIGPIPE has ended.
 const BROKEN_PIPE: i32 = 128 + 13;
+/// The signal of tasks whose daemon was killed: the next one kills them.
+const KILLED: i32 = 9;
 /// The last words to the parts.
 const BYE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -81,11 +84,20 @@ pub(super) async fn coordinate(
         cancelled_said: false,
         launched: false,
         silent: false,
+        forgotten: Vec::new(),
     };
+    let places: Vec<(u64, u32, u32)> =
+        orders.iter().map(|order| (order.run, order.step, order.rank)).collect();
     for (part, order) in step.parts.iter().zip(orders) {
         part.tell(ToNode::Launch(Box::new(order)));
     }
-    step.run(news, signals).await
+    let (code, forgotten) = step.run(news, signals).await;
+    for (run, step, rank) in forgotten.into_iter().filter_map(|part| places.get(part).copied()) {
+        // Nobody else can tell the head: its CPUs are for the next step. The end of the job ends it, too.
+        let end = StepPartEnd { rank, signal: KILLED, ..StepPartEnd::default() };
+        let _ = client.end_step(run, step, &end).await;
+    }
+    code
 }
 
 struct Step {
@@ -111,6 +123,8 @@ struct Step {
     launched: bool,
     /// Nobody reads what tasks write.
     silent: bool,
+    /// Parts whose daemon was killed.
+    forgotten: Vec<usize>,
 }
 
 /// A line on stderr; a terminal in raw mode needs the carriage return. What a daemon says comes from
@@ -120,7 +134,11 @@ fn line_of(text: &str, raw: bool) -> String {
 }
 
 impl Step {
-    async fn run(mut self, mut news: mpsc::Receiver<(usize, News)>, mut signals: Signals) -> u8 {
+    async fn run(
+        mut self,
+        mut news: mpsc::Receiver<(usize, News)>,
+        mut signals: Signals,
+    ) -> (u8, Vec<usize>) {
         self.ends_at = self.manner.time_limit.map(|limit| Instant::now() + limit);
         while self.done.iter().any(|done| !done) {
             let tell_at = self.exits.has_news().then(|| Instant::now() + TOGETHER);
@@ -148,12 +166,14 @@ impl Step {
             part.tell(ToNode::Bye);
         }
         let byes = async {
-            for part in &self.parts {
-                part.settled().await;
+            for (at, part) in self.parts.iter().enumerate() {
+                if !self.forgotten.contains(&at) {
+                    part.settled().await;
+                }
             }
         };
         let _ = tokio::time::timeout(BYE_WITHIN, byes).await;
-        self.exits.code()
+        (self.exits.code(), self.forgotten)
     }
 
     fn say(&self, text: &str) {
@@ -188,6 +208,12 @@ impl Step {
                 self.say(&format!("waiting for node {node}: it or the head is out of reach"));
             }
             News::Gone(why) => self.gone(part, &why),
+            News::Forgotten(why) => {
+                if !self.done[part] {
+                    self.forgotten.push(part);
+                }
+                self.gone(part, &why);
+            }
         }
     }
 

@@ -26,6 +26,8 @@ pub(super) enum News {
     Away,
     /// There is nobody to speak with any more, and why.
     Gone(String),
+    /// Its daemon is another one now, which does not know the step and has ended what was left of it.
+    Forgotten(String),
 }
 
 /// A part of a step.
@@ -49,8 +51,7 @@ impl Part {
             Line { client: client.clone(), job: job.clone(), rank, index, news: news.clone() };
         let of_line = Arc::clone(&session);
         tokio::spawn(async move {
-            let why = line.keep(&of_line).await;
-            let _ = over.send(why);
+            let _ = over.send(line.keep(&of_line).await);
         });
         let news = news.clone();
         tokio::spawn(async move {
@@ -64,7 +65,8 @@ impl Part {
                         while let Ok(message) = messages.try_recv() {
                             deliver(&news, index, &message).await;
                         }
-                        let _ = news.send((index, News::Gone(why.unwrap_or_default()))).await;
+                        let last = why.unwrap_or_else(|_| News::Gone(String::new()));
+                        let _ = news.send((index, last)).await;
                         return;
                     }
                 };
@@ -124,7 +126,7 @@ struct Line {
 
 impl Line {
     /// Makes streams until that is of no use; says why.
-    async fn keep(&self, session: &Arc<Session>) -> String {
+    async fn keep(&self, session: &Arc<Session>) -> News {
         let mut resumed = false;
         let mut away_since: Option<Instant> = None;
         let (mut said, mut asked) = (false, Instant::now());
@@ -136,11 +138,11 @@ impl Line {
                     if let Err(error) = ended
                         && error.kind() == std::io::ErrorKind::ConnectionRefused
                     {
-                        return error.to_string();
+                        return News::Forgotten(error.to_string());
                     }
                 }
                 Err(ClientError::Problem(problem)) if !is_for_now(&problem) => {
-                    return problem.message;
+                    return News::Gone(problem.message);
                 }
                 Err(_) => {
                     let since = *away_since.get_or_insert_with(Instant::now);
@@ -149,7 +151,8 @@ impl Line {
                     if asked.elapsed() > ASK_EVERY {
                         asked = Instant::now();
                         if self.job_is_over().await {
-                            return "the job has ended, or is to run again".to_owned();
+                            let why = "the job has ended, or is to run again";
+                            return News::Gone(why.to_owned());
                         }
                     }
                     if since.elapsed() > SAY_AFTER && !said {

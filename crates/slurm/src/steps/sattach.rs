@@ -167,7 +167,8 @@ impl Watch {
             }
             // Not every node of a job has tasks of every step.
             News::Message(Message::Control(FromNode::Done | FromNode::Refused { .. }))
-            | News::Gone(_) => {
+            | News::Gone(_)
+            | News::Forgotten(_) => {
                 self.over[part] = true;
                 self.feed.gone(part);
             }
