@@ -1,16 +1,24 @@
-//! I15: after faults stop, every feasible job finishes and idle nodes go.
+//! I15: after faults stop, every feasible job finishes, and machines go: those that the head can reach
+//! within `idle_timeout` + 60 s, the others when their grace is over and the provider has ended them.
 use super::Check;
+use crate::cloud::MachineId;
 use crate::world::{Mode, World};
 use pcluster_core::reason::Reason;
 use pcluster_core::{Cluster, Job};
 use pcluster_model::{DurationMs, Timestamp};
+use std::collections::BTreeMap;
 
 /// I15.
 #[derive(Debug, Default)]
 pub struct Liveness {
     /// Since when there is nothing to do.
     quiet_since: Option<Timestamp>,
+    /// Machines that hear the head, since then.
+    heard: BTreeMap<MachineId, Timestamp>,
 }
+
+/// From the end of the idle time to the end of a machine that hears the head.
+const GOES: DurationMs = DurationMs::from_secs(60);
 
 /// What repeated calls, the list's window and a grace after silence may add to the idle time.
 const SLACK: DurationMs = DurationMs::from_mins(30);
@@ -28,11 +36,19 @@ impl Check for Liveness {
         let busy = !world.users.all_answered() || unfinished(&head.cluster, world.now).is_some();
         if busy || world.cloud.living.len() <= world.kept() {
             self.quiet_since = None;
+            self.heard.clear();
             return Ok(());
         }
         let since = *self.quiet_since.get_or_insert(world.now);
         let idle = world.config.pools.iter().map(|pool| pool.idle_timeout_ms).max();
-        let within = idle.unwrap_or_default() + DurationMs::from_secs(60) + SLACK;
+        let soon = idle.unwrap_or_default() + GOES;
+        self.hear(world);
+        let long = self.heard.values().filter(|since| world.now.since(**since) > soon).count();
+        if long > world.kept() {
+            let nodes = nodes(&head.cluster);
+            return Err(format!("{long} idle machines hear the head {soon} after: {nodes}"));
+        }
+        let within = soon + SLACK;
         if world.now.since(since) <= within {
             return Ok(());
         }
@@ -61,6 +77,24 @@ impl Check for Liveness {
                 Err(format!("{} machines live: {}", world.cloud.living.len(), nodes(&head.cluster)))
             }
             None => Ok(()),
+        }
+    }
+}
+
+impl Liveness {
+    fn hear(&mut self, world: &World) {
+        let hears = |id: &MachineId| {
+            world.agents.get(id).is_some_and(|agent| {
+                let conn = world.reaches(agent.node);
+                conn.is_some() && agent.conn == conn
+            })
+        };
+        self.heard.retain(|id, _| hears(id) && world.cloud.living.contains(id));
+        // A head that has just come up, or on, lets everybody speak first.
+        let head = world.head.as_ref().map_or(world.now, |head| head.awake_since);
+        let since = world.now.max(head + world.config.head.settle_ms);
+        for id in world.cloud.living.iter().filter(|id| hears(id)) {
+            self.heard.entry(*id).or_insert(since);
         }
     }
 }
