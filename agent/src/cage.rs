@@ -44,6 +44,25 @@ enum Kind {
     },
 }
 
+/// The directories that may be there, as `cage.json` names them before they are made.
+struct Claims<'a> {
+    dir: &'a NodeDir,
+    named: Vec<PathBuf>,
+}
+
+impl Claims<'_> {
+    /// A full disk takes no new name; those of the agent before are there.
+    fn name(&mut self, path: &Path) -> io::Result<()> {
+        if self.named.iter().any(|named| named == path) {
+            return Ok(());
+        }
+        let named: Vec<&Path> = self.named.iter().map(PathBuf::as_path).chain([path]).collect();
+        self.dir.write("cage.json", &named)?;
+        self.named.push(path.to_path_buf());
+        Ok(())
+    }
+}
+
 /// The node's place in the hierarchies.
 #[derive(Debug, Clone, Default)]
 pub struct Cage {
@@ -56,40 +75,35 @@ impl Cage {
     /// Finds out by trying. `name` is unique on this machine.
     pub fn find(dir: &NodeDir, system: &System, name: &str) -> io::Result<Self> {
         let mut cage = Self::default();
-        let mut claimed = Vec::new();
+        let mut claims = Claims { dir, named: known_dirs(dir) };
         for (controller, kind) in
             [("memory", Kind::V1Memory), ("cpu", Kind::V1Cpu), ("pids", Kind::V1Pids)]
         {
             let Some(parents) = system.v1(controller) else { continue };
-            // Named before they are made.
-            claimed.extend(parents.iter().map(|parent| parent.join(name)));
-            dir.write("cage.json", &claimed)?;
-            cage.try_branch(&parents, name, |dir| usable_v1(dir, kind).then_some(kind));
+            let usable = |dir: &Path| usable_v1(dir, kind).then_some(kind);
+            cage.try_branch(&mut claims, &parents, name, usable);
         }
         if let Some(parents) = system.v2() {
-            claimed.extend(parents.iter().map(|parent| parent.join(name)));
-            dir.write("cage.json", &claimed)?;
             // Limits are asked of version 2 only where version 1 has none of them; else, or where it
             // has none either, it follows processes and ends them.
             if cage.branches.is_empty() {
-                cage.try_branch(&parents, name, usable_v2);
+                cage.try_branch(&mut claims, &parents, name, usable_v2);
             }
             if cage.branches.iter().all(|branch| !matches!(branch.kind, Kind::V2 { .. })) {
                 let tracks = Kind::V2 { memory: false, cpu: false, pids: false };
                 let follows = |dir: &Path| dir.join("cgroup.procs").exists().then_some(tracks);
-                cage.try_branch(&parents, name, follows);
+                cage.try_branch(&mut claims, &parents, name, follows);
             }
         }
         if cage.branches.iter().all(|branch| !matches!(branch.kind, Kind::V2 { .. }))
             && let Some(parents) = system.v1("freezer")
         {
-            claimed.extend(parents.iter().map(|parent| parent.join(name)));
-            dir.write("cage.json", &claimed)?;
             let freezes = |dir: &Path| usable_v1(dir, Kind::V1Freezer).then_some(Kind::V1Freezer);
-            cage.try_branch(&parents, name, freezes);
+            cage.try_branch(&mut claims, &parents, name, freezes);
         }
         let made: Vec<&PathBuf> = cage.branches.iter().map(|branch| &branch.dir).collect();
-        dir.write("cage.json", &made)?;
+        // Where that cannot be written, more is named than was made: a sweep does not mind.
+        drop(dir.write("cage.json", &made));
         if cage.branches.is_empty() && cage.trouble.is_empty() {
             cage.trouble = "no control groups are mounted".to_owned();
         }
@@ -99,13 +113,14 @@ impl Cage {
     /// Makes the node's directory under the first parent that allows it.
     fn try_branch(
         &mut self,
+        claims: &mut Claims<'_>,
         parents: &[PathBuf],
         name: &str,
         usable: impl Fn(&Path) -> Option<Kind>,
     ) {
         for parent in parents {
             let dir = parent.join(name);
-            if let Err(error) = make(&dir) {
+            if let Err(error) = claims.name(&dir).and_then(|()| make(&dir)) {
                 self.trouble = format!("cannot make {}: {}", dir.display(), plain(&error));
                 continue;
             }

@@ -108,10 +108,12 @@ impl Machine {
         let own = || std::env::current_exe().ok().filter(|path| path.exists());
         let program = upgraded.or_else(own).unwrap_or_else(|| programs::OWN.into());
         let child = Command::new(&program).arg("run").arg(self.dir.path()).spawn()?;
-        if let Some(record) = i32::try_from(child.id()).ok().and_then(ProcessRecord::of) {
-            self.dir.write("agent.json", &record)?;
-        }
+        let record = i32::try_from(child.id()).ok().and_then(ProcessRecord::of);
+        // Known before anything else: its end must be heard, also when the disk is full.
         self.agent = Some((child, Instant::now()));
+        if let Some(Err(error)) = record.map(|record| self.dir.write("agent.json", &record)) {
+            clock::say(&format!("cannot write down the agent's process: {error}"));
+        }
         Ok(())
     }
 

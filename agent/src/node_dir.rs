@@ -78,9 +78,14 @@ impl NodeDir {
         }
     }
 
-    /// Replaces a file as a whole; an agent that dies has it, a machine that dies may not.
+    /// Replaces a file as a whole; an agent that dies has it, a machine that dies may not. One that
+    /// says the same stays as it is: an agent must come up on a full disk.
     pub fn write<T: Serialize>(&self, name: &str, value: &T) -> io::Result<()> {
-        write_atomic(&self.file(name), &serde_json::to_vec(value)?, Durability::Cached)
+        let bytes = serde_json::to_vec(value)?;
+        if fs::read(self.file(name)).is_ok_and(|there| there == bytes) {
+            return Ok(());
+        }
+        write_atomic(&self.file(name), &bytes, Durability::Cached)
     }
 
     /// Writes a file that must not be there; false when it was.

@@ -48,6 +48,8 @@ impl BootError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) => 2,
+            // What may mend itself is worth another start.
+            Self::Store(error) if error.is_of_this_machine() => 1,
             Self::Refused(_) | Self::Running { .. } | Self::Store(_) | Self::Contradiction(_) => 3,
             Self::Places(_) | Self::Rows(_) | Self::Tls(_) | Self::Blobs(_) | Self::Io { .. } => 1,
         }

@@ -1,4 +1,7 @@
 //! Free space under the state directory, and the ballast that buys a way out of a full disk.
+//!
+//! Invariant: what a full disk leaves is for ends, cancels and terminations. New jobs go without
+//! first, then what is kept of outputs, then lines of the log; the ballast is thrown off at last.
 use crate::limits;
 use std::fs;
 use std::io::{self, Write};
@@ -6,9 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Free bytes as last seen. Cheap to clone.
+/// Free bytes of a folder's disk, as last seen. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct DiskWatch {
+    folder: Arc<Path>,
     free_bytes: Arc<AtomicU64>,
 }
 
@@ -16,21 +20,21 @@ impl DiskWatch {
     /// Looks once.
     #[must_use]
     pub fn of(folder: &Path) -> Self {
-        let watch = Self { free_bytes: Arc::new(AtomicU64::new(u64::MAX)) };
-        watch.look(folder);
+        let watch = Self { folder: folder.into(), free_bytes: Arc::new(AtomicU64::new(u64::MAX)) };
+        watch.look();
         watch
     }
 
     /// A disk with this much free.
     #[cfg(test)]
     pub(crate) fn with_free(bytes: u64) -> Self {
-        Self { free_bytes: Arc::new(AtomicU64::new(bytes)) }
+        Self { folder: Path::new("").into(), free_bytes: Arc::new(AtomicU64::new(bytes)) }
     }
 
     /// Looks again. A folder that cannot be asked says nothing.
-    pub fn look(&self, folder: &Path) {
-        if let Ok(seen) = rustix::fs::statvfs(folder) {
-            self.free_bytes.store(seen.f_bavail.saturating_mul(seen.f_frsize), Ordering::Relaxed);
+    pub fn look(&self) {
+        if let Some(free) = free_of(&self.folder) {
+            self.free_bytes.store(free, Ordering::Relaxed);
         }
     }
 
@@ -48,30 +52,51 @@ impl DiskWatch {
     }
 }
 
-/// Keeps the ballast file, or gives it up when the disk is full. Returns what to tell people.
+/// What is free for this user where `folder` lies.
+pub(crate) fn free_of(folder: &Path) -> Option<u64> {
+    let seen = rustix::fs::statvfs(folder).ok()?;
+    Some(seen.f_bavail.saturating_mul(seen.f_frsize))
+}
+
+fn ballast_of(state_dir: &Path) -> std::path::PathBuf {
+    state_dir.join("ballast")
+}
+
+/// Gives the ballast up when the disk is full. True when that made room.
+///
+/// # Errors
+/// When it cannot be removed.
+pub fn make_room(state_dir: &Path) -> io::Result<bool> {
+    if free_of(state_dir).is_none_or(|free| free >= limits::BALLAST_BYTES) {
+        return Ok(false);
+    }
+    match fs::remove_file(ballast_of(state_dir)) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Throws the ballast off on a full disk, and makes it again where there is room for more. Returns
+/// what to tell people: that there is none.
 ///
 /// # Errors
 /// Only what has nothing to do with a full disk.
 pub fn ballast(state_dir: &Path) -> io::Result<Option<String>> {
-    let path = state_dir.join("ballast");
-    let full = DiskWatch::of(state_dir).free_bytes() < limits::BALLAST_BYTES;
-    if full {
-        return match fs::remove_file(&path) {
-            Ok(()) => Ok(Some("the disk is full: the ballast was thrown off".into())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        };
-    }
-    if fs::metadata(&path).is_ok_and(|seen| seen.len() == limits::BALLAST_BYTES) {
-        return Ok(None);
-    }
-    match fill(&path) {
-        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-            let _ = fs::remove_file(&path);
-            Ok(None)
+    make_room(state_dir)?;
+    let path = ballast_of(state_dir);
+    let is_whole = || fs::metadata(&path).is_ok_and(|seen| seen.len() == limits::BALLAST_BYTES);
+    let enough = limits::LOW_DISK_BYTES + limits::BALLAST_BYTES;
+    if !is_whole() && free_of(state_dir).is_none_or(|free| free >= enough) {
+        match fill(&path) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                let _ = fs::remove_file(&path);
+            }
+            other => other?,
         }
-        other => other.map(|()| None),
     }
+    let none = "the disk is nearly full: the ballast is thrown off";
+    Ok((!is_whole()).then(|| none.to_owned()))
 }
 
 fn fill(path: &Path) -> io::Result<()> {
@@ -87,4 +112,31 @@ fn fill(path: &Path) -> io::Result<()> {
         file.write_all(&block)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+
+    #[test]
+    fn the_ballast_is_made_where_there_is_room_and_kept() {
+        let scratch = Scratch::new("ballast");
+        let enough = limits::LOW_DISK_BYTES + limits::BALLAST_BYTES;
+        if free_of(scratch.path()).is_none_or(|free| free < 2 * enough) {
+            return;
+        }
+        assert_eq!(ballast(scratch.path()).unwrap(), None);
+        let length = fs::metadata(ballast_of(scratch.path())).unwrap().len();
+        assert_eq!(length, limits::BALLAST_BYTES);
+        assert!(!make_room(scratch.path()).unwrap(), "it is not full");
+        assert_eq!(ballast(scratch.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_asked_is_not_full() {
+        let nowhere = DiskWatch::of(Path::new("/nowhere/at/all"));
+        assert_eq!((nowhere.low(), nowhere.free_bytes()), (None, u64::MAX));
+        assert!(DiskWatch::with_free(limits::LOW_DISK_BYTES - 1).low().is_some());
+    }
 }

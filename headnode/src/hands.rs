@@ -49,7 +49,9 @@ impl Hands {
             match providers.console(&provider, &instance).await {
                 Ok(text) => {
                     let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-                    boot_logs.add(node, &lines);
+                    if let Err(error) = boot_logs.add(node, &lines) {
+                        tracing::warn!(%node, %error, "the boot log cannot be kept");
+                    }
                 }
                 Err(error) => tracing::info!(%node, %error, "there is no console"),
             }

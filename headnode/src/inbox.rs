@@ -89,11 +89,13 @@ impl InboxHandle {
     }
 
     /// New work is refused on a full disk, so that ends, cancels and terminations still commit.
-    fn refuse_on_full_disk(&self, input: &Input) -> Option<Rejection> {
+    pub(crate) fn refuse_on_full_disk(&self, input: &Input) -> Option<Rejection> {
         let Input::Request { request, .. } = input else { return None };
         if !matches!(request, Request::Submit { .. } | Request::RerunFailed { .. }) {
             return None;
         }
+        // Looked at anew: what a burst of submissions takes is seen by the next of them.
+        self.disk.look();
         let free = self.disk.low()?;
         let text = format!("the disk of the head is nearly full: {} MB free", free >> 20);
         Some(

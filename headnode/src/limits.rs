@@ -22,7 +22,11 @@ pub const LAST_EVENTS: usize = 64;
 
 /// Below this much free space new submissions are refused, in bytes.
 pub const LOW_DISK_BYTES: u64 = 256 << 20;
-/// The ballast file: deleted at a start on a full disk, so that ends and cancels can commit.
+/// Below this the head keeps no more of what jobs and booting nodes print, in bytes.
+pub const OUTPUT_DISK_BYTES: u64 = 128 << 20;
+/// Below this it writes no more lines of its log, in bytes.
+pub const LOG_DISK_BYTES: u64 = 32 << 20;
+/// The ballast file: deleted on a full disk, so that ends and cancels can commit.
 pub const BALLAST_BYTES: u64 = 16 << 20;
 /// How often free space is looked at.
 pub const DISK_EVERY: Duration = Duration::from_secs(5);
@@ -42,6 +46,8 @@ pub const CONNECTIONS_OF_NODES: usize = 16 << 10;
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Frames that may wait for one agent; beyond it the connection is closed (and told anew).
 pub const LINK_QUEUE: usize = 1024;
+/// Runs that a connection remembers as its node's: the last words of older ones were heard long ago.
+pub const RUNS_OF_LINK: usize = 4096;
 /// Read and write buffers of one agent's connection, in bytes.
 pub const LINK_BUFFER_BYTES: usize = 8 << 10;
 /// A frame that an agent does not take within this ends its connection.

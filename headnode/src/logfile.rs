@@ -2,6 +2,8 @@
 //!
 //! Invariant: everything that a user chose (names, comments) is a JSON string in one line of its
 //! own; nobody can forge a record.
+use crate::disk::free_of;
+use crate::limits;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -11,6 +13,9 @@ use tracing_subscriber::EnvFilter;
 
 /// A log file is closed at this size, in bytes.
 const ROTATE_BYTES: u64 = 50 << 20;
+/// What marks a line that is written on a full disk too, and where in the line it stands.
+const ERROR: &[u8] = b"\"level\":\"ERROR\"";
+const LEVEL_WITHIN: usize = 80;
 /// Closed files that are kept.
 const KEPT: u32 = 5;
 
@@ -39,6 +44,7 @@ pub fn set_up(file: Option<&Path>) -> io::Result<()> {
 
 struct Rotating {
     path: PathBuf,
+    folder: PathBuf,
     file: File,
     written: u64,
 }
@@ -47,7 +53,8 @@ impl Rotating {
     fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
         let written = file.metadata()?.len();
-        Ok(Self { path: path.to_path_buf(), file, written })
+        let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        Ok(Self { path: path.to_path_buf(), folder, file, written })
     }
 
     fn numbered(&self, number: u32) -> PathBuf {
@@ -68,6 +75,13 @@ impl Rotating {
 
 impl Write for Rotating {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // The log is a help, the events beside it are the truth: the last of a disk is theirs, and
+        // the words with which a head ends.
+        let said = &bytes[..bytes.len().min(LEVEL_WITHIN)];
+        let is_error = said.windows(ERROR.len()).any(|part| part == ERROR);
+        if !is_error && free_of(&self.folder).is_some_and(|free| free < limits::LOG_DISK_BYTES) {
+            return Ok(bytes.len());
+        }
         if self.written >= ROTATE_BYTES {
             // A full log is better than none.
             let _ = self.rotate();

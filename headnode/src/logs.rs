@@ -3,6 +3,7 @@
 //! Invariant: a run's file holds one unbroken piece of its output, at most twice `LOG_TAIL_BYTES`
 //! long, whose place in the whole is known. Deliberately absent: fsync (the user's file on the node
 //! is the whole; this is for looking) and the right to look (the HTTP room checks it).
+use crate::disk::free_of;
 use crate::limits;
 use pcluster_model::{NodeId, RunId};
 use pcluster_wire::LOG_TAIL_BYTES;
@@ -73,6 +74,7 @@ impl OutputTails {
     /// # Errors
     /// When the disk refuses; the piece is then lost and the next one leaves a gap.
     pub fn append(&self, run: RunId, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        disk_for_output(&self.shared.folder)?;
         let mut open = self.lock();
         let tail = match open.entry(run) {
             std::collections::btree_map::Entry::Occupied(tail) => tail.into_mut(),
@@ -213,7 +215,10 @@ impl BootLogs {
 
     /// Adds lines, cut where they are too long and without control characters: they are shown on
     /// terminals, and a node may be hostile.
-    pub fn add(&self, node: NodeId, lines: &[String]) {
+    ///
+    /// # Errors
+    /// When the disk refuses; the last lines are in memory all the same.
+    pub fn add(&self, node: NodeId, lines: &[String]) -> io::Result<()> {
         let clean: Vec<String> = lines.iter().map(|line| clean(line)).collect();
         let mut all = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = all.entry(node).or_default();
@@ -221,12 +226,11 @@ impl BootLogs {
         let surplus = kept.len().saturating_sub(limits::BOOT_LINES);
         kept.drain(..surplus);
         drop(all);
-        if let Err(error) = self.write(node, &clean) {
-            tracing::warn!(%node, %error, "the boot log cannot be kept");
-        }
+        self.write(node, &clean)
     }
 
     fn write(&self, node: NodeId, lines: &[String]) -> io::Result<()> {
+        disk_for_output(&self.folder)?;
         let mut file =
             OpenOptions::new().append(true).create(true).mode(0o600).open(self.path(node))?;
         if file.metadata()?.len() >= limits::BOOT_FILE_BYTES {
@@ -255,6 +259,14 @@ impl BootLogs {
     pub fn close_except(&self, live: &BTreeSet<NodeId>) {
         let mut all = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|node, _| live.contains(node));
+    }
+}
+
+/// The last of a full disk is not for this.
+fn disk_for_output(folder: &Path) -> io::Result<()> {
+    match free_of(folder) {
+        Some(free) if free < limits::OUTPUT_DISK_BYTES => Err(io::ErrorKind::StorageFull.into()),
+        Some(_) | None => Ok(()),
     }
 }
 

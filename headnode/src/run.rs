@@ -4,6 +4,7 @@ use crate::agents::listener;
 use crate::app::AppState;
 use crate::assemble::{Head, assemble};
 use crate::boot::{BootError, ConfigFile, StateDir, read_config};
+use crate::disk;
 use crate::driver::{Driver, DriverError, Ended};
 use crate::inbox::InboxHandle;
 use crate::{http, limits, server};
@@ -126,7 +127,12 @@ async fn join(
 async fn housekeeping(app: AppState) {
     loop {
         tokio::time::sleep(limits::DISK_EVERY).await;
-        app.disk.look(&app.facts.state_dir);
+        app.disk.look();
+        let dir = app.facts.state_dir.clone();
+        let kept = tokio::task::spawn_blocking(move || disk::ballast(&dir)).await;
+        if let Ok(Err(error)) = kept {
+            tracing::warn!(%error, "the ballast cannot be kept");
+        }
         let (runs, nodes) = {
             let cluster = app.mirror.read();
             let runs = cluster.runs.keys().copied().collect();

@@ -9,6 +9,7 @@ mod crash;
 mod docs;
 mod first;
 mod flaky;
+mod full_disk;
 mod genomics;
 mod jobs;
 mod knife;

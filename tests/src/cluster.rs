@@ -1,4 +1,5 @@
 //! A cluster of a test: its folder, its file, its head.
+use crate::disk::Disk;
 use crate::people::Person;
 use crate::procs::{self, Proc};
 use crate::said::{Said, Started};
@@ -10,6 +11,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -84,6 +86,7 @@ pub struct Cluster {
     root: PathBuf,
     bin: PathBuf,
     setup: Setup,
+    disks: Mutex<Vec<Arc<Disk>>>,
 }
 
 impl Cluster {
@@ -133,7 +136,18 @@ impl Cluster {
                 person.own(&root.join(path));
             }
         }
-        Self { name, root, bin, setup }
+        Self { name, root, bin, setup, disks: Mutex::default() }
+    }
+
+    /// A small disk at a path of this cluster's folder, for as long as the cluster is there.
+    ///
+    /// # Panics
+    /// When it cannot be mounted: ask [`Disk::can_be_made`] first.
+    pub fn disk(&self, path: &Path, megabytes: u32) -> Arc<Disk> {
+        assert!(path.starts_with(&self.root), "not of this cluster: {}", path.display());
+        let disk = Arc::new(Disk::at(path, megabytes).expect("a disk can be mounted"));
+        self.disks.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&disk));
+        disk
     }
 
     /// The cluster's name.
@@ -477,6 +491,9 @@ impl Drop for Cluster {
         for id in self.ids() {
             procs::traces_of(&id).iter().for_each(|trace| procs::remove_trace(trace));
         }
+        // The innermost first.
+        let disks = self.disks.get_mut().unwrap_or_else(PoisonError::into_inner);
+        while disks.pop().is_some() {}
         if self.setup.system_socket {
             let _ = fs::remove_dir_all(Path::new("/run/pcluster").join(&self.name));
         }

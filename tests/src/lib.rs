@@ -9,6 +9,7 @@ pub mod bins;
 pub mod clients;
 pub mod cluster;
 pub mod dice;
+pub mod disk;
 pub mod golden;
 pub mod knife;
 pub mod meter;

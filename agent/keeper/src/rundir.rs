@@ -5,13 +5,20 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
+use rustix::fs::fstatvfs;
 use serde::de::DeserializeOwned;
 
-use crate::{ExitRecord, RunOrder, StartRecord};
+use crate::{ExitRecord, RunOrder, StartRecord, TAIL_BYTES};
+
+/// Follows the output of a job whose disk is full.
+const DISK_FULL: &str = "\npcluster: the disk of this output file is full: what the job wrote there at last may be lost\n";
+
+/// Room kept for an exit record, in bytes. One that says more at length needs room of its own.
+const EXIT_ROOM: usize = 4096;
 
 /// The directory of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +55,54 @@ impl RunDir {
     #[must_use]
     pub fn exit_record(&self) -> PathBuf {
         self.path.join("exit.json")
+    }
+
+    /// `exit.room`: as many bytes as a record needs, kept from the start on for a disk that is full at the end.
+    fn exit_room(&self) -> PathBuf {
+        self.path.join("exit.room")
+    }
+
+    /// Keeps room for the exit record. A disk that is full already has none, and the run goes on without.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn keep_exit_room(&self) -> io::Result<()> {
+        write_atomic(&self.exit_room(), &[b' '; EXIT_ROOM], Durability::Cached)
+    }
+
+    /// Writes the exit record, on disk with its name when this returns; on a full disk into the room that was kept.
+    ///
+    /// # Errors
+    /// Those of the first try; nothing was written then, and another try may do.
+    pub fn write_exit(&self, record: &ExitRecord) -> io::Result<()> {
+        let bytes = serde_json::to_vec(record)?;
+        write_atomic(&self.exit_record(), &bytes, Durability::Durable)
+            .or_else(|error| self.use_exit_room(bytes).map_err(|_| error))
+    }
+
+    /// Spaces after a record are part of its room and mean nothing.
+    fn use_exit_room(&self, mut bytes: Vec<u8>) -> io::Result<()> {
+        if bytes.len() > EXIT_ROOM {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        bytes.resize(EXIT_ROOM, b' ');
+        let mut file = OpenOptions::new().write(true).open(self.exit_room())?;
+        file.write_all(&bytes)?;
+        file.sync_data()?;
+        fs::rename(self.exit_room(), self.exit_record())?;
+        File::open(&self.path)?.sync_all()
+    }
+
+    /// Copies the end of the output to [`Self::tail`], with a line if its disk is full: what the job wants to say then
+    /// is what it cannot write. Returns the whole size of both.
+    pub fn save_tail(&self, output: &File) -> (u64, io::Result<()>) {
+        let size = output.metadata().map(|meta| meta.len()).unwrap_or(0);
+        let (mut bytes, read) = end_of(output, size);
+        let is_full = fstatvfs(output).is_ok_and(|disk| disk.f_bavail == 0);
+        let last_line = if is_full { DISK_FULL } else { "" };
+        bytes.extend(last_line.bytes());
+        let written = write_atomic(&self.tail(), &bytes, Durability::Cached);
+        (size + last_line.len() as u64, read.and(written))
     }
 
     /// `control`: the FIFO for [`crate::Command`] lines; made by the keeper.
@@ -115,6 +170,23 @@ impl RunDir {
             other => other,
         }
     }
+}
+
+/// The last bytes of a file of this size, as far as they can be read.
+fn end_of(output: &File, size: u64) -> (Vec<u8>, io::Result<()>) {
+    let from = size.saturating_sub(TAIL_BYTES);
+    let mut bytes = vec![0; usize::try_from(size - from).unwrap_or(0)];
+    let mut filled = 0;
+    let read = loop {
+        match output.read_at(&mut bytes[filled..], from + filled as u64) {
+            Ok(0) => break Ok(()),
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => break Err(error),
+        }
+    };
+    bytes.truncate(filled);
+    (bytes, read)
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {

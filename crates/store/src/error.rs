@@ -14,7 +14,10 @@ pub enum StoreError {
     #[error("{} is not an event log of pcluster ({why}); it was left untouched", path.display())]
     NotOurs { path: PathBuf, why: String },
     /// The file is ours and broken.
-    #[error("{} is damaged: {detail}", path.display())]
+    #[error(
+        "{} is damaged: {detail}\nhint: pcluster admin verify   pcluster admin rebuild (damaged rows)   pcluster admin restore COPY",
+        path.display()
+    )]
     Damaged { path: PathBuf, detail: String },
     /// Another process writes to it.
     #[error("{} is in use by another process", path.display())]
@@ -34,6 +37,13 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// True for trouble with the machine and not with what is in the file: a full disk, another
+    /// process, a call that failed. Another try may do.
+    #[must_use]
+    pub const fn is_of_this_machine(&self) -> bool {
+        matches!(self, Self::Full { .. } | Self::Io { .. } | Self::Locked { .. })
+    }
+
     /// Sorts what SQLite said into what people can act on.
     pub(crate) fn from_sqlite(path: &std::path::Path, error: &rusqlite::Error) -> Self {
         use rusqlite::ErrorCode;

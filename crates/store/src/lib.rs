@@ -11,6 +11,7 @@ mod schema;
 mod seal;
 mod upkeep;
 mod verify;
+mod wal;
 mod writer;
 
 pub use error::StoreError;

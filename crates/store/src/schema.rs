@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing here writes to a file that was not made by this version of this program. The
 //! first hundred bytes are read by hand, because opening a database may already change it.
-use crate::StoreError;
+use crate::{StoreError, wal};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{self, File};
@@ -16,7 +16,7 @@ const APPLICATION_ID: i32 = 0x7063_6c75;
 /// The format that this version writes.
 pub(crate) const FORMAT: i32 = 1;
 /// Up to this size the whole file is checked at every start, in bytes.
-const QUICK_CHECK_BYTES: u64 = 64 << 20;
+const CHECK_BYTES: u64 = 64 << 20;
 /// How long a writer waits for a reader that checkpoints.
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -35,9 +35,16 @@ CREATE INDEX row_user ON row(tab, user, state, at);
 /// Opens the file for writing, or makes it.
 pub(crate) fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
     if !fs::exists(path).map_err(|error| io(path, &error))? {
+        let wal = wal::path_of(path);
+        if fs::metadata(&wal).is_ok_and(|seen| seen.len() > 0) {
+            // SQLite would put its pages into the new file.
+            let detail = format!("it is gone, and {} is still there", wal.display());
+            return Err(StoreError::Damaged { path: path.to_path_buf(), detail });
+        }
         create(path)?;
     }
-    check_header(path)?;
+    let page_bytes = check_header(path)?;
+    wal::check(path, page_bytes)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = connect(path, flags)?;
     let failed = |error: rusqlite::Error| StoreError::from_sqlite(path, &error);
@@ -49,7 +56,6 @@ pub(crate) fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
     db.pragma_update(None, "journal_mode", "wal").map_err(failed)?;
     db.pragma_update(None, "synchronous", "full").map_err(failed)?;
     db.pragma_update(None, "foreign_keys", false).map_err(failed)?;
-    check_whole(path, &db)?;
     Ok(db)
 }
 
@@ -61,8 +67,11 @@ pub(crate) fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = connect(path, flags)?;
     check_format(path, &db)?;
-    db.pragma_update(None, "query_only", true)
-        .map_err(|error| StoreError::from_sqlite(path, &error))?;
+    let failed = |error: rusqlite::Error| StoreError::from_sqlite(path, &error);
+    db.pragma_update(None, "query_only", true).map_err(failed)?;
+    // The last to leave would carry the write-ahead log over into the file, damaged or not: that is
+    // the writer's, who looks at it first.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
     Ok(db)
 }
 
@@ -72,6 +81,8 @@ pub(crate) fn open_for_copying(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = connect(path, flags)?;
     check_format(path, &db)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        .map_err(|error| StoreError::from_sqlite(path, &error))?;
     Ok(db)
 }
 
@@ -110,8 +121,8 @@ fn create(path: &Path) -> Result<(), StoreError> {
         .map_err(|error| io(path, &error))
 }
 
-/// Reads the header without SQLite.
-fn check_header(path: &Path) -> Result<(), StoreError> {
+/// Reads the header without SQLite; the bytes of a page.
+fn check_header(path: &Path) -> Result<usize, StoreError> {
     let not_ours = |why: &str| StoreError::NotOurs { path: path.to_path_buf(), why: why.into() };
     let mut header = [0_u8; 100];
     let mut file = File::open(path).map_err(|error| io(path, &error))?;
@@ -132,7 +143,17 @@ fn check_header(path: &Path) -> Result<(), StoreError> {
     if number(68) != APPLICATION_ID {
         return Err(not_ours("it is an SQLite database of another program"));
     }
-    refuse_newer(path, number(60))
+    refuse_newer(path, number(60))?;
+    // How it is to be written and read: as it was made, or with a write-ahead log, and nothing else.
+    // Of another value SQLite would not look at that log.
+    if !matches!(header[18..20], [1, 1] | [2, 2]) {
+        let detail = "its header does not say how it is written".to_owned();
+        return Err(StoreError::Damaged { path: path.to_path_buf(), detail });
+    }
+    match u16::from_be_bytes([header[16], header[17]]) {
+        1 => Ok(65_536),
+        bytes => Ok(bytes.into()),
+    }
 }
 
 /// The same by SQLite, with what the write-ahead log adds.
@@ -154,13 +175,15 @@ fn refuse_newer(path: &Path, found: i32) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn check_whole(path: &Path, db: &Connection) -> Result<(), StoreError> {
+/// Up to a size, the whole file against itself, indices included: what is asked for by user or state
+/// is found by those.
+pub(crate) fn check_whole(path: &Path, db: &Connection) -> Result<(), StoreError> {
     let size = fs::metadata(path).map_err(|error| io(path, &error))?.len();
-    if size > QUICK_CHECK_BYTES {
+    if size > CHECK_BYTES {
         return Ok(());
     }
     let said: String = db
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
         .map_err(|error| StoreError::from_sqlite(path, &error))?;
     if said == "ok" {
         return Ok(());

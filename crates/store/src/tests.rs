@@ -7,6 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+mod damage;
+
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 struct Scratch(PathBuf);
@@ -15,7 +17,10 @@ impl Scratch {
     fn new() -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("pcluster-store-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
+        // In memory where that can be had: thousands of files are opened, each with its fsync.
+        let memory = Path::new("/dev/shm").join(&name);
+        let made = fs::create_dir_all(&memory).is_ok();
+        let path = if made { memory } else { std::env::temp_dir().join(name) };
         fs::create_dir_all(&path).unwrap();
         Self(path)
     }

@@ -56,6 +56,7 @@ pub fn rebuild(path: &Path) -> Result<Verified, StoreError> {
     let cluster = Reader::open(path)?.replayed()?;
     let mut db = schema::open_for_writing(path)?;
     let transaction = db.transaction().map_err(failed)?;
+    transaction.execute("REINDEX", []).map_err(failed)?;
     transaction.execute("DELETE FROM row", []).map_err(failed)?;
     let rows = if cluster.log_length() == 0 { Vec::new() } else { cluster.all_rows() };
     for row in &rows {

@@ -38,6 +38,7 @@ impl EventStore {
     /// A file of another program, of a newer version or of no use is refused untouched.
     pub fn open(path: &Path) -> Result<(Self, Loaded), StoreError> {
         let db = schema::open_for_writing(path)?;
+        schema::check_whole(path, &db)?;
         let failed = |error: rusqlite::Error| StoreError::from_sqlite(path, &error);
         let last: Option<(u64, i64, i64)> = db
             .query_row("SELECT seq, at, seal FROM event ORDER BY seq DESC LIMIT 1", [], |row| {
@@ -48,6 +49,9 @@ impl EventStore {
         let (last_seq, last_at, last_seal) = last.unwrap_or_default();
         check_tail(path, &db, last_seq)?;
         let rows = load_rows(path, &db)?;
+        // What a crash has left behind the last commit goes, so that it is not taken for more at the
+        // next start. Where that cannot be now it is tried then.
+        let _ = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         let loaded = Loaded { rows, log_length: last_seq, last_at: Timestamp(last_at) };
         Ok((Self { db, path: path.to_path_buf(), last_seq, last_seal }, loaded))
     }

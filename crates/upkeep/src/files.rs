@@ -24,6 +24,8 @@ pub const NODE_ADDRESS: &str = "node-address";
 /// Files beside the log without which nodes do not know their head again.
 pub(crate) const SMALL: [&str; 5] = [CLUSTER_ID, SECRET, HEAD_KEY, HEAD_CERTIFICATE, NODE_ADDRESS];
 const LOCK: &str = "head.lock";
+/// A number is written over the one before it.
+const LOCK_BYTES: usize = 10;
 
 /// Why something could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -84,9 +86,11 @@ impl Lock {
     /// # Errors
     /// When the disk refuses.
     pub fn name_holder(&mut self) -> io::Result<()> {
-        self.0.set_len(0)?;
         self.0.rewind()?;
-        write!(self.0, "{}", std::process::id())
+        // Over what is there: a full disk has no room for a file that was emptied first.
+        let number = format!("{:<LOCK_BYTES$}", std::process::id());
+        self.0.write_all(number.as_bytes())?;
+        self.0.set_len(number.len() as u64)
     }
 
     /// Where it lies.

@@ -86,7 +86,7 @@ pub(super) async fn run(mut socket: WebSocket, key: String, place: Place, state:
     let (link, orders) = state.hub.enter(protocol);
     let (sink, stream) = socket.split();
     let mut writer = tokio::spawn(write(sink, orders, node, state.clone()));
-    let mut reader = Reader { node, link, own: BTreeSet::new(), state: &state };
+    let mut reader = Reader { node, link, own: BTreeSet::new(), told: false, state: &state };
     let (end, written) = tokio::select! {
         end = reader.run(said, stream) => (end, false),
         _ = &mut writer => (LinkEnd::Closed, true),
@@ -188,6 +188,8 @@ struct Reader<'a> {
     link: LinkId,
     /// Runs that were seen to be this node's: their last output may come after their end.
     own: BTreeSet<RunId>,
+    /// That its words cannot be kept was said.
+    told: bool,
     state: &'a LinkState,
 }
 
@@ -233,7 +235,8 @@ impl Reader<'_> {
         let said = match frame {
             AgentFrame::Hello { .. } => return Err(LinkEnd::Broken("a second hello".into())),
             AgentFrame::BootLog { lines } => {
-                self.state.boot_logs.add(self.node, &lines);
+                let kept = self.state.boot_logs.add(self.node, &lines);
+                self.tell_once(kept);
                 return Ok(());
             }
             AgentFrame::Output { run, offset, data_base64 } => {
@@ -259,10 +262,18 @@ impl Reader<'_> {
         if !self.is_own(run) {
             return Ok(());
         }
-        if let Err(error) = self.state.output.append(run, offset, &bytes) {
-            tracing::warn!(%run, node = %self.node, %error, "output cannot be kept");
-        }
+        let kept = self.state.output.append(run, offset, &bytes);
+        self.tell_once(kept);
         Ok(())
+    }
+
+    /// Trouble with the disk is told once for each connection: a node may send for ever.
+    fn tell_once(&mut self, kept: std::io::Result<()>) {
+        if let Err(error) = kept
+            && !std::mem::replace(&mut self.told, true)
+        {
+            tracing::warn!(node = %self.node, %error, "what the node prints cannot be kept");
+        }
     }
 
     fn is_own(&mut self, run: RunId) -> bool {
@@ -272,6 +283,9 @@ impl Reader<'_> {
         let cluster = self.state.mirror.read();
         let own = cluster.runs.get(&run).is_some_and(|known| known.part(self.node).is_some());
         drop(cluster);
+        while self.own.len() >= limits::RUNS_OF_LINK {
+            self.own.pop_first();
+        }
         own && self.own.insert(run)
     }
 }

@@ -2,6 +2,7 @@
 use super::BootError;
 use crate::agents::tls::{HeadKey, write_secret};
 use crate::agents::token::{ClusterSecret, hex};
+use crate::disk;
 use pcluster_core::Cluster;
 use pcluster_core::rows::Row;
 use pcluster_model::{BlobHash, ClusterId, Timestamp};
@@ -49,6 +50,8 @@ impl StateDir {
                 BootError::Running { state_dir: path.to_path_buf(), holder }
             }
         })?;
+        // A full disk has no room for the next line.
+        disk::make_room(path).map_err(BootError::io("make room in", path))?;
         lock.name_holder().map_err(BootError::io("write", Lock::path(path)))?;
         Ok(Self { path: path.to_path_buf(), _lock: lock })
     }
@@ -65,6 +68,14 @@ impl StateDir {
     /// A file that is damaged, of a newer version or of another cluster is refused untouched.
     pub fn load(&self) -> Result<Stored, BootError> {
         let path = self.path.join(files::EVENTS);
+        // Made before the id was: it was there.
+        if self.path.join(files::CLUSTER_ID).exists() && !path.exists() {
+            return Err(BootError::Contradiction(format!(
+                "{} is gone: the jobs of this cluster were in it\nhint: pcluster admin restore COPY, or remove {} to begin anew",
+                path.display(),
+                self.path.display()
+            )));
+        }
         let (store, loaded) = EventStore::open(&path)?;
         let id = self.cluster_id(&loaded.rows)?;
         let blobs = Blobs::open(&self.path.join(files::BLOBS))?;
@@ -152,6 +163,9 @@ impl StateDir {
     /// # Errors
     /// When the disk refuses.
     pub fn keep_port(&self, address: SocketAddr) -> Result<(), BootError> {
+        if self.kept_port() == Some(address) {
+            return Ok(());
+        }
         let path = self.path.join(files::NODE_ADDRESS);
         let kept = write_secret(&path, address.to_string().as_bytes());
         kept.map_err(BootError::io("write", path))

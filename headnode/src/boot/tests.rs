@@ -44,11 +44,25 @@ fn a_state_file_that_is_not_ours_is_refused_untouched() {
 fn a_damaged_secret_or_id_is_named_and_not_replaced() {
     for (name, text) in [("secret", "short"), ("cluster-id", "not an id")] {
         let scratch = Scratch::new("boot");
+        let state = StateDir::lock(scratch.path()).unwrap();
+        drop(state.load().unwrap());
         fs::write(scratch.path().join(name), text).unwrap();
-        let Err(error) = StateDir::lock(scratch.path()).unwrap().load() else { panic!("{name}") };
+        let Err(error) = state.load() else { panic!("{name}") };
         assert!(error.to_string().contains(name), "{error}");
         assert_eq!(fs::read_to_string(scratch.path().join(name)).unwrap(), text);
     }
+}
+
+#[test]
+fn a_log_that_is_gone_is_no_new_cluster() {
+    let scratch = Scratch::new("boot");
+    let state = StateDir::lock(scratch.path()).unwrap();
+    drop(state.load().unwrap());
+    let log = scratch.path().join("events.db");
+    fs::remove_file(&log).unwrap();
+    let Err(error) = state.load() else { panic!("a new cluster") };
+    assert!(error.to_string().contains("restore COPY") && error.exit_code() == 3, "{error}");
+    assert!(!log.exists());
 }
 
 #[test]

@@ -71,13 +71,22 @@ pub(super) async fn submit(
     let schema = views::schema("submit");
     let request = Request::Submit { spec: Box::new(spec.clone()), key: asked.key };
     let input = Input::Request { principal: who.clone(), request };
-    if asked.estimate_only {
-        // The same decision as in the loop, on the readers' copy; nothing comes of it.
-        let reply = app.mirror.read().decide(app.clock.now(), input).reply;
-        if let Reply::Rejected(rejection) = reply {
-            return Err(rejection.into());
+    // The same decision as in the loop, on the readers' copy; nothing comes of it. What is refused
+    // anyhow leaves no script on the disk.
+    let reply = app.mirror.read().decide(app.clock.now(), input.clone()).reply;
+    match reply {
+        Reply::Rejected(rejection) => return Err(rejection.into()),
+        Reply::Submitted { job, repeated: true } if !asked.estimate_only => {
+            estimate.output = estimate::output_of(&spec, Some(job), who.user.as_str());
+            return Ok(Json(SubmitResponse { schema, job: job.0, repeated: true, name, estimate }));
         }
+        _ => {}
+    }
+    if asked.estimate_only {
         return Ok(Json(SubmitResponse { schema, job: 0, repeated: false, name, estimate }));
+    }
+    if let Some(rejection) = app.submit.refuse_on_full_disk(&input) {
+        return Err(rejection.into());
     }
     let blobs = app.blobs.clone();
     tokio::task::spawn_blocking(move || blobs.put(&script).and_then(|_| blobs.put(&environment)))

@@ -74,7 +74,7 @@ fn boot_lines_are_bounded_inert_and_survive() {
     let node = NodeId { launch: LaunchId(3), index: 0 };
     let logs = BootLogs::open(scratch.path()).unwrap();
     let lines: Vec<String> = (0..300).map(|number| format!("line {number}\u{1b}[31m")).collect();
-    logs.add(node, &lines);
+    logs.add(node, &lines).unwrap();
     let last = logs.last(node);
     assert_eq!(last.len(), limits::BOOT_LINES);
     assert_eq!(last.last().unwrap(), "line 299\u{fffd}[31m");

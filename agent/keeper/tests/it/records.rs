@@ -138,5 +138,24 @@ fn records_are_closed_to_others() {
     assert_eq!(mode(run.dir.path().to_owned()), 0o700);
     let left: Vec<_> =
         fs::read_dir(run.dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left.len(), 5, "no temporary file stays: {left:?}");
+    assert_eq!(left.len(), 6, "room for a record, and no temporary file stays: {left:?}");
+}
+
+#[test]
+fn a_record_that_finds_no_room_goes_into_the_room_that_was_kept() {
+    let mut run = Run::shell("exit 3");
+    run.start();
+    run.wait();
+    let dir = &run.dir;
+    let record = dir.read_exit().unwrap().unwrap();
+    // Nobody can make a file in a folder's place: as on a disk without room for one.
+    let temporary = format!("{}.{}.tmp", dir.exit_record().display(), std::process::id());
+    fs::create_dir(&temporary).unwrap();
+    fs::remove_file(dir.exit_record()).unwrap();
+    dir.write_exit(&record).unwrap();
+    assert_eq!(dir.read_exit().unwrap(), Some(record.clone()));
+    // The room is used up.
+    assert!(dir.write_exit(&record).is_err());
+    fs::remove_dir(&temporary).unwrap();
+    dir.write_exit(&record).unwrap();
 }

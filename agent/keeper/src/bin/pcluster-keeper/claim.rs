@@ -68,6 +68,9 @@ pub fn claim(path: &Path) -> Result<(RunDir, RunOrder, StartRecord), u8> {
         return Err(refuse(EXIT_ALREADY_STARTED, format!("run {} was started before", order.run)));
     }
     write_start(&dir, &start).map_err(bad)?;
+    if let Err(error) = dir.keep_exit_room() {
+        note(&format!("no room is kept for the exit record: {}", plain(&error)));
+    }
     Ok((dir, order, start))
 }
 

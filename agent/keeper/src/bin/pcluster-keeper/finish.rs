@@ -6,18 +6,17 @@
 use std::{
     fs::File,
     io,
-    os::unix::fs::FileExt as _,
     path::Path,
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use pcluster_keeper::{Durability, ExitRecord, RunDir, TAIL_BYTES, remove_tree, write_atomic};
+use pcluster_keeper::{ExitRecord, RunDir, remove_tree};
 
 use crate::{note, plain};
 
-/// How often, once a second, a record that cannot be written (a full disk) is tried before the keeper gives up.
-const RECORD_TRIES: u32 = 3_600;
+/// Pause between two tries to write a record.
+const RECORD_AGAIN: Duration = Duration::from_secs(1);
 
 /// Wall clock in milliseconds since 1970.
 pub fn wall_ms() -> u64 {
@@ -25,25 +24,11 @@ pub fn wall_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Saves the end of the output beside the records; returns the output's whole size. A tail that cannot be saved is no
-/// reason to lose the record.
+/// Saves the end of the output beside the records; returns its whole size. A tail that cannot be saved is no reason to
+/// lose the record.
 pub fn save_tail(dir: &RunDir, output: &File) -> u64 {
-    let size = output.metadata().map(|meta| meta.len()).unwrap_or(0);
-    let from = size.saturating_sub(TAIL_BYTES);
-    let mut bytes = vec![0; usize::try_from(size - from).unwrap_or(0)];
-    let mut filled = 0;
-    while filled < bytes.len() {
-        match output.read_at(&mut bytes[filled..], from + filled as u64) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                note(&format!("cannot read the end of the output: {}", plain(&error)));
-                break;
-            }
-        }
-    }
-    if let Err(error) = write_atomic(&dir.tail(), &bytes[..filled], Durability::Cached) {
+    let (size, saved) = dir.save_tail(output);
+    if let Err(error) = saved {
         note(&format!("cannot save the end of the output: {}", plain(&error)));
     }
     size
@@ -56,18 +41,19 @@ pub fn remove_private(path: &Path) {
     }
 }
 
-/// Writes the exit record, durably, and keeps trying while the disk is full: nobody else knows how the run ended.
+/// Writes the exit record, and keeps trying for as long as there is a place for it: nobody else knows how the run
+/// ended, and a keeper that gave up would make it run again.
 pub fn write_record(dir: &RunDir, record: &ExitRecord) -> io::Result<()> {
-    let bytes = serde_json::to_vec(record)?;
-    for _ in 0..RECORD_TRIES {
-        match write_atomic(&dir.exit_record(), &bytes, Durability::Durable) {
+    let mut said = false;
+    loop {
+        match dir.write_exit(record) {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(error),
-            Err(error) => {
-                note(&format!("cannot write the exit record, will try again: {}", plain(&error)))
+            Err(error) if !std::mem::replace(&mut said, true) => {
+                note(&format!("cannot write the exit record, will try again: {}", plain(&error)));
             }
+            Err(_) => {}
         }
-        thread::sleep(Duration::from_secs(1));
+        thread::sleep(RECORD_AGAIN);
     }
-    Err(io::Error::other("gave up writing the exit record"))
 }

@@ -18,7 +18,12 @@ use std::{
     io::{self, Write as _},
     path::PathBuf,
     process::ExitCode,
+    sync::atomic::{AtomicU32, Ordering},
 };
+
+/// Lines of one keeper's log: commands come as often as a user likes.
+const NOTES_MOST: u32 = 1_000;
+static NOTES: AtomicU32 = AtomicU32::new(0);
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = env::args_os().skip(1).collect();
@@ -41,6 +46,9 @@ fn main() -> ExitCode {
 
 /// A line in the log, which is whatever standard error is: `keeper.log` under an agent.
 fn note(line: &str) {
+    if NOTES.fetch_add(1, Ordering::Relaxed) >= NOTES_MOST {
+        return;
+    }
     drop(writeln!(io::stderr(), "pcluster-keeper: {line}"));
 }
 
