@@ -13,7 +13,7 @@ use crate::node_dir::NodeDir;
 use crate::order::NodePart;
 use crate::run::{self, LinkNow, RunCommand, RunEvent, Shared, Stage};
 use crate::tls::Dialer;
-use crate::{EXIT_LEAVE, facts, gpus, identity, programs};
+use crate::{EXIT_BROKEN, EXIT_LEAVE, facts, gpus, identity, programs};
 use anyhow::{Context as _, Result, ensure};
 use pcluster_core::agent::env::{JOB_GPUS, NodeNames};
 use pcluster_core::agent::{
@@ -40,6 +40,8 @@ const TICK: Duration = Duration::from_millis(250);
 const QUEUED: usize = 64;
 /// Frames that wait for the connection before output is held back.
 const PENDING: usize = 64;
+/// Frames that wait for it at most.
+const PENDING_MOST: usize = 4096;
 /// A head that has not welcomed this agent by then is tried again.
 const GREETING: Duration = Duration::from_secs(30);
 /// Runs that are ended on the way out get this long.
@@ -48,6 +50,7 @@ const LAST_RUNS: Duration = Duration::from_secs(5);
 /// `pcluster-agent run DIR`.
 pub fn run(dir: NodeDir) -> Result<ExitCode> {
     let _alone = alone(&dir)?;
+    end_on_panic();
     let mut log = BootLog::default();
     let join = dir.join_order()?;
     log.phase("agent", &format!("agent {} of {}", env!("CARGO_PKG_VERSION"), join.node_name));
@@ -56,6 +59,15 @@ pub fn run(dir: NodeDir) -> Result<ExitCode> {
     // Tasks of runs are dropped where they wait; their keepers do not notice.
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
+}
+
+/// A run whose task broke off would never end for the head: the next agent finds every run.
+fn end_on_panic() {
+    let say = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        say(panic);
+        std::process::exit(i32::from(EXIT_BROKEN));
+    }));
 }
 
 /// One agent per directory. The one before may be on its way out.
@@ -75,7 +87,7 @@ struct Agent {
     log: BootLog,
     shared: Arc<Shared>,
     door: Door,
-    runs: BTreeMap<RunId, mpsc::UnboundedSender<RunCommand>>,
+    runs: BTreeMap<RunId, run::Sender>,
     run_events: mpsc::Receiver<RunEvent>,
     run_sender: mpsc::Sender<RunEvent>,
     link_events: mpsc::Receiver<LinkEvent>,
@@ -332,6 +344,10 @@ impl Agent {
                     self.log.line(&format!("cannot write memory.json: {error}"));
                 }
             }
+            // A head that asks and does not listen is told anew on the next connection.
+            AgentAction::Send(_) if self.pending.len() >= PENDING_MOST => {
+                return self.act(AgentAction::Hangup);
+            }
             AgentAction::Send(frame) => self.pending.push_back(frame),
             AgentAction::Spawn(order) => {
                 let run = order.run;
@@ -389,8 +405,7 @@ impl Agent {
 
     fn tell(&self, run: RunId, command: RunCommand) {
         if let Some(sender) = self.runs.get(&run) {
-            // A task that is over needs no telling.
-            drop(sender.send(command));
+            sender.send(command);
         }
     }
 

@@ -56,10 +56,8 @@ impl Claims<'_> {
         if self.named.iter().any(|named| named == path) {
             return Ok(());
         }
-        let named: Vec<&Path> = self.named.iter().map(PathBuf::as_path).chain([path]).collect();
-        self.dir.write("cage.json", &named)?;
-        self.named.push(path.to_path_buf());
-        Ok(())
+        let named = [&self.named[..], &[path.to_path_buf()]].concat();
+        self.dir.write("cage.json", &named).map(|()| self.named = named)
     }
 }
 

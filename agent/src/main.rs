@@ -28,7 +28,7 @@ use std::process::ExitCode;
 
 /// The agent's exit code when it is done for good: its machine ends with it.
 const EXIT_LEAVE: u8 = 40;
-/// The exit code when `DIR` or the order in it cannot be used.
+/// The exit code when `DIR` or the order in it cannot be used, or a part of the agent broke off.
 const EXIT_BROKEN: u8 = 41;
 
 fn main() -> ExitCode {

@@ -4,9 +4,11 @@
 //! Invariant: `asked.json` is there before anything else of a run, `order.json` before its keeper;
 //! a restarted agent goes on from whichever it finds. The last of the output is handed over before
 //! the end is.
+mod mailbox;
 mod prepare;
 mod report;
 
+pub use mailbox::Sender;
 pub use prepare::{accept, accepted};
 pub use report::said;
 
@@ -145,8 +147,8 @@ pub fn start(
     stage: Stage,
     events: mpsc::Sender<RunEvent>,
     link: watch::Receiver<LinkNow>,
-) -> mpsc::UnboundedSender<RunCommand> {
-    let (sender, commands) = mpsc::unbounded_channel();
+) -> Sender {
+    let (sender, commands) = mailbox::mailbox();
     let dir = shared.dir.run(run);
     let task = RunTask {
         shared,
@@ -178,7 +180,7 @@ struct RunTask {
     shared: Arc<Shared>,
     run: RunId,
     dir: RunDir,
-    commands: mpsc::UnboundedReceiver<RunCommand>,
+    commands: mailbox::Receiver,
     events: mpsc::Sender<RunEvent>,
     link: watch::Receiver<LinkNow>,
     /// The connection the output was last sent on.
@@ -234,7 +236,7 @@ impl RunTask {
                     EndWhy::NodeFailed => "node failed",
                 };
                 let reason = reason.to_owned();
-                self.waiting.push_back(Command::End { grace_ms: grace.0, reason });
+                self.wait_for_keeper(Command::End { grace_ms: grace.0, reason });
             }
             Some(RunCommand::Signal { signal, scope }) => {
                 let target = match scope {
@@ -242,20 +244,32 @@ impl RunTask {
                     SignalScope::Batch => Target::Batch,
                     SignalScope::Steps => Target::Steps,
                 };
-                self.waiting.push_back(Command::Signal { signal, target });
+                self.wait_for_keeper(Command::Signal { signal, target });
             }
             Some(RunCommand::Limit { limit }) => {
                 let limit_ms = limit.map(|limit| limit.0);
-                self.waiting.push_back(Command::Extend { limit_ms });
+                self.wait_for_keeper(Command::Extend { limit_ms });
             }
             Some(RunCommand::Suspend { suspended }) => {
-                self.waiting.push_back(if suspended { Command::Suspend } else { Command::Resume });
+                self.wait_for_keeper(if suspended { Command::Suspend } else { Command::Resume });
             }
-            Some(RunCommand::Steps) => self.waiting.push_back(Command::Steps),
+            Some(RunCommand::Steps) => self.wait_for_keeper(Command::Steps),
             Some(RunCommand::Empty) => self.asked.empty = true,
             Some(RunCommand::Forget) => self.asked.forget = true,
             None => self.asked.over = true,
         }
+    }
+
+    /// Until the keeper listens: the last of each kind, and so many signals.
+    fn wait_for_keeper(&mut self, command: Command) {
+        let kind = std::mem::discriminant(&command);
+        let is_same = |waiting: &Command| std::mem::discriminant(waiting) == kind;
+        if !matches!(command, Command::Signal { .. }) {
+            self.waiting.retain(|waiting| !is_same(waiting));
+        } else if self.waiting.iter().filter(|one| is_same(one)).count() >= mailbox::SIGNALS {
+            return;
+        }
+        self.waiting.push_back(command);
     }
 
     /// Prepares the directory and starts the keeper; an end that comes before that wins.

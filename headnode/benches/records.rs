@@ -9,20 +9,18 @@ use axum::body::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
-use pcluster_api::rates::Rates;
-use pcluster_api::seats::Seats;
 use pcluster_core::Cluster;
 use pcluster_core::input::{Input, Principal};
 use pcluster_core::rows::Row;
 use pcluster_headnode::agents::{Hub, streams::Streams};
-use pcluster_headnode::app::{AppState, HeadFacts};
+use pcluster_headnode::app::{AppState, Bounds, HeadFacts};
 use pcluster_headnode::clock::{Clock, SystemTime};
 use pcluster_headnode::disk::DiskWatch;
 use pcluster_headnode::logs::{BootLogs, OutputTails};
 use pcluster_headnode::metrics::Metrics;
 use pcluster_headnode::mirror::Mirror;
 use pcluster_headnode::people::People;
-use pcluster_headnode::{http, inbox, limits};
+use pcluster_headnode::{http, inbox};
 use pcluster_model::{BlobHash, ClusterId, IndexRanges, Timestamp};
 use pcluster_upkeep::blobs::Blobs;
 use serde_json::json;
@@ -139,8 +137,7 @@ fn app(folder: &Path, mirror: Mirror) -> AppState {
         people: People::new(0),
         metrics: Metrics::new(),
         streams: Streams::default(),
-        bodies: Seats::new(limits::BODIES, limits::BODIES_OF_ONE),
-        steps: Rates::new(limits::STEP_EVERY, limits::STEPS_AT_ONCE),
+        bounds: Bounds::default(),
         changes: tokio::sync::watch::channel(0).1,
     }
 }

@@ -4,6 +4,7 @@ use crate::agents::streams::Streams;
 use crate::clock::Clock;
 use crate::disk::DiskWatch;
 use crate::inbox::InboxHandle;
+use crate::limits;
 use crate::logs::{BootLogs, OutputTails};
 use crate::metrics::Metrics;
 use crate::mirror::Mirror;
@@ -16,7 +17,7 @@ use pcluster_upkeep::blobs::Blobs;
 use pcluster_views::Cx;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// Everything that the HTTP room needs. Cheap to clone.
 ///
@@ -44,12 +45,37 @@ pub struct AppState {
     pub hub: Hub,
     /// Streams to nodes.
     pub streams: Streams,
-    /// Bytes of requests that are being answered, by user.
-    pub bodies: Seats<u32>,
-    /// How often a user may make a step.
-    pub steps: Rates,
+    /// What many ask for at once.
+    pub bounds: Bounds,
     /// Changes whenever the mirror may show something new; long polls and followers wait on it.
     pub changes: watch::Receiver<u64>,
+}
+
+/// What is counted while it lasts, by user. Cheap to clone.
+#[derive(Clone)]
+pub struct Bounds {
+    /// Bytes of requests that are being answered.
+    pub bodies: Seats<u32>,
+    /// Bytes of answers that nobody has read yet.
+    pub answers: Seats<u32>,
+    /// Who listens to events.
+    pub listeners: Seats<u32>,
+    /// Lists of everything that are being made.
+    pub lists: Arc<Semaphore>,
+    /// How often a user may make a step.
+    pub steps: Rates,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            bodies: Seats::new(limits::BODIES, limits::BODIES_OF_ONE),
+            answers: Seats::new(limits::ANSWERS, limits::ANSWERS_OF_ONE),
+            listeners: Seats::new(limits::LISTENERS, limits::LISTENERS_OF_ONE),
+            lists: Arc::new(Semaphore::new(limits::LISTS)),
+            steps: Rates::new(limits::STEP_EVERY, limits::STEPS_AT_ONCE),
+        }
+    }
 }
 
 impl AppState {

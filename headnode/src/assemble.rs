@@ -4,7 +4,7 @@ use crate::agents::door::NodeDoor;
 use crate::agents::link::LinkState;
 use crate::agents::streams::Streams;
 use crate::agents::token::ClusterSecret;
-use crate::app::{AppState, HeadFacts};
+use crate::app::{AppState, Bounds, HeadFacts};
 use crate::boot::{BootError, ConfigFile, StateDir, Stored};
 use crate::clock::{Clock, SystemTime};
 use crate::disk::{self, DiskWatch};
@@ -22,7 +22,6 @@ use crate::run::{Prepared, VERSION};
 use crate::{http, limits, server};
 use pcluster_api::places::Places;
 use pcluster_api::rates::Rates;
-use pcluster_api::seats::Seats;
 use pcluster_model::ClusterId;
 use pcluster_model::config::{Config, ProviderKind};
 use pcluster_providers::Provider;
@@ -129,8 +128,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Head, BootError> {
         metrics,
         hub: hub.clone(),
         streams: Streams::default(),
-        bodies: Seats::new(limits::BODIES, limits::BODIES_OF_ONE),
-        steps: Rates::new(limits::STEP_EVERY, limits::STEPS_AT_ONCE),
+        bounds: Bounds::default(),
         changes: changed,
     };
     let link = link_state(&app, hub, id.clone(), secret);
@@ -153,6 +151,7 @@ fn link_state(app: &AppState, hub: Hub, cluster: ClusterId, secret: ClusterSecre
         door: NodeDoor::new(http::router(app.clone()), app.people.clone(), app.streams.clone()),
         cluster,
         secret,
+        hellos: Rates::new(limits::HELLO_EVERY, limits::HELLOS_AT_ONCE),
     }
 }
 

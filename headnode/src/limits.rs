@@ -44,6 +44,10 @@ pub const CONNECTIONS_OF_NODE: usize = 2 * RELAYED_OF_NODE;
 pub const CONNECTIONS_OF_NODES: usize = 16 << 10;
 /// TLS handshake, request head and `Hello` each have this long.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
+/// A node may say hello this often: a restarted one is an event, and events are for ever.
+pub const HELLO_EVERY: Duration = Duration::from_secs(2);
+/// And so many times at once after a pause.
+pub const HELLOS_AT_ONCE: u32 = 30;
 /// Frames that may wait for one agent; beyond it the connection is closed (and told anew).
 pub const LINK_QUEUE: usize = 1024;
 /// Runs that a connection remembers as its node's: the last words of older ones were heard long ago.
@@ -99,6 +103,21 @@ pub const SMALL_BODY_BYTES: usize = 64 << 10;
 pub const BODIES: usize = 8 * MAX_BODY_BYTES;
 /// Of those, bytes of one user.
 pub const BODIES_OF_ONE: usize = 3 * MAX_BODY_BYTES;
+
+/// An answer up to this is not counted: connections bound those.
+pub const SMALL_ANSWER_BYTES: usize = 64 << 10;
+/// Bytes of larger answers that are on their way at once, read or not.
+pub const ANSWERS: usize = 256 << 20;
+/// Of those, bytes of one user.
+pub const ANSWERS_OF_ONE: usize = ANSWERS / 4;
+/// Whoever has not read a larger answer within this does not get the rest.
+pub const ANSWER_READ: Duration = Duration::from_secs(60);
+/// Listeners to events at once: each holds an event that it has not read.
+pub const LISTENERS: usize = 128;
+/// Of those, listeners of one user.
+pub const LISTENERS_OF_ONE: usize = LISTENERS / 4;
+/// Lists of everything that are being made at once; who asks for more waits.
+pub const LISTS: usize = 4;
 
 /// Records that are made before others may look at the cluster again.
 pub const RECORDS_AT_ONCE: usize = 512;

@@ -6,9 +6,11 @@
 mod admin;
 mod bad_input;
 mod crash;
+mod disk_errors;
 mod docs;
 mod first;
 mod flaky;
+mod flood;
 mod full_disk;
 mod genomics;
 mod jobs;

@@ -12,6 +12,7 @@ pub mod dice;
 pub mod disk;
 pub mod golden;
 pub mod knife;
+pub mod memory;
 pub mod meter;
 pub mod net;
 pub mod people;

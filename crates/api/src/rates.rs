@@ -7,23 +7,23 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// One rate, for every user apart. Cheap to clone.
+/// One rate, for everybody apart: users by their number, or others by theirs. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Rates {
+pub struct Rates<K = u32> {
     every: Duration,
     at_once: u32,
     /// When each has nothing left to make up for; users without an entry have not.
-    even_at: Arc<Mutex<BTreeMap<u32, Instant>>>,
+    even_at: Arc<Mutex<BTreeMap<K, Instant>>>,
 }
 
-impl Rates {
+impl<K: Ord> Rates<K> {
     /// One each `every`, and `at_once` of them after a pause.
     #[must_use]
     pub fn new(every: Duration, at_once: u32) -> Self {
         Self { every, at_once, even_at: Arc::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, Instant>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<K, Instant>> {
         self.even_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -31,21 +31,21 @@ impl Rates {
     ///
     /// # Errors
     /// How long it is until the next one may be.
-    pub fn take(&self, uid: u32, now: Instant) -> Result<(), Duration> {
+    pub fn take(&self, who: K, now: Instant) -> Result<(), Duration> {
         let mut even_at = self.lock();
         even_at.retain(|_, at| *at > now);
-        let after = even_at.get(&uid).copied().unwrap_or(now) + self.every;
+        let after = even_at.get(&who).copied().unwrap_or(now) + self.every;
         let early = after.saturating_duration_since(now + self.every * self.at_once);
         if !early.is_zero() {
             return Err(early);
         }
-        even_at.insert(uid, after);
+        even_at.insert(who, after);
         Ok(())
     }
 
     /// What was taken came to nothing.
-    pub fn give_back(&self, uid: u32) {
-        if let Some(at) = self.lock().get_mut(&uid) {
+    pub fn give_back(&self, who: K) {
+        if let Some(at) = self.lock().get_mut(&who) {
             *at -= self.every;
         }
     }
@@ -55,8 +55,8 @@ impl Rates {
 mod tests {
     use super::*;
 
-    fn taken(rates: &Rates, uid: u32, now: Instant) -> usize {
-        (0..100_000).take_while(|_| rates.take(uid, now).is_ok()).count()
+    fn taken(rates: &Rates, who: u32, now: Instant) -> usize {
+        (0..100_000).take_while(|_| rates.take(who, now).is_ok()).count()
     }
 
     #[test]

@@ -56,6 +56,32 @@ impl Reader {
         self.select_events(sql, params![after, limit])
     }
 
+    /// As `events`, and no more once they have this many bytes together; one at least, where there is
+    /// one.
+    ///
+    /// # Errors
+    /// As `events`.
+    pub fn events_within(
+        &self,
+        after: u64,
+        limit: u32,
+        bytes: usize,
+    ) -> Result<Vec<Stamped>, StoreError> {
+        let sql = "SELECT length(body) FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+        let mut select = self.db.prepare_cached(sql).map_err(|error| self.failed(&error))?;
+        let lengths: Result<Vec<usize>, rusqlite::Error> =
+            select.query_map(params![after, limit], |row| row.get(0)).and_then(Iterator::collect);
+        let (mut sum, mut count) = (0, 0);
+        for length in lengths.map_err(|error| self.failed(&error))? {
+            sum += length;
+            count += u32::from(count == 0 || sum <= bytes);
+            if sum > bytes {
+                break;
+            }
+        }
+        self.events(after, count)
+    }
+
     /// The newest events about one thing (`job:42`, `node:7.0`), in order, at most `limit`.
     ///
     /// # Errors

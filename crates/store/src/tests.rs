@@ -301,6 +301,20 @@ fn a_reader_sees_what_is_committed_while_the_writer_goes_on() {
     assert_eq!(reader.events_about("cluster", 1).unwrap(), [stepped(2)]);
 }
 
+#[test]
+fn a_page_of_events_is_bounded_by_its_bytes_and_never_empty() {
+    let scratch = Scratch::new();
+    let (mut store, _) = EventStore::open(&scratch.db()).unwrap();
+    let all: Vec<Stamped> = (1..=9).map(stepped).collect();
+    store.commit(&all, &[]).unwrap();
+    let reader = store.reader().unwrap();
+    let one = serde_json::to_string(&all[0].event).unwrap().len();
+    assert_eq!(reader.events_within(0, 100, 3 * one).unwrap(), all[..3]);
+    assert_eq!(reader.events_within(3, 2, 100 * one).unwrap(), all[3..5]);
+    assert_eq!(reader.events_within(5, 100, 1).unwrap(), all[5..6]);
+    assert_eq!(reader.events_within(9, 100, 100).unwrap(), []);
+}
+
 fn config() -> pcluster_model::config::Config {
     let source = pcluster_config::Source {
         file_name: "cluster.toml".into(),

@@ -18,6 +18,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
+use pcluster_api::rates::Rates;
 use pcluster_core::{AgentSaid, Input};
 use pcluster_model::{ClusterId, NodeId, RunId};
 use pcluster_upkeep::blobs::Blobs;
@@ -25,6 +26,7 @@ use pcluster_wire::{
     AgentFrame, Exit, HeadFrame, MAX_CHUNK_BYTES, RunEnd, RunReport, SPOKEN, Spoken, Usage,
 };
 use std::collections::BTreeSet;
+use std::time::Instant;
 use tokio::sync::mpsc;
 
 /// What a connection needs.
@@ -41,6 +43,8 @@ pub struct LinkState {
     pub door: NodeDoor,
     pub cluster: ClusterId,
     pub secret: ClusterSecret,
+    /// How often nodes say hello.
+    pub hellos: Rates<NodeId>,
 }
 
 /// Why a connection ended.
@@ -168,6 +172,9 @@ fn check_hello(frame: AgentFrame, key: String, state: &LinkState) -> Result<Gree
     }
     if !bound && !token_valid {
         return refused(format!("neither key nor token is that of node {node}"));
+    }
+    if state.hellos.take(node, Instant::now()).is_err() {
+        return refused(format!("node {node} comes back too often"));
     }
     let facts = Box::new(facts);
     let said = AgentSaid::Hello { key, token_valid, boot_id, facts, runs };

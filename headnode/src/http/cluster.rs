@@ -87,6 +87,7 @@ pub(super) async fn history(
     Extension(reader): Extension<Principal>,
     Asked(query): Asked<HistoryQuery>,
 ) -> Result<Json<HistoryList>, Failure> {
+    let _making = app.bounds.lists.acquire().await;
     let limit = if query.limit == 0 { HISTORY_LINES } else { query.limit.min(HISTORY_MOST) };
     let user = match query.user {
         Some(user) => Some(user),

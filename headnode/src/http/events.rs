@@ -7,6 +7,7 @@ use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
+use pcluster_api::seats::Seat;
 use pcluster_api::{Problem, ProblemKind};
 use pcluster_core::Cluster;
 use pcluster_core::event::{Event, Stamped};
@@ -16,8 +17,9 @@ use pcluster_store::Reader;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// Events read at once.
+/// Events read at once, and their bytes: one that is longer goes alone.
 const BATCH: u32 = 256;
+const BATCH_BYTES: usize = 64 << 10;
 /// A comment is sent after this much silence, so that dead connections are noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -25,6 +27,7 @@ struct Listener {
     app: AppState,
     who: Principal,
     after: u64,
+    _seat: Seat<u32>,
 }
 
 #[utoipa::path(get, path = "/v1/events", tag = "cluster",
@@ -45,8 +48,12 @@ pub(super) async fn events(
             })?
         }
     };
+    let seat = app.bounds.listeners.take(who.uid).map_err(|_| {
+        Problem::new(ProblemKind::Unavailable, "as many listen to events as may")
+            .hint("ask again in a moment")
+    })?;
     let reader = open(&app).await?;
-    let listener = Listener { app, who, after };
+    let listener = Listener { app, who, after, _seat: seat };
     let pieces = stream::unfold((listener, Some(reader)), |(mut listener, reader)| async move {
         let (text, reader) = listener.next(reader?).await?;
         Some((Ok::<Bytes, std::io::Error>(text.into()), (listener, Some(reader))))
@@ -69,7 +76,9 @@ impl Listener {
         loop {
             changes.mark_unchanged();
             let after = self.after;
-            let asked = tokio::task::spawn_blocking(move || (reader.events(after, BATCH), reader));
+            let asked = tokio::task::spawn_blocking(move || {
+                (reader.events_within(after, BATCH, BATCH_BYTES), reader)
+            });
             let (read, back) = asked.await.ok()?;
             reader = back;
             let events = match read {

@@ -88,6 +88,8 @@ pub(super) async fn list(
     });
     let filter =
         Filter { all: query.all, finished: query.finished, ids, user: query.user.map(Into::into) };
+    // Held until it is made: it is all in memory.
+    let _making = app.bounds.lists.acquire().await;
     let mut listing = app.seen(&reader, |cx| Listing::new(cx, &filter));
     while app.seen(&reader, |cx| listing.more(cx, limits::RECORDS_AT_ONCE)) {
         tokio::task::yield_now().await;

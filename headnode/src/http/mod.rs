@@ -4,6 +4,7 @@
 //! never enter the inbox; no lock is held while something is awaited or written. Deliberately
 //! absent: sockets and who the caller is (the server puts the `Principal` into each request).
 mod act;
+mod answer;
 mod attach;
 mod auth;
 mod cluster;
@@ -129,15 +130,21 @@ async fn guard(
         let job = value("id").map(auth::Named::Job);
         job.or_else(|| value("run").map(auth::Named::Run)).unwrap_or(auth::Named::Nothing)
     });
+    let uid = parts.extensions.get::<Principal>().map_or(u32::MAX, |who| who.uid);
     let admitted = match parts.extensions.get::<Principal>() {
         Some(principal) => match auth::check(&app, principal, action, &named).await {
-            Ok(()) => extract::hold(&app.bodies, principal.uid, &parts.headers).map_err(Into::into),
+            Ok(()) => {
+                extract::hold(&app.bounds.bodies, principal.uid, &parts.headers).map_err(Into::into)
+            }
             Err(failure) => Err(failure),
         },
         None => Err(Problem::new(ProblemKind::NotAllowed, "nobody has proved who asks").into()),
     };
     let mut response = match admitted {
-        Ok(_held) => next.run(Request::from_parts(parts, body)).await,
+        Ok(_held) => {
+            let answer = next.run(Request::from_parts(parts, body)).await;
+            answer::bounded(&app.bounds.answers, uid, answer).await
+        }
         Err(failure) => failure.into_response(),
     };
     let headers = response.headers_mut();

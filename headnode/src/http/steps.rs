@@ -97,14 +97,14 @@ pub(super) async fn make(
     };
     let request = Request::MakeStep { run: RunId(run), ask };
     let uid = principal.uid;
-    app.steps.take(uid, Instant::now()).map_err(too_often)?;
+    app.bounds.steps.take(uid, Instant::now()).map_err(too_often)?;
     match app.submit.ask(Input::Request { principal, request }).await? {
         Reply::StepGranted { run, step } => {
             Ok(Json(StepGrant { schema: views::schema("step"), run: run.0, step }))
         }
         Reply::Rejected(rejection) => {
             // Only what is kept counts, not asking for room again and again.
-            app.steps.give_back(uid);
+            app.bounds.steps.give_back(uid);
             Err(rejection.into())
         }
         other => Err(odd(&other)),

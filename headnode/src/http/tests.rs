@@ -1,6 +1,6 @@
 //! The interface as a client sees it: real router, real store, a loop without hands.
 use super::*;
-use crate::app::HeadFacts;
+use crate::app::{Bounds, HeadFacts};
 use crate::clock::{Clock, SystemTime};
 use crate::disk::DiskWatch;
 use crate::inbox::{Asked, From, inbox};
@@ -16,8 +16,6 @@ use base64::Engine;
 use http_body_util::{BodyExt, Full};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
-use pcluster_api::rates::Rates;
-use pcluster_api::seats::Seats;
 use pcluster_api::*;
 use pcluster_core::input::{AgentSaid, Input, LaunchedInstance, ProviderSaid};
 use pcluster_core::{Cluster, Effect, Order};
@@ -85,8 +83,7 @@ async fn bench() -> Bench {
     let app = AppState {
         hub,
         streams: crate::agents::streams::Streams::default(),
-        bodies: Seats::new(limits::BODIES, limits::BODIES_OF_ONE),
-        steps: Rates::new(limits::STEP_EVERY, limits::STEPS_AT_ONCE),
+        bounds: Bounds::default(),
         mirror: mirror.clone(),
         submit: submit.clone(),
         blobs: Blobs::open(&scratch.path().join("blobs")).unwrap(),
@@ -551,7 +548,7 @@ async fn an_allocation_has_steps_and_is_given_back() {
     }
     // Whoever makes too many is told to come back, as when there is no room.
     let late = std::time::Instant::now() + Duration::from_secs(60);
-    while bench.app.steps.take(1000, late).is_ok() {}
+    while bench.app.bounds.steps.take(1000, late).is_ok() {}
     let no = bench.post::<StepGrant>(&ana, &path, step("b", 1)).await.unwrap_err();
     assert!(no.kind == ProblemKind::Busy && no.message.contains("more steps"), "{no}");
     let end = json!({ "rank": 0, "exit_code": 3, "user_cpu_ms": 70, "max_rss_bytes": 4096 });
@@ -678,7 +675,7 @@ async fn one_user_cannot_fill_the_head_with_bodies() {
     let bench = bench().await;
     let owner = user("ada", 1000);
     bench.submit(&owner, json!({})).await.unwrap();
-    let _held = bench.app.bodies.take_many(owner.uid, limits::BODIES_OF_ONE).unwrap();
+    let _held = bench.app.bounds.bodies.take_many(owner.uid, limits::BODIES_OF_ONE).unwrap();
     let cancel = |length: usize| {
         let body = format!("{{}}{}", " ".repeat(length - 2));
         let mut request = axum::http::Request::builder()
@@ -697,7 +694,7 @@ async fn one_user_cannot_fill_the_head_with_bodies() {
 
 #[test]
 fn a_pipeline_of_a_thousand_steps_a_minute_never_waits() {
-    let rates = Rates::new(limits::STEP_EVERY, limits::STEPS_AT_ONCE);
+    let rates = pcluster_api::rates::Rates::new(limits::STEP_EVERY, limits::STEPS_AT_ONCE);
     let began = std::time::Instant::now();
     for minute in 0..60 {
         // All of a minute's steps in its first moment.

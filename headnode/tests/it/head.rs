@@ -44,6 +44,10 @@ impl Site {
         site
     }
 
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     pub fn config(&self) -> PathBuf {
         self.root.join("cluster.toml")
     }

@@ -2,5 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 mod head;
 mod nodes;
+mod nonsense;
 mod process;
 mod users;

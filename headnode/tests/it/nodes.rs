@@ -18,6 +18,7 @@ use tokio_rustls::rustls::pki_types::{
 use tokio_rustls::rustls::{
     ClientConfig, DigitallySignedStruct, Error, SignatureScheme, SupportedProtocolVersion, version,
 };
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 #[derive(Debug)]
@@ -74,6 +75,23 @@ fn client(tls: &'static SupportedProtocolVersion, with_key: bool) -> TlsConnecto
         builder.with_no_client_auth()
     };
     TlsConnector::from(Arc::new(config))
+}
+
+/// A node's key, for several connections.
+pub struct Key(TlsConnector);
+
+impl Key {
+    pub fn new() -> Self {
+        Self(client(&version::TLS13, true))
+    }
+}
+
+/// A connection for frames with this key.
+pub async fn link(head: &Head<'_>, key: &Key) -> WebSocketStream<TlsStream<TcpStream>> {
+    let name = ServerName::try_from("pcluster-head").unwrap();
+    let stream = key.0.connect(name, dial(head).await).await.unwrap();
+    let request = "wss://pcluster-head/node/v1/link";
+    tokio_tungstenite::client_async(request, stream).await.unwrap().0
 }
 
 async fn dial(head: &Head<'_>) -> TcpStream {

@@ -2,12 +2,15 @@
 //!
 //! Invariant: bytes stay in order; the end of the task's side is told. Deliberately absent: what they
 //! mean (`pmi`).
+use super::input::Room;
 use super::step::{Event, Events};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
+/// Answers that a task has not read: a library asks one thing after the other.
+const ANSWERS: usize = 1024;
 /// What was said before a task ended is heard first, if it comes within this.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -27,16 +30,19 @@ pub(super) fn speak(
     socket: OwnedFd,
     at: usize,
     events: Events,
-) -> std::io::Result<(mpsc::UnboundedSender<Vec<u8>>, LastWords)> {
+) -> std::io::Result<(mpsc::Sender<Vec<u8>>, LastWords)> {
     let stream = UnixStream::from_std(std::os::unix::net::UnixStream::from(socket))?;
     let (mut reader, mut writer) = stream.into_split();
-    let (answers, mut outgoing) = mpsc::unbounded_channel::<Vec<u8>>();
+    let (answers, mut outgoing) = mpsc::channel::<Vec<u8>>(ANSWERS);
+    let room = Room::new();
     let (over, last_words) = std::sync::mpsc::sync_channel(1);
     tokio::spawn(async move {
         let mut buffer = vec![0; 16 << 10];
         loop {
             let read = tokio::io::AsyncReadExt::read(&mut reader, &mut buffer).await.unwrap_or(0);
-            let told = events.send(Event::Library { at, bytes: buffer[..read].to_vec() });
+            // What one task says and the loop has not heard is bounded.
+            let Some(room) = room.take(read).await else { return };
+            let told = events.send(Event::Library { at, bytes: buffer[..read].to_vec(), room });
             if read == 0 || told.is_err() {
                 let _ = over.try_send(());
                 return;

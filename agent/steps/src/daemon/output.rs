@@ -9,9 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::unix::pipe;
+use tokio::time::Instant;
 
 /// One piece at most.
 const PIECE: usize = 64 << 10;
+/// Of those who only watch a step, so many at once.
+const WATCHERS: usize = 32;
 /// Somebody who only watches and takes nothing for this long watches no more.
 const WATCHER_WITHIN: Duration = Duration::from_secs(5);
 
@@ -27,8 +30,14 @@ impl Audience {
         Self { client, watchers: Mutex::default() }
     }
 
-    pub(super) fn join(&self, watcher: Arc<Session>) {
-        self.watchers.lock().unwrap_or_else(PoisonError::into_inner).push(watcher);
+    /// False when as many watch as may.
+    pub(super) fn join(&self, watcher: Arc<Session>) -> bool {
+        let there = self.watching().len();
+        let room = there < WATCHERS;
+        if room {
+            self.watchers.lock().unwrap_or_else(PoisonError::into_inner).push(watcher);
+        }
+        room
     }
 
     /// To the client, and to all who watch.
@@ -53,9 +62,11 @@ impl Audience {
 
     async fn show(&self, task: u32, channel: Channel, bytes: Vec<u8>) {
         let payload = Message::<FromNode>::Data { task, channel, bytes }.encode();
+        // All of them together: many slow ones are no slower than one.
+        let until = Instant::now() + WATCHER_WITHIN;
         for watcher in self.watching() {
             let sent = watcher.send(payload.clone());
-            if tokio::time::timeout(WATCHER_WITHIN, sent).await.is_err() {
+            if tokio::time::timeout_at(until, sent).await.is_err() {
                 let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
                 watchers.retain(|other| !Arc::ptr_eq(other, &watcher));
             }

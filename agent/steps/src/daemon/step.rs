@@ -24,7 +24,8 @@ use std::process::Child;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::unix::pipe;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 /// Output that tasks' children still hold open after the end of all tasks is given up after this.
@@ -49,6 +50,8 @@ pub(super) enum Event {
     Library {
         at: usize,
         bytes: Vec<u8>,
+        /// Given back when the bytes were heard.
+        room: OwnedSemaphorePermit,
     },
     ClientGone,
     Closing,
@@ -72,7 +75,7 @@ struct Task {
     child: Child,
     input: Option<Queue>,
     terminal: Option<Arc<Terminal>>,
-    library: Option<mpsc::UnboundedSender<Vec<u8>>>,
+    library: Option<mpsc::Sender<Vec<u8>>>,
     exit: Option<TaskExit>,
     report: Report<PipeReader>,
     daemon_peak: u64,
@@ -295,13 +298,19 @@ impl Step {
                 task.usage.pids.clear();
                 self.audience.tell(FromNode::Ended { task: task.number, exit });
             }
-            Event::Library { at, bytes } => {
+            Event::Library { at, bytes, room } => {
                 let acts = self.library.as_mut().map(|library| library.take(at, &bytes));
+                drop(room);
                 self.act(acts.unwrap_or_default());
             }
             Event::ClientGone => self.end(ABANDONED_GRACE),
             Event::Closing => self.audience.tell(FromNode::Cancelled),
-            Event::Joined(watcher) => self.audience.join(watcher),
+            Event::Joined(watcher) => {
+                if !self.audience.join(Arc::clone(&watcher)) {
+                    let why = "as many watch this step as may".to_owned();
+                    watcher.send_now(Message::Control(FromNode::Refused { why }).encode());
+                }
+            }
             Event::Told(message) => self.told(message),
             Event::InputTaken { from, bytes } => {
                 from.send_now(Message::Control(FromNode::InputTaken { bytes }).encode());
@@ -400,8 +409,11 @@ impl Step {
         for act in acts {
             match act {
                 Act::Say { at, bytes } => {
-                    if let Some(library) = &self.tasks[at].library {
-                        let _ = library.send(bytes);
+                    let task = &self.tasks[at];
+                    let sent = task.library.as_ref().map(|library| library.try_send(bytes));
+                    // It asks and asks and never reads an answer: nothing comes of it any more.
+                    if let Some(Err(TrySendError::Full(_))) = sent {
+                        self.signal(Signal::KILL, &[task.number]);
                     }
                 }
                 Act::BarrierIn { puts } => self.audience.tell_client(FromNode::BarrierIn { puts }),

@@ -21,6 +21,9 @@ use tokio::time::timeout;
 /// waits for it.
 const FIRST_ORDER: Duration = Duration::from_secs(600);
 
+/// Sessions at once, of steps and of those who look at them.
+const SESSIONS: usize = 4096;
+
 /// The daemon's state, shared by everything that runs in it.
 #[derive(Debug, Clone)]
 pub(super) struct Steps(Arc<Inner>);
@@ -88,6 +91,10 @@ impl Steps {
             Some(session) => session,
             None if hello.resumed => {
                 let why = "the step daemon does not know this step any more".to_owned();
+                return stream.write_all(&Packet::Refused(why).encode()).await;
+            }
+            None if self.known().sessions.len() >= SESSIONS => {
+                let why = "too many speak with this step daemon".to_owned();
                 return stream.write_all(&Packet::Refused(why).encode()).await;
             }
             None => {

@@ -15,9 +15,16 @@ use std::io;
 /// Kept and not yet acknowledged, in bytes: more is refused to those who ask for room.
 pub const ROOM: usize = 1 << 20;
 
+/// Kept at most, in bytes and in messages, also of those who do not ask: an end that takes nothing for so
+/// long is none.
+pub const KEPT_BYTES: usize = 4 * MAX_PAYLOAD;
+pub const KEPT_MESSAGES: usize = 64 << 10;
+
 /// One end of a session.
 #[derive(Debug, Default)]
 pub struct Link {
+    /// More than may be was to be kept: the session is over.
+    overrun: bool,
     /// Not yet acknowledged, oldest first; the first has number `acknowledged + 1`.
     kept: VecDeque<Vec<u8>>,
     kept_bytes: usize,
@@ -53,6 +60,12 @@ impl Link {
 
     /// Sends a message, now or on a later stream.
     pub fn push(&mut self, payload: Vec<u8>) {
+        let bytes = self.kept_bytes + payload.len();
+        if self.overrun || bytes > KEPT_BYTES || self.kept.len() >= KEPT_MESSAGES {
+            self.overrun = true;
+            (self.kept, self.kept_bytes, self.written) = (VecDeque::new(), 0, 0);
+            return;
+        }
         self.kept_bytes += payload.len();
         self.kept.push_back(payload);
     }
@@ -62,6 +75,7 @@ impl Link {
     /// # Errors
     /// When it claims what was never sent, or lacks what it once acknowledged: no way to go on.
     pub fn opened(&mut self, peer_received: u64) -> io::Result<()> {
+        self.check()?;
         self.acknowledge(peer_received)?;
         if peer_received < self.acknowledged {
             return Err(broken("a greeting that forgets messages"));
@@ -98,6 +112,7 @@ impl Link {
     /// # Errors
     /// When the packet cannot be of this session.
     pub fn take(&mut self, packet: Packet) -> io::Result<Option<Vec<u8>>> {
+        self.check()?;
         match packet {
             Packet::Ping => Ok(None),
             Packet::Ack(number) => {
@@ -117,6 +132,16 @@ impl Link {
             Packet::Hello(_) => Err(broken("a second greeting")),
             Packet::Refused(why) => Err(io::Error::new(io::ErrorKind::ConnectionRefused, why)),
         }
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.overrun {
+            return Err(io::Error::new(
+                io::ErrorKind::ConnectionRefused,
+                "it takes nothing any more",
+            ));
+        }
+        Ok(())
     }
 
     fn acknowledge(&mut self, number: u64) -> io::Result<()> {

@@ -129,3 +129,21 @@ proptest! {
         pair.settle();
     }
 }
+
+#[test]
+fn an_end_that_takes_nothing_is_given_up_and_not_kept_for() {
+    let mut link = Link::default();
+    link.opened(0).unwrap();
+    for _ in 0..KEPT_MESSAGES {
+        link.push(vec![1]);
+    }
+    assert!(link.take(Packet::Ping).is_ok());
+    link.push(vec![1]);
+    assert!(link.is_settled() && link.leaving().is_none());
+    assert!(link.take(Packet::Ping).is_err() && link.opened(0).is_err());
+    let mut long = Link::default();
+    for _ in 0..5 {
+        long.push(vec![0; MAX_PAYLOAD]);
+    }
+    assert!(long.opened(0).is_err());
+}

@@ -16,6 +16,11 @@ use std::collections::BTreeMap;
 /// A command longer than this is not one.
 const MAX_COMMAND: usize = 1 << 20;
 
+/// Keys and values that the tasks of one part put, in bytes; more is refused.
+const SPACE_BYTES: usize = 64 << 20;
+/// Attributes of the node that a task waits for at once.
+const WANTS: usize = 64;
+
 /// What is to be done after bytes of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Act {
@@ -57,6 +62,8 @@ pub struct Local {
     space: BTreeMap<String, String>,
     /// Put here since the last barrier.
     fresh: Vec<(String, String)>,
+    /// Bytes of all that was put here, twice where it was put twice.
+    put_bytes: usize,
     node: BTreeMap<String, String>,
 }
 
@@ -80,6 +87,7 @@ impl Local {
             peers: numbers.into_iter().map(peer).collect(),
             space: BTreeMap::from([("PMI_process_mapping".to_owned(), order.mapping.clone())]),
             fresh: Vec::new(),
+            put_bytes: 0,
             node: BTreeMap::new(),
         }
     }
@@ -121,9 +129,24 @@ impl Local {
         }
     }
 
-    fn put(&mut self, key: &str, value: &str) {
-        self.fresh.push((key.to_owned(), value.to_owned()));
-        self.space.insert(key.to_owned(), value.to_owned());
+    /// False when there is no room for it.
+    fn put(&mut self, key: &str, value: &str) -> bool {
+        let room = self.takes(key, value);
+        if room {
+            self.fresh.push((key.to_owned(), value.to_owned()));
+            self.space.insert(key.to_owned(), value.to_owned());
+        }
+        room
+    }
+
+    /// Counts what is to be put; false when it is too much.
+    fn takes(&mut self, key: &str, value: &str) -> bool {
+        let bytes = self.put_bytes + key.len() + value.len();
+        let room = bytes <= SPACE_BYTES;
+        if room {
+            self.put_bytes = bytes;
+        }
+        room
     }
 
     /// The task goes into the barrier.

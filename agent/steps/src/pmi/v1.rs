@@ -48,7 +48,9 @@ pub(super) fn obey(local: &mut Local, at: usize, command: &str) -> Vec<Act> {
             let Some(key) = value(command, "key").filter(|key| !key.is_empty()) else {
                 return say("cmd=put_result rc=-1 msg=no_key\n".into());
             };
-            local.put(key, value(command, "value").unwrap_or(""));
+            if !local.put(key, value(command, "value").unwrap_or("")) {
+                return say("cmd=put_result rc=-1 msg=no_room\n".into());
+            }
             say("cmd=put_result rc=0 msg=success\n".into())
         }
         "get" => {

@@ -1,5 +1,5 @@
 //! Version 2: six digits of length, then `name=value;` words. A semicolon in a value is doubled.
-use super::{Act, Local};
+use super::{Act, Local, WANTS};
 
 const LENGTH: usize = 6;
 
@@ -91,14 +91,15 @@ pub(super) fn obey(local: &mut Local, at: usize, command: &str) -> Vec<Act> {
         }
         "job-getid" => say(answer(name, thread, &[("jobid", &local.name), ("rc", "0")])),
         "job-connect" | "job-disconnect" => refused(name, thread, at),
-        "kvs-put" => {
-            local.put(key, value);
-            done()
-        }
+        "kvs-put" if local.put(key, value) => done(),
+        "kvs-put" => no_room(name, thread, at),
         "kvs-get" => say(looked_up(name, thread, local.space.get(key).map(String::as_str))),
         "kvs-fence" => local.enter(at, thread.map(str::to_owned)),
         "info-putnodeattr" => put_node(local, at, thread, key, value),
         "info-getnodeattr" => match local.node.get(key) {
+            None if get("wait") == Some("TRUE") && local.peers[at].wants.len() >= WANTS => {
+                no_room(name, thread, at)
+            }
             None if get("wait") == Some("TRUE") => {
                 let waits = (key.to_owned(), thread.map(str::to_owned));
                 local.peers[at].wants.push(waits);
@@ -133,6 +134,11 @@ fn refused(name: &str, thread: Option<&str>, at: usize) -> Vec<Act> {
     vec![Act::Say { at, bytes: answer(name, thread, &rest) }]
 }
 
+fn no_room(name: &str, thread: Option<&str>, at: usize) -> Vec<Act> {
+    let rest = [("rc", "-1"), ("errmsg", "no room")];
+    vec![Act::Say { at, bytes: answer(name, thread, &rest) }]
+}
+
 fn put_node(
     local: &mut Local,
     at: usize,
@@ -140,6 +146,9 @@ fn put_node(
     key: &str,
     value: &str,
 ) -> Vec<Act> {
+    if !local.takes(key, value) {
+        return no_room("info-putnodeattr", thread, at);
+    }
     local.node.insert(key.to_owned(), value.to_owned());
     let mut acts = vec![Act::Say { at, bytes: answer("info-putnodeattr", thread, &[("rc", "0")]) }];
     for (other, peer) in local.peers.iter_mut().enumerate() {

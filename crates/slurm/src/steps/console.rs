@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 
+/// A labelled line that is longer goes as several: one without an end must not be kept.
+const LABELLED_BYTES: usize = 64 << 10;
+
 /// One of the two outputs.
 #[derive(Debug)]
 enum Sink {
@@ -64,16 +67,22 @@ impl Console {
             return self.put(task, is_error, bytes);
         };
         let held = self.begun.entry((task, is_error)).or_default();
-        held.extend(bytes);
         let mut text = Vec::new();
-        while let Some(end) = held.iter().position(|byte| *byte == b'\n') {
-            text.extend(format!("{task:width$}: ").bytes());
-            text.extend(held.drain(..=end));
-        }
-        if bytes.is_empty() && !held.is_empty() {
+        let mut tell = |held: &mut Vec<u8>| {
             text.extend(format!("{task:width$}: ").bytes());
             text.append(held);
-            text.push(b'\n');
+            if !text.ends_with(b"\n") {
+                text.push(b'\n');
+            }
+        };
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            held.extend(part);
+            if held.ends_with(b"\n") || held.len() >= LABELLED_BYTES {
+                tell(held);
+            }
+        }
+        if bytes.is_empty() && !held.is_empty() {
+            tell(held);
         }
         if text.is_empty() { Ok(()) } else { self.put(task, is_error, &text) }
     }
@@ -140,6 +149,12 @@ mod tests {
         console.write(0, Channel::Out, b"").unwrap();
         let text = std::fs::read_to_string(folder.join("out.41")).unwrap();
         assert_eq!(text, " 0: a\n10: c\n 0: b\n");
+        let mut long = Console::open(&target, None, false, Some(1), &facts).unwrap();
+        for _ in 0..5 {
+            long.write(0, Channel::Out, &[b'x'; LABELLED_BYTES / 2]).unwrap();
+        }
+        assert_eq!(long.begun[&(0, false)].len(), LABELLED_BYTES / 2, "the rest is written");
+        std::fs::write(folder.join("out.41"), &text).unwrap();
         let again = Console::open(&target, None, true, None, &facts).unwrap();
         drop(again);
         assert_eq!(std::fs::read_to_string(folder.join("out.41")).unwrap(), text);
