@@ -48,7 +48,7 @@ pub(crate) const ROOMS: [Room; 7] = [
     Room {
         name: "agent",
         folders: &["agent/src/"],
-        lines: 4_000,
+        lines: 4_100,
         why: Some("docs/design/0005-room-sizes.md"),
     },
     Room {
