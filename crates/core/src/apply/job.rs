@@ -365,7 +365,9 @@ fn resolve(run: &Run, kind: JobKind, has_steps: bool, may_requeue: bool) -> Reso
     if let Some(why) = gone {
         return lost(why);
     }
-    // The first part that ended by itself says how; the others were told to end because of it.
+    // The first part that ended by itself says how; the others were told to end because of it. The
+    // limit of a follower ends nobody else (`is_ending`), so it is asked last.
+    let mut late = false;
     for (rank, part) in run.parts.iter().enumerate() {
         let Some(PartEnd::Ended { exit, .. }) = &part.end else { continue };
         let script = rank == 0 && kind == JobKind::Batch;
@@ -376,6 +378,10 @@ fn resolve(run: &Run, kind: JobKind, has_steps: bool, may_requeue: bool) -> Reso
                 Resolution::Done(Outcome::Signaled { signal: *signal })
             }
             Exit::Code(_) | Exit::Signal(_) => lost("its step daemon ended".into()),
+            Exit::TimedOut if rank > 0 => {
+                late = true;
+                continue;
+            }
             Exit::TimedOut => Resolution::Done(Outcome::TimedOut),
             Exit::OutOfMemory => Resolution::Done(Outcome::OutOfMemory),
             Exit::DiskFull => Resolution::Done(Outcome::DiskFull),
@@ -384,7 +390,7 @@ fn resolve(run: &Run, kind: JobKind, has_steps: bool, may_requeue: bool) -> Reso
             Exit::Ended { .. } => continue,
         };
     }
-    lost("its node ended it".into())
+    if late { Resolution::Done(Outcome::TimedOut) } else { lost("its node ended it".into()) }
 }
 
 /// Time stands still for a run, or goes on.

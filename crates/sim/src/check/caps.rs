@@ -71,7 +71,13 @@ impl Caps {
         }
         self.machines = world.cloud.machines.len();
         for (pool, most) in &self.most {
-            let ours = living(world).filter(|(_, machine)| machine.pool == *pool).count();
+            let ours = living(world).filter(|(_, machine)| machine.pool == *pool);
+            // Where a stray took the place of a machine in the list, that one is over until it is ended.
+            let displaced = |machine: &Machine| {
+                let mut all = world.cloud.machines.values();
+                all.any(|other| other.stray && other.launch == machine.launch)
+            };
+            let ours = ours.filter(|(_, machine)| !displaced(machine)).count();
             if ours > *most as usize {
                 return Err(format!("{ours} machines of pool {pool} live; it may have {most}"));
             }

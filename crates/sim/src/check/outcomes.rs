@@ -75,6 +75,12 @@ fn true_end(world: &World, end: &TaskEnd, kind: JobKind) -> Result<(), String> {
         (Outcome::Completed, exit) => *exit == Exit::Code(0),
         (Outcome::Failed { code }, exit) => *exit == Exit::Code(*code),
         (Outcome::Signaled { signal }, exit) => *exit == Exit::Signal(*signal),
+        // Where the first node was ended because the time of another was over, that one says it.
+        (Outcome::TimedOut, Exit::Ended { .. }) => {
+            let exits = || world.procs.exits.iter().filter(|((run, _), _)| *run == last.run);
+            let is = |wanted: Exit| exits().any(|(_, exit)| *exit == wanted);
+            is(Exit::TimedOut) && !is(Exit::KeeperLost)
+        }
         (Outcome::TimedOut, exit) => *exit == Exit::TimedOut,
         (Outcome::OutOfMemory, exit) => *exit == Exit::OutOfMemory,
         _ => true,
