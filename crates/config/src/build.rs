@@ -221,8 +221,14 @@ fn head(r: &mut Resolver<'_>, provider: Option<&ProviderKind>) -> Head {
         report_hold_ms: seconds(r, "report_hold", 3600),
         orphan_grace_ms: seconds(r, "orphan_grace", 120),
         sweep_ms: seconds(r, "sweep", 60),
+        keep_jobs_ms: seconds(r, "keep_jobs", 30 * 86_400),
     };
-    for (key, value) in [("heartbeat", head.heartbeat_ms), ("sweep", head.sweep_ms)] {
+    let positive = [
+        ("heartbeat", head.heartbeat_ms),
+        ("sweep", head.sweep_ms),
+        ("keep_jobs", head.keep_jobs_ms),
+    ];
+    for (key, value) in positive {
         if value == DurationMs::ZERO {
             let span = r.span(&["head", key]);
             r.conflict(format!("`head.{key}` is 0"), span, "must be longer than 0");

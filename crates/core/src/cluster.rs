@@ -73,6 +73,9 @@ pub struct Cluster {
     pub(crate) submit_keys: BTreeMap<(u32, String), JobId>,
     /// Tasks of arrays by the id that each has of its own.
     pub(crate) task_ids: BTreeMap<JobId, (JobId, u32)>,
+    /// Finished jobs by the end of their last task.
+    pub(crate) ended: BTreeSet<(Timestamp, JobId)>,
+    pub(crate) ended_at: BTreeMap<JobId, Timestamp>,
     pub(crate) touched: Touched,
 }
 
@@ -92,6 +95,8 @@ impl Cluster {
             queue_keys: BTreeMap::new(),
             submit_keys: BTreeMap::new(),
             task_ids: BTreeMap::new(),
+            ended: BTreeSet::new(),
+            ended_at: BTreeMap::new(),
             touched: BTreeSet::new(),
         }
     }
@@ -209,6 +214,8 @@ impl Cluster {
         self.queue_keys.clear();
         self.submit_keys.clear();
         self.task_ids.clear();
+        self.ended.clear();
+        self.ended_at.clear();
         let ids: Vec<JobId> = self.jobs.keys().copied().collect();
         for id in ids {
             self.index_job(id);
@@ -230,8 +237,9 @@ impl Cluster {
         self.task_ids.get(&raw_job).copied()
     }
 
-    /// Keeps the queue index of one job true.
+    /// Keeps the indexes of one job true.
     pub(crate) fn index_job(&mut self, id: JobId) {
+        self.index_end(id);
         if let Some(old) = self.queue_keys.remove(&id) {
             self.queue.remove(&old);
         }

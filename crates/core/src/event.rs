@@ -362,6 +362,10 @@ pub enum Event {
         intent: Box<LaunchIntent>,
         by: UserName,
     },
+    /// They ended long ago and nobody waits for them: they leave the living state, their rows stay.
+    JobsForgotten {
+        jobs: Vec<JobId>,
+    },
 }
 
 impl Event {
@@ -406,6 +410,7 @@ impl Event {
             Self::LimitChanged { .. } => "limit_changed",
             Self::NumbersSkipped { .. } => "numbers_skipped",
             Self::InstanceAdopted { .. } => "instance_adopted",
+            Self::JobsForgotten { .. } => "jobs_forgotten",
         }
     }
 
@@ -419,6 +424,7 @@ impl Event {
             | Self::ConfigChanged { .. }
             | Self::ClockStepped { .. }
             | Self::NumbersSkipped { .. }
+            | Self::JobsForgotten { .. }
             | Self::DownWanted { .. } => "cluster".into(),
             Self::JobSubmitted { job, .. }
             | Self::JobHeld { job, .. }

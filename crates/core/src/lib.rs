@@ -14,6 +14,7 @@ mod decide;
 pub mod effect;
 mod effects;
 pub mod event;
+mod forget;
 pub mod input;
 pub mod job;
 pub mod ledger;

@@ -44,12 +44,16 @@ pub const SUSPECT_SPAN: DurationMs = DurationMs::from_mins(1);
 pub const SUSPECT_MOST: DurationMs = DurationMs::from_hours(1);
 /// A loop of head or agent that stood still for longer proves nothing about silence.
 pub const STALL: DurationMs = DurationMs::from_secs(5);
-/// Plain jobs that one user may have finished in memory; older ones are in rows only.
-pub const NAME_HISTORY: usize = 5;
 /// Numbers that are never given when the log turns out to be a copy: more than any head gives out
 /// between two copies.
 pub const NUMBERS_SKIPPED: u64 = 1_000_000;
 /// The same for the names of a pool's nodes.
 pub const NAMES_SKIPPED: u32 = 1_000;
+/// Jobs that one batch forgets at most.
+pub const FORGET_JOBS: usize = 200;
+/// It stops after the job with which it has forgotten this many tasks.
+pub const FORGET_TASKS: usize = 5_000;
+/// When everything that is left to forget is waited for, it is looked at again after this.
+pub const FORGET_AGAIN: DurationMs = DurationMs::from_secs(10);
 /// The end of what has no limit: later than anything, with room for spans to be added.
 pub const NEVER: Timestamp = Timestamp(i64::MAX / 4);

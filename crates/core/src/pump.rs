@@ -92,6 +92,8 @@ impl Cluster {
         }
         let timed = self.timers(now);
         self.apply_all(now, timed, &mut events);
+        let forgotten = self.forgetting(now);
+        self.apply_all(now, forgotten, &mut events);
         let placed = self.place(now);
         self.apply_all(now, placed.events, &mut events);
         let scaled = self.scale(now, placed.report);

@@ -13,13 +13,17 @@ use alloc::vec::Vec;
 use pcluster_model::{JobId, NodeId, RunId, Timestamp};
 use serde::Serialize;
 
-/// A row that changed: complete, or gone.
+/// The column of a job's row with the number of the event by which it was forgotten: the row and
+/// those of its tasks and steps are no part of the living state from there on, and stay.
+pub const PAST: &str = "past";
+
+/// A row that changed: complete, or gone; without a body and with `PAST` it stays as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowChange {
     /// `meta job task run step node span`.
     pub table: &'static str,
     pub key: String,
-    /// Indexed columns beside the body: `state`, `user`, `name`, `at`.
+    /// Indexed columns beside the body: `state`, `user`, `name`, `at`, `job`, `past`.
     pub columns: Vec<(&'static str, String)>,
     /// JSON; `None` deletes the row.
     pub body: Option<String>,
@@ -53,6 +57,8 @@ pub(crate) enum RowKey {
     Step(RunId, u32),
     Node(NodeId),
     Span(NodeId),
+    /// A job that was forgotten, by the event of this number.
+    Past(JobId, u64),
 }
 
 fn row<T: Serialize>(
@@ -93,7 +99,9 @@ fn run_row(id: RunId, run: Option<&Run>) -> RowChange {
 }
 
 fn step_row(id: RunId, step: u32, body: Option<&Step>) -> RowChange {
-    row("step", alloc::format!("{id}.{step}"), Vec::new(), body)
+    let columns =
+        body.map_or_else(Vec::new, |step| alloc::vec![("job", alloc::format!("{}", step.job))]);
+    row("step", alloc::format!("{id}.{step}"), columns, body)
 }
 
 fn node_row(id: NodeId, node: Option<&Node>) -> RowChange {
@@ -117,7 +125,7 @@ impl Cluster {
         touched.into_iter().map(|key| self.row_of(&key)).collect()
     }
 
-    fn row_of(&self, key: &RowKey) -> RowChange {
+    pub(crate) fn row_of(&self, key: &RowKey) -> RowChange {
         match key {
             RowKey::Meta => row("meta", "cluster".into(), Vec::new(), Some(&self.meta)),
             RowKey::Job(id) => job_row(*id, self.jobs.get(id)),
@@ -132,6 +140,12 @@ impl Cluster {
             }
             RowKey::Node(id) => node_row(*id, self.nodes.get(id)),
             RowKey::Span(id) => span_row(*id, self.ledger.spans.get(id)),
+            RowKey::Past(id, seq) => RowChange {
+                table: "job",
+                key: id.to_string(),
+                columns: alloc::vec![(PAST, seq.to_string())],
+                body: None,
+            },
         }
     }
 

@@ -3,6 +3,7 @@ extern crate std;
 
 mod fixtures;
 mod flow;
+mod forget;
 mod matrix;
 mod steps;
 mod support;

@@ -78,7 +78,8 @@ impl Cluster {
             .iter()
             .filter_map(|(_, health)| health.rest_until)
             .filter(|at| *at > now);
-        nodes.chain(retries).chain(begins).chain(rests).chain(self.next_job_due(now)).min()
+        let jobs = self.next_job_due(now).into_iter().chain(self.next_forgetting());
+        nodes.chain(retries).chain(begins).chain(rests).chain(jobs).min()
     }
 
     /// When a stopping node is due to go: used by views.

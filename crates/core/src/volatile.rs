@@ -60,6 +60,8 @@ pub struct Volatile {
     pub run_starts: BTreeMap<(RunId, NodeId), Timestamp>,
     /// When allocations were last renewed.
     pub renewed: BTreeMap<JobId, Timestamp>,
+    /// Nothing is forgotten before this.
+    pub forget_from: Timestamp,
     /// No lease counts from before this: nobody could renew.
     pub leases_from: Timestamp,
     /// By the provider's word.

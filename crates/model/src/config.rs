@@ -229,6 +229,14 @@ pub struct Head {
     pub orphan_grace_ms: DurationMs,
     /// How often the provider's list is read while nothing changes.
     pub sweep_ms: DurationMs,
+    /// Finished jobs and events stay for this long.
+    #[serde(default = "keep_jobs")]
+    pub keep_jobs_ms: DurationMs,
+}
+
+/// What applied to configurations that did not say it.
+const fn keep_jobs() -> DurationMs {
+    DurationMs::from_hours(30 * 24)
 }
 
 /// The whole file, defaults filled in.

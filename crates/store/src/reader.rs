@@ -24,6 +24,8 @@ pub struct HistoryFilter {
     pub since: Option<Timestamp>,
     /// At most this many; 0 is 100.
     pub limit: u32,
+    /// Only those that are forgotten: not in the living state any more.
+    pub past_only: bool,
 }
 
 impl Reader {
@@ -118,7 +120,10 @@ impl Reader {
         let limit = if filter.limit == 0 { 100 } else { filter.limit };
         let since = filter.since.map_or(i64::MIN, |at| at.0);
         let columns = "SELECT tab, key, body, seal FROM row WHERE tab = 'job'";
-        let order = "AND state = 'finished' AND at >= ?1 ORDER BY at DESC, key DESC LIMIT ?2";
+        let past = if filter.past_only { "AND past IS NOT NULL" } else { "" };
+        let order = format!(
+            "AND state = 'finished' {past} AND at >= ?1 ORDER BY at DESC, key DESC LIMIT ?2"
+        );
         match &filter.user {
             Some(user) => self.select_rows(
                 &format!("{columns} AND user = ?3 {order}"),

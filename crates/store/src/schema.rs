@@ -14,11 +14,13 @@ use std::time::Duration;
 /// `pclu`: marks the file as ours.
 const APPLICATION_ID: i32 = 0x7063_6c75;
 /// The format that this version writes.
-pub(crate) const FORMAT: i32 = 1;
+pub(crate) const FORMAT: i32 = 2;
 /// Up to this size the whole file is checked at every start, in bytes.
 const CHECK_BYTES: u64 = 64 << 20;
-/// How long a writer waits for a reader that checkpoints.
+/// How long a writer waits for another, in steps of `BUSY_STEP`.
 const BUSY: Duration = Duration::from_secs(5);
+/// SQLite's own steps grow to 100 ms: the loop would sleep on when a slice is long done.
+const BUSY_STEP: Duration = Duration::from_millis(1);
 
 const SCHEMA: &str = "
 CREATE TABLE event(
@@ -30,6 +32,34 @@ CREATE TABLE row(
   body TEXT NOT NULL, seal INTEGER NOT NULL, PRIMARY KEY(tab, key)) STRICT, WITHOUT ROWID;
 CREATE INDEX row_state ON row(tab, state, at);
 CREATE INDEX row_user ON row(tab, user, state, at);
+";
+
+/// What format 2 has more. `past`: the event by which a job was forgotten; `job`: whose step it is.
+/// A base is there when it is in `base`; `cut` has the last event that was deleted.
+const SECOND: &str = "
+ALTER TABLE row ADD COLUMN past INTEGER;
+ALTER TABLE row ADD COLUMN job INTEGER;
+UPDATE row SET job = json_extract(body, '$.job') WHERE tab = 'step';
+CREATE INDEX row_living ON row(key) WHERE tab = 'job' AND past IS NULL;
+CREATE INDEX row_step ON row(job) WHERE tab = 'step';
+CREATE TABLE base(
+  seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, rows INTEGER NOT NULL, seal INTEGER NOT NULL) STRICT;
+CREATE TABLE base_row(
+  seq INTEGER NOT NULL, tab TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL,
+  seal INTEGER NOT NULL) STRICT;
+CREATE INDEX base_row_seq ON base_row(seq);
+CREATE TABLE cut(
+  one INTEGER PRIMARY KEY CHECK(one = 1), seq INTEGER NOT NULL, seal INTEGER NOT NULL) STRICT;
+PRAGMA user_version = 2;
+";
+
+/// A file of format 1 in the shape of this one, for those who only read: nothing is written.
+const SECOND_SHAPE: &str = "
+CREATE TEMP VIEW row AS SELECT *, NULL AS past,
+  CASE WHEN tab = 'step' THEN json_extract(body, '$.job') END AS job FROM main.row;
+CREATE TEMP TABLE base(seq INTEGER, at INTEGER, rows INTEGER, seal INTEGER);
+CREATE TEMP TABLE base_row(seq INTEGER, tab TEXT, key TEXT, body TEXT, seal INTEGER);
+CREATE TEMP TABLE cut(one INTEGER, seq INTEGER, seal INTEGER);
 ";
 
 /// Opens the file for writing, or makes it.
@@ -59,6 +89,29 @@ pub(crate) fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
     Ok(db)
 }
 
+/// Brings a file of an older version to this format, in one transaction: a crash leaves the old one.
+pub(crate) fn bring_up(path: &Path, db: &Connection) -> Result<(), StoreError> {
+    let failed = |error: rusqlite::Error| StoreError::from_sqlite(path, &error);
+    let found: i32 = db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    if found == FORMAT {
+        return Ok(());
+    }
+    let transaction = db.unchecked_transaction().map_err(failed)?;
+    transaction.execute_batch(SECOND).map_err(failed)?;
+    transaction.commit().map_err(failed)
+}
+
+/// Opens the file for a second writer beside the one that has it.
+pub(crate) fn open_beside(path: &Path) -> Result<Connection, StoreError> {
+    check_header(path)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = connect(path, flags)?;
+    check_format(path, &db)?;
+    db.pragma_update(None, "synchronous", "full")
+        .map_err(|error| StoreError::from_sqlite(path, &error))?;
+    Ok(db)
+}
+
 /// Opens the file for reading beside the writer.
 pub(crate) fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
     check_header(path)?;
@@ -68,7 +121,13 @@ pub(crate) fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
     let db = connect(path, flags)?;
     check_format(path, &db)?;
     let failed = |error: rusqlite::Error| StoreError::from_sqlite(path, &error);
-    db.pragma_update(None, "query_only", true).map_err(failed)?;
+    let shaped = |db: &Connection| {
+        if db.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0))? < FORMAT {
+            db.execute_batch(SECOND_SHAPE)?;
+        }
+        db.pragma_update(None, "query_only", true)
+    };
+    shaped(&db).map_err(failed)?;
     // The last to leave would carry the write-ahead log over into the file, damaged or not: that is
     // the writer's, who looks at it first.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
@@ -88,9 +147,18 @@ pub(crate) fn open_for_copying(path: &Path) -> Result<Connection, StoreError> {
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
     let failed = |error: rusqlite::Error| StoreError::from_sqlite(path, &error);
-    let db = Connection::open_with_flags(path, flags).map_err(failed)?;
-    db.busy_timeout(BUSY).map_err(failed)?;
+    let mut db = Connection::open_with_flags(path, flags).map_err(failed)?;
+    db.busy_handler(Some(wait_a_little)).map_err(failed)?;
     Ok(db)
+}
+
+/// True: the lock is asked for again.
+fn wait_a_little(times: i32) -> bool {
+    let waited = BUSY_STEP.saturating_mul(times.unsigned_abs());
+    if waited < BUSY {
+        std::thread::sleep(BUSY_STEP);
+    }
+    waited < BUSY
 }
 
 /// Makes the file under another name and renames it when it is whole: a crash in between leaves
@@ -109,9 +177,11 @@ fn create(path: &Path) -> Result<(), StoreError> {
         .map_err(|error| io(&draft, &error))?;
     let failed = |error: rusqlite::Error| StoreError::from_sqlite(&draft, &error);
     let db = connect(&draft, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // Before the first table: pages that become free can go back to the disk, some at a time.
+    db.pragma_update(None, "auto_vacuum", "incremental").map_err(failed)?;
     db.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
-    db.pragma_update(None, "user_version", FORMAT).map_err(failed)?;
     db.execute_batch(SCHEMA).map_err(failed)?;
+    db.execute_batch(SECOND).map_err(failed)?;
     db.close().map_err(|(_, error)| StoreError::from_sqlite(&draft, &error))?;
     File::open(&draft).and_then(|file| file.sync_all()).map_err(|error| io(&draft, &error))?;
     fs::rename(&draft, path).map_err(|error| io(path, &error))?;

@@ -11,10 +11,10 @@ mod damage;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-struct Scratch(PathBuf);
+pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("pcluster-store-{}-{number}", std::process::id());
         // In memory where that can be had: thousands of files are opened, each with its fsync.
@@ -25,8 +25,12 @@ impl Scratch {
         Self(path)
     }
 
-    fn db(&self) -> PathBuf {
-        self.0.join("events.db")
+    pub(crate) fn db(&self) -> PathBuf {
+        self.file("events.db")
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
     }
 }
 
@@ -143,7 +147,7 @@ fn history_is_newest_first_by_user_since_and_limit() {
 }
 
 /// Copies the database as a crash would leave it: whatever lies in the file and its log now.
-fn crash_copy(from: &Path, to: &Path) {
+pub(crate) fn crash_copy(from: &Path, to: &Path) {
     for end in ["", "-wal"] {
         let name = |path: &Path| {
             let mut name = path.as_os_str().to_owned();
@@ -224,7 +228,7 @@ fn a_newer_format_is_refused_untouched() {
     newer.pragma_update(None, "user_version", 99).unwrap();
     newer.close().unwrap();
     let error = refused_untouched(&scratch.db());
-    assert!(matches!(error, StoreError::Newer { found: 99, known: 1, .. }), "{error}");
+    assert!(matches!(error, StoreError::Newer { found: 99, known: 2, .. }), "{error}");
     assert!(Reader::open(&scratch.db()).is_err());
 }
 
@@ -315,7 +319,7 @@ fn a_page_of_events_is_bounded_by_its_bytes_and_never_empty() {
     assert_eq!(reader.events_within(9, 100, 100).unwrap(), []);
 }
 
-fn config() -> pcluster_model::config::Config {
+pub(crate) fn config(text: &str) -> pcluster_model::config::Config {
     let source = pcluster_config::Source {
         file_name: "cluster.toml".into(),
         folder: "/lab".into(),
@@ -328,7 +332,7 @@ fn config() -> pcluster_model::config::Config {
         home: "/root".into(),
         zone_offset_ms: 0,
     };
-    pcluster_config::parse("provider = \"process\"", &source, &machine).config.unwrap()
+    pcluster_config::parse(text, &source, &machine).config.unwrap()
 }
 
 #[test]
@@ -338,7 +342,11 @@ fn rows_are_the_replay_of_the_log_and_verify_says_when_not() {
     let mut cluster = Cluster::new(ClusterId::from("00000000000000ff"));
     let root = Principal { user: "root".into(), uid: 0, gid: 0, admin: true };
     let down = Input::Request { principal: root, request: Request::Down { now: true } };
-    let started = Input::Started { version: "1".into(), config: Box::new(config()), offset_ms: 0 };
+    let started = Input::Started {
+        version: "1".into(),
+        config: Box::new(config("provider = \"process\"")),
+        offset_ms: 0,
+    };
     for (now, input) in [(1_000, started), (2_000, down), (3_000, Input::Tick)] {
         let prepared = cluster.prepare(Timestamp(now), vec![input]);
         let committed = prepared.commit(|events, rows| store.commit(events, rows)).unwrap();

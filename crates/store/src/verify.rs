@@ -1,16 +1,21 @@
 //! The whole file against itself: seals of all events, and rows against a replay.
 use crate::reader::decode;
 use crate::seal::event_seal;
-use crate::{EventStore, Reader, StoreError};
-use pcluster_core::Cluster;
+use crate::{EventStore, Reader, StoreError, base};
 use pcluster_core::rows::{Row, RowChange};
+use pcluster_core::{Cluster, Event};
+use pcluster_model::JobId;
 use rusqlite::{Connection, OptionalExtension};
 use std::path::Path;
 
 /// What a check of the whole file found in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verified {
+    /// Events that are there.
     pub events: u64,
+    /// The number of the base with which a replay begins; 0: with the first event.
+    pub base: u64,
+    /// Rows of what lives.
     pub rows: u64,
 }
 
@@ -38,15 +43,62 @@ impl Reader {
     /// # Errors
     /// As `verify`.
     pub fn verified(&self) -> Result<(Verified, Cluster), StoreError> {
-        let cluster = self.replayed()?;
-        let rows = self.rows()?;
-        let events = cluster.log_length();
-        if events > 0 {
-            let path = self.path().to_path_buf();
-            compare_rows(&cluster.all_rows(), &rows)
-                .map_err(|detail| StoreError::Damaged { path, detail })?;
+        // One moment of a file that somebody may be writing.
+        let failed = |error: rusqlite::Error| StoreError::from_sqlite(self.path(), &error);
+        let _moment = self.db().unchecked_transaction().map_err(failed)?;
+        let cluster = self.replay(|cluster, stamped| match &stamped.event {
+            Event::JobsForgotten { jobs } => self.check_past(cluster, stamped.seq, jobs),
+            _ => Ok(()),
+        })?;
+        // Rows that no replay makes have their seals alone.
+        let all = "SELECT tab, key, body, seal FROM row";
+        base::select(self.path(), self.db(), all, [], &mut |_, _| Ok(()))?;
+        let mut rows = Vec::new();
+        base::each_living(self.path(), self.db(), |row, _| {
+            rows.push(row);
+            Ok(())
+        })?;
+        if cluster.log_length() > 0 {
+            compare_rows(&cluster.all_rows(), &rows).map_err(|detail| self.damaged(detail))?;
         }
-        Ok((Verified { events, rows: rows.len() as u64 }, cluster))
+        let (cut, _) = base::cut_of(self.path(), self.db())?;
+        let base = base::head_of(self.path(), self.db())?.map_or(0, |base| base.seq);
+        let events = cluster.log_length() - cut;
+        Ok((Verified { events, base, rows: rows.len() as u64 }, cluster))
+    }
+
+    fn damaged(&self, detail: String) -> StoreError {
+        StoreError::Damaged { path: self.path().to_path_buf(), detail }
+    }
+
+    /// The rows of jobs that are forgotten now are as the replay has them, and stay like that.
+    fn check_past(&self, cluster: &Cluster, seq: u64, jobs: &[JobId]) -> Result<(), StoreError> {
+        for expected in cluster.rows_of_jobs(jobs) {
+            let (table, key) = (expected.table, &expected.key);
+            let stored = self.row(table, key)?.map(|row| row.body);
+            if stored != expected.body {
+                let detail = format!(
+                    "the log gives row {key} of table {table}, which is forgotten: {}; the file has {}",
+                    expected.body.unwrap_or_default(),
+                    stored.unwrap_or_default()
+                );
+                return Err(self.damaged(detail));
+            }
+        }
+        for job in jobs {
+            let sql = "SELECT past FROM row WHERE tab = 'job' AND key = ?1";
+            let past: Option<Option<u64>> = self
+                .db()
+                .query_row(sql, [job.to_string()], |row| row.get(0))
+                .optional()
+                .map_err(|error| StoreError::from_sqlite(self.path(), &error))?;
+            if past != Some(Some(seq)) {
+                return Err(
+                    self.damaged(format!("event {seq} forgets job {job}, its row does not"))
+                );
+            }
+        }
+        Ok(())
     }
 }
 
@@ -79,15 +131,17 @@ pub fn compare_rows(live: &[RowChange], stored: &[Row]) -> Result<(), String> {
     Err(format!("the log gives {} rows, the file has {}", expected.len(), found.len()))
 }
 
-/// Checks the chain of all events after `after`.
+/// Checks the chain of all events after `after` that are there.
 pub(crate) fn check_seals(path: &Path, db: &Connection, after: u64) -> Result<(), StoreError> {
     let failed = |error: rusqlite::Error| StoreError::from_sqlite(path, &error);
     let damaged = |detail: String| StoreError::Damaged { path: path.to_path_buf(), detail };
+    let (cut, seal) = base::cut_of(path, db)?;
+    let after = after.max(cut);
     let mut before: i64 = db
         .query_row("SELECT seal FROM event WHERE seq = ?1", [after], |row| row.get(0))
         .optional()
         .map_err(failed)?
-        .unwrap_or_default();
+        .unwrap_or(seal);
     let mut select = db
         .prepare("SELECT seq, at, kind, body, seal FROM event WHERE seq > ?1 ORDER BY seq")
         .map_err(failed)?;

@@ -1,9 +1,10 @@
 //! The one writer: loads the rows, appends batches.
+use crate::base::each_living;
 use crate::schema;
 use crate::seal::{event_seal, row_seal};
-use crate::{Reader, StoreError};
+use crate::{Reader, StoreError, base};
 use pcluster_core::event::Stamped;
-use pcluster_core::rows::{Row, RowChange};
+use pcluster_core::rows::{PAST, Row, RowChange};
 use pcluster_model::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::path::{Path, PathBuf};
@@ -39,6 +40,7 @@ impl EventStore {
     pub fn open(path: &Path) -> Result<(Self, Loaded), StoreError> {
         let db = schema::open_for_writing(path)?;
         schema::check_whole(path, &db)?;
+        schema::bring_up(path, &db)?;
         let failed = |error: rusqlite::Error| StoreError::from_sqlite(path, &error);
         let last: Option<(u64, i64, i64)> = db
             .query_row("SELECT seq, at, seal FROM event ORDER BY seq DESC LIMIT 1", [], |row| {
@@ -121,6 +123,15 @@ fn append(db: &Connection, stamped: &Stamped, before: i64, path: &Path) -> Resul
 }
 
 pub(crate) fn write_row(db: &Connection, change: &RowChange) -> Result<(), rusqlite::Error> {
+    let number = |name: &str| -> Option<i64> {
+        let mut columns = change.columns.iter();
+        columns.find(|(column, _)| *column == name).and_then(|(_, text)| text.parse().ok())
+    };
+    if let (None, Some(past)) = (&change.body, number(PAST)) {
+        db.prepare_cached("UPDATE row SET past = ?3 WHERE tab = ?1 AND key = ?2")?
+            .execute(params![change.table, change.key, past])?;
+        return Ok(());
+    }
     let Some(body) = &change.body else {
         db.prepare_cached("DELETE FROM row WHERE tab = ?1 AND key = ?2")?
             .execute(params![change.table, change.key])?;
@@ -129,13 +140,13 @@ pub(crate) fn write_row(db: &Connection, change: &RowChange) -> Result<(), rusql
     let column = |name: &str| {
         change.columns.iter().find(|(column, _)| *column == name).map(|(_, text)| text.as_str())
     };
-    let at: Option<i64> = column("at").and_then(|text| text.parse().ok());
     let seal = row_seal(change.table, &change.key, body);
     db.prepare_cached(
-        "INSERT INTO row(tab, key, state, user, name, at, body, seal)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+        "INSERT INTO row(tab, key, state, user, name, at, body, seal, job)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
          ON CONFLICT(tab, key) DO UPDATE SET state = excluded.state, user = excluded.user,
-           name = excluded.name, at = excluded.at, body = excluded.body, seal = excluded.seal",
+           name = excluded.name, at = excluded.at, body = excluded.body, seal = excluded.seal,
+           job = excluded.job",
     )?
     .execute(params![
         change.table,
@@ -143,42 +154,38 @@ pub(crate) fn write_row(db: &Connection, change: &RowChange) -> Result<(), rusql
         column("state"),
         column("user"),
         column("name"),
-        at,
+        number("at"),
         body,
-        seal
+        seal,
+        number("job")
     ])?;
     Ok(())
 }
 
 fn load_rows(path: &Path, db: &Connection) -> Result<Vec<Row>, StoreError> {
-    let failed = |error: rusqlite::Error| StoreError::from_sqlite(path, &error);
-    let mut select =
-        db.prepare("SELECT tab, key, body, seal FROM row ORDER BY tab, key").map_err(failed)?;
-    let mut found = select.query([]).map_err(failed)?;
     let mut rows = Vec::new();
-    while let Some(row) = found.next().map_err(failed)? {
-        let (table, key, body, seal): (String, String, String, i64) = row
-            .get(0)
-            .and_then(|table| Ok((table, row.get(1)?, row.get(2)?, row.get(3)?)))
-            .map_err(failed)?;
-        if seal != row_seal(&table, &key, &body) {
-            let detail = format!("row {key} of table {table} does not match its checksum");
-            return Err(StoreError::Damaged { path: path.to_path_buf(), detail });
-        }
-        rows.push(Row { table, key, body });
-    }
+    each_living(path, db, |row, _| {
+        rows.push(row);
+        Ok(())
+    })?;
     Ok(rows)
 }
 
-/// Numbers without gaps, and the chain of the last events.
+/// Numbers without gaps from where the log is cut, a base for what is cut, and the chain of the
+/// last events.
 fn check_tail(path: &Path, db: &Connection, last_seq: u64) -> Result<(), StoreError> {
     let failed = |error: rusqlite::Error| StoreError::from_sqlite(path, &error);
     let (count, first): (u64, Option<u64>) = db
         .query_row("SELECT count(*), min(seq) FROM event", [], |row| Ok((row.get(0)?, row.get(1)?)))
         .map_err(failed)?;
-    let whole = first.is_none_or(|first| first == 1 && count == last_seq);
-    if !whole {
-        let detail = format!("{count} events are there, numbered up to {last_seq}");
+    let (cut, _) = base::cut_of(path, db)?;
+    let base = base::head_of(path, db)?.map_or(0, |base| base.seq);
+    let whole = first.is_none_or(|first| first == cut + 1 && count == last_seq - cut);
+    let covered = if cut == 0 { base <= last_seq } else { (cut + 1..=last_seq).contains(&base) };
+    if !whole || !covered {
+        let detail = format!(
+            "{count} events are there, numbered up to {last_seq}, after {cut} and with a base of {base}"
+        );
         return Err(StoreError::Damaged { path: path.to_path_buf(), detail });
     }
     crate::verify::check_seals(path, db, last_seq.saturating_sub(SEALS_AT_START))

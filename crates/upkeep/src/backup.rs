@@ -15,11 +15,17 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// The folder is there, the disk refuses, or the copy is not in order; nothing is left then.
 pub fn backup(state: &Path, to: &Path) -> Result<Report, UpkeepError> {
-    whole(to, |draft| fill(state, draft))
+    let made = whole(to, |draft| fill(state, draft));
+    // A head may have removed the script of a job that it has just forgotten: the log is copied
+    // first, and may still name it.
+    if matches!(made, Err(UpkeepError::Wrong(_))) {
+        return whole(to, |draft| fill(state, draft));
+    }
+    made
 }
 
 fn fill(state: &Path, draft: &Path) -> Result<(), UpkeepError> {
-    // The log first: whatever it names is there, and stays while a head runs.
+    // The log first: whatever it names was there.
     Reader::open(&events_of(state)?)?.copy_to(&draft.join(EVENTS))?;
     private(&draft.join(EVENTS))?;
     for name in SMALL {

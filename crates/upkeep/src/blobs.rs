@@ -4,20 +4,26 @@
 //! when it is read. Deliberately absent: who may read what (the callers know).
 use pcluster_model::BlobHash;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The store of blobs. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Blobs {
     root: Arc<Path>,
     next: Arc<AtomicU64>,
+    /// What was put lately: its job may not be committed yet.
+    fresh: Arc<Mutex<BTreeMap<BlobHash, Instant>>>,
 }
+
+/// How long a blob is kept that was put and that no job names: longer than any request goes on.
+const FRESH: Duration = Duration::from_secs(3600);
 
 /// A blob that cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +54,7 @@ impl Blobs {
 
     /// The folder as it is, for those who only read.
     pub(crate) fn at(root: &Path) -> Self {
-        Self { root: root.into(), next: Arc::new(AtomicU64::new(0)) }
+        Self { root: root.into(), next: Arc::default(), fresh: Arc::default() }
     }
 
     /// Where the blob of this name lies, or would.
@@ -65,6 +71,8 @@ impl Blobs {
     pub fn put(&self, bytes: &[u8]) -> Result<BlobHash, BlobError> {
         let hash = hash_of(bytes);
         let path = self.path(hash);
+        // From here on no sweep takes it; one that has taken it already is seen below.
+        self.lock().insert(hash, Instant::now());
         if fs::metadata(&path).is_ok_and(|seen| seen.len() == bytes.len() as u64) {
             return Ok(hash);
         }
@@ -93,13 +101,35 @@ impl Blobs {
         if hash_of(&bytes) == hash { Ok(bytes) } else { Err(BlobError::Damaged(hash)) }
     }
 
-    /// Deletes what `wanted` does not name, and drafts of an earlier process. Only at the start,
-    /// when nobody puts a blob whose job is not yet committed. Returns how many went.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<BlobHash, Instant>> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Deletes what `wanted` does not name and nobody has put lately, while others put. Returns how
+    /// many went.
     ///
     /// # Errors
     /// When the folder cannot be read.
-    pub fn keep_only(&self, wanted: &BTreeSet<BlobHash>) -> Result<usize, BlobError> {
+    pub fn sweep(&self, wanted: &BTreeSet<BlobHash>) -> Result<usize, BlobError> {
         let mut removed = 0;
+        self.each(|path, hash| {
+            let Some(hash) = hash.filter(|hash| !wanted.contains(hash)) else { return Ok(()) };
+            let mut fresh = self.lock();
+            fresh.retain(|_, put| put.elapsed() < FRESH);
+            if !fresh.contains_key(&hash) {
+                fs::remove_file(path)?;
+                removed += 1;
+            }
+            Ok(())
+        })?;
+        Ok(removed)
+    }
+
+    /// Every file, with the name that it has as a blob.
+    fn each(
+        &self,
+        mut file: impl FnMut(&Path, Option<BlobHash>) -> Result<(), BlobError>,
+    ) -> Result<(), BlobError> {
         for folder in fs::read_dir(&*self.root)? {
             let folder = folder?.path();
             if !folder.is_dir() {
@@ -108,13 +138,26 @@ impl Blobs {
             for blob in fs::read_dir(&folder)? {
                 let blob = blob?;
                 let name = blob.file_name();
-                let hash: Option<BlobHash> = name.to_str().and_then(|name| name.parse().ok());
-                if hash.is_none_or(|hash| !wanted.contains(&hash)) {
-                    fs::remove_file(blob.path())?;
-                    removed += 1;
-                }
+                file(&blob.path(), name.to_str().and_then(|name| name.parse().ok()))?;
             }
         }
+        Ok(())
+    }
+
+    /// Deletes what `wanted` does not name, and drafts of an earlier process. Only at the start,
+    /// when nobody puts a blob whose job is not yet committed. Returns how many went.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn keep_only(&self, wanted: &BTreeSet<BlobHash>) -> Result<usize, BlobError> {
+        let mut removed = 0;
+        self.each(|path, hash| {
+            if hash.is_none_or(|hash| !wanted.contains(&hash)) {
+                fs::remove_file(path)?;
+                removed += 1;
+            }
+            Ok(())
+        })?;
         Ok(removed)
     }
 }
@@ -147,6 +190,23 @@ mod tests {
         let hash = blobs.put(b"one").unwrap();
         fs::write(blobs.path(hash), b"two").unwrap();
         assert!(matches!(blobs.get(hash), Err(BlobError::Damaged(_))));
+    }
+
+    #[test]
+    fn a_sweep_takes_what_is_neither_named_nor_put_lately() {
+        let scratch = Scratch::new();
+        let blobs = Blobs::open(&scratch.path("blobs")).unwrap();
+        let (kept, fresh) = (blobs.put(b"kept").unwrap(), blobs.put(b"fresh").unwrap());
+        let old = blobs.put(b"old").unwrap();
+        blobs.lock().remove(&old);
+        assert_eq!(blobs.sweep(&BTreeSet::from([kept])).unwrap(), 1);
+        assert!(blobs.get(kept).is_ok() && blobs.get(fresh).is_ok());
+        // The same text is put once more, and stays for its job.
+        assert!(matches!(blobs.get(old), Err(BlobError::Missing(_))));
+        assert_eq!(blobs.put(b"old").unwrap(), old);
+        blobs.lock().remove(&kept);
+        assert_eq!(blobs.sweep(&BTreeSet::new()).unwrap(), 1);
+        assert!(blobs.get(old).is_ok() && blobs.get(kept).is_err());
     }
 
     #[test]

@@ -108,8 +108,10 @@ fn told(report: &Report, json: bool, first: &str) {
     }
     print!("{first}");
     println!("cluster   {}", report.cluster_id);
+    let base =
+        if report.base > 0 { format!("the base {} and ", report.base) } else { String::new() };
     println!(
-        "log       {} events match their checksums and give the {} rows",
+        "log       {base}{} events match their checksums and give the {} rows",
         report.events, report.rows
     );
     println!("state     {} jobs, {} nodes", report.jobs, report.nodes);

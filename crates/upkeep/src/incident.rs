@@ -6,6 +6,7 @@
 //! key they are under. Deliberately absent: scripts, environments, output, secrets.
 use crate::files::{UpkeepError, events_of};
 use pcluster_core::event::Stamped;
+use pcluster_core::rows::Row;
 use pcluster_store::Reader;
 use serde::Serialize;
 use serde_json::Value;
@@ -25,12 +26,31 @@ pub struct Incident {
     pub about: String,
     /// Of the events that are about it.
     pub numbers: Vec<u64>,
+    /// Where the log is cut: the state at one number, with which a replay begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<IncidentBase>,
     /// The log from its beginning to the last of them, redacted.
     pub events: Vec<Value>,
 }
 
+/// The state after one event, as rows.
+#[derive(Debug, Serialize)]
+pub struct IncidentBase {
+    pub seq: u64,
+    pub at: i64,
+    pub rows: Vec<IncidentRow>,
+}
+
+/// A row, redacted.
+#[derive(Debug, Serialize)]
+pub struct IncidentRow {
+    pub table: String,
+    pub key: String,
+    pub body: Value,
+}
+
 /// Texts that say nothing about people: what a reader of the incident needs.
-const PLAIN: [&str; 28] = [
+const PLAIN: [&str; 38] = [
     "kind",
     "pool",
     "pools",
@@ -59,6 +79,17 @@ const PLAIN: [&str; 28] = [
     "source",
     "names",
     "cluster",
+    // Words that the log gives to states, ends and uses.
+    "outcome",
+    "id",
+    "cause",
+    "drain",
+    "then",
+    "exit",
+    "end",
+    "now",
+    "readings",
+    "charges",
 ];
 
 /// Gives every text the same stand-in wherever it comes.
@@ -85,7 +116,7 @@ impl Redactor {
     fn text(&mut self, key: &str, text: &str) -> String {
         match key {
             _ if PLAIN.contains(&key) => text.to_owned(),
-            "user" | "by" | "admins" | "owner" => self.stand_in("user", text),
+            "user" | "by" | "held_by" | "admins" | "owner" => self.stand_in("user", text),
             "script" | "environment" => self.stand_in("hash", text),
             "work_dir" | "submit_dir" | "output" | "error" | "input" | "path" => {
                 self.stand_in("path", text)
@@ -107,6 +138,11 @@ impl Redactor {
                 }
             }
             Value::Array(items) => items.iter_mut().for_each(|item| self.value(key, item)),
+            Value::Object(fields) if key == "held" && fields.values().all(Value::is_array) => {
+                // Tasks that are held, by who holds them.
+                let held = std::mem::take(fields).into_iter();
+                fields.extend(held.map(|(by, tasks)| (self.stand_in("user", &by), tasks)));
+            }
             Value::Object(fields) => {
                 // Pools, images and shapes are known by their names.
                 let known = matches!(key, "pools" | "images" | "shapes" | "shape");
@@ -134,6 +170,11 @@ pub fn incident(state: &Path, about: &str) -> Result<Incident, UpkeepError> {
     };
     let mut redactor = Redactor::default();
     let mut events = Vec::new();
+    let base = reader.base()?.map(|(seq, at, rows)| {
+        let rows = rows.into_iter().map(|row| redacted_row(&mut redactor, row));
+        Ok::<_, UpkeepError>(IncidentBase { seq, at: at.0, rows: rows.collect::<Result<_, _>>()? })
+    });
+    let base = base.transpose()?;
     let mut after = 0;
     while after < last {
         let page = reader.events(after, PAGE)?;
@@ -144,12 +185,12 @@ pub fn incident(state: &Path, about: &str) -> Result<Incident, UpkeepError> {
         }
     }
     let version = env!("CARGO_PKG_VERSION");
-    Ok(Incident { schema: "pcluster.incident.v1", version, about, numbers, events })
+    Ok(Incident { schema: "pcluster.incident.v1", version, about, numbers, base, events })
 }
 
-/// `42` is a job, `7.0` a node; tasks belong to their job.
+/// `42` is a job, `7.0` a node, `cluster` the whole; tasks belong to their job.
 fn subject(text: &str) -> String {
-    if text.contains(':') {
+    if text.contains(':') || text == "cluster" {
         return text.to_owned();
     }
     if text.contains('.') { format!("node:{text}") } else { format!("job:{}", head(text)) }
@@ -157,6 +198,13 @@ fn subject(text: &str) -> String {
 
 fn head(text: &str) -> &str {
     text.split('_').next().unwrap_or(text)
+}
+
+fn redacted_row(redactor: &mut Redactor, row: Row) -> Result<IncidentRow, UpkeepError> {
+    let failed = |error: serde_json::Error| UpkeepError::Wrong(error.to_string());
+    let mut body = serde_json::from_str(&row.body).map_err(failed)?;
+    redactor.value("", &mut body);
+    Ok(IncidentRow { table: row.table, key: row.key, body })
 }
 
 fn redacted(redactor: &mut Redactor, stamped: &Stamped) -> Result<Value, UpkeepError> {

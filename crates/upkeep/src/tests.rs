@@ -1,11 +1,13 @@
 //! Copies, checks and rebuilds of a state with a job, made by the store itself.
 use crate::files::{EVENTS, SMALL};
+use crate::incident::{Incident, IncidentRow};
 use crate::{Lock, UpkeepError, backup, incident, rebuild, restore, verify};
 use pcluster_core::Cluster;
 use pcluster_core::event::{Event, Stamped};
 use pcluster_core::job::Owner;
+use pcluster_core::rows::{PAST, Row, RowChange};
 use pcluster_model::{BlobHash, ClusterId, JobId, JobSpec, Timestamp};
-use pcluster_store::EventStore;
+use pcluster_store::{EventStore, Pruner};
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -189,4 +191,90 @@ fn an_incident_has_no_names_and_replays_to_the_same_states() {
     let owners: Vec<_> = replayed.jobs.values().map(|job| &job.owner).collect();
     assert_eq!(owners[0], owners[1], "the same stand-in for the same user");
     assert!(matches!(incident(&from, "7.0"), Err(UpkeepError::Wrong(_))));
+}
+
+/// A state with the log of a release, in which every kind of event happens; cut after this one.
+fn eventful(folder: &Path, cut_at: Option<u64>) -> Cluster {
+    drop(state(folder, 0));
+    fs::remove_file(folder.join(EVENTS)).unwrap();
+    let (mut store, _) = EventStore::open(&folder.join(EVENTS)).unwrap();
+    let log = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/events/0.1.0.jsonl");
+    let mut cluster = Cluster::new(ClusterId(ID.into()));
+    for line in fs::read_to_string(log).unwrap().lines() {
+        let stamped: Stamped = serde_json::from_str(line).unwrap();
+        let seq = stamped.seq;
+        let jobs = match &stamped.event {
+            Event::JobsForgotten { jobs } => jobs.clone(),
+            _ => Vec::new(),
+        };
+        let (before, stay) = (cluster.all_rows(), cluster.rows_of_jobs(&jobs));
+        let past = jobs.iter().map(|job| RowChange {
+            table: "job",
+            key: job.to_string(),
+            columns: vec![(PAST, seq.to_string())],
+            body: None,
+        });
+        cluster.apply(&stamped);
+        let after = cluster.all_rows();
+        let is_in = |rows: &[RowChange], row: &RowChange| {
+            rows.iter().any(|other| (other.table, &other.key) == (row.table, &row.key))
+        };
+        let gone = before.into_iter().filter(|row| !is_in(&after, row) && !is_in(&stay, row));
+        let gone = gone.map(|row| RowChange { body: None, columns: Vec::new(), ..row });
+        let rows: Vec<RowChange> = gone.chain(past).chain(after.clone()).collect();
+        store.commit(&[stamped], &rows).unwrap();
+        if cut_at == Some(seq) {
+            let mut pruner = Pruner::open(&folder.join(EVENTS)).unwrap();
+            assert!(pruner.prune(Timestamp(i64::MAX), |_| true).unwrap());
+        }
+    }
+    cluster
+}
+
+/// The state at the end of an incident.
+fn replayed(found: Incident) -> Cluster {
+    let row = |row: IncidentRow| Row { table: row.table, key: row.key, body: row.body.to_string() };
+    let mut replayed = match found.base {
+        None => Cluster::new(ClusterId(ID.into())),
+        Some(base) => {
+            let rows = base.rows.into_iter().map(row);
+            Cluster::from_rows(rows, base.seq, Timestamp(base.at)).unwrap()
+        }
+    };
+    for event in found.events {
+        let stamped: Stamped = serde_json::from_value(event.clone())
+            .unwrap_or_else(|error| panic!("{error}: {event}"));
+        if stamped.seq > replayed.log_length() {
+            replayed.apply(&stamped);
+        }
+    }
+    replayed
+}
+
+#[test]
+fn an_incident_of_every_kind_of_event_replays_with_and_without_a_base() {
+    for cut_at in [None, Some(36), Some(44)] {
+        let scratch = Scratch::new();
+        let from = scratch.path("state");
+        let cluster = eventful(&from, cut_at);
+        let report = verify(&from).unwrap();
+        assert_eq!(report.base, cut_at.unwrap_or(0));
+        let found = incident(&from, "cluster").unwrap();
+        assert_eq!(found.base.as_ref().map(|base| base.seq), cut_at);
+        let text = serde_json::to_string(&found).unwrap();
+        assert!(!text.contains("\"ana\""), "{text}");
+        let again = replayed(found);
+        let shape = |cluster: &Cluster| {
+            let spans =
+                cluster.ledger.spans.values().map(|span| (span.total, span.charges.clone()));
+            (cluster.log_length(), cluster.nodes.len(), spans.collect::<Vec<_>>())
+        };
+        assert_eq!(shape(&again), shape(&cluster));
+        // A copy and rows made anew of what is cut are in order, and have its base.
+        let copy = scratch.path("copy");
+        assert_eq!(backup(&from, &copy).unwrap(), report);
+        let made = rebuild(&copy).unwrap();
+        assert_eq!((made.base, made.events), (report.base, report.events));
+        assert_eq!(verify(&copy).unwrap(), report);
+    }
 }

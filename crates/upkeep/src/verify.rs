@@ -15,7 +15,10 @@ use std::path::Path;
 pub struct Report {
     pub schema: &'static str,
     pub cluster_id: String,
+    /// Events that are there.
     pub events: u64,
+    /// The number of the base that stands for those before; 0: they are all there.
+    pub base: u64,
     pub rows: u64,
     pub jobs: u64,
     pub nodes: u64,
@@ -50,6 +53,7 @@ pub fn verify(state: &Path) -> Result<Report, UpkeepError> {
         schema: "pcluster.verify.v1",
         cluster_id: cluster.meta.cluster.to_string(),
         events: verified.events,
+        base: verified.base,
         rows: verified.rows,
         jobs: cluster.jobs.len() as u64,
         nodes: cluster.nodes.len() as u64,

@@ -20,6 +20,7 @@ pub(super) const FIRST: &[Key] = &[
     key("head.report_hold", Kind::Duration, "1 h", Acts, "how long a node without a head waits while it holds unreported results"),
     key("head.orphan_grace", Kind::Duration, "120 s", Acts, "an unknown machine with this cluster's tag is ended after this"),
     key("head.sweep", Kind::Duration, "60 s", Acts, "how often the provider's list is read while nothing changes"),
+    key("head.keep_jobs", Kind::Duration, "30 days", Acts, "how long finished jobs are answered for, with their output, keys and events; then `pcluster history` alone has them"),
     key("head.term_grace", Kind::Duration, "30 s", Acts, "time between TERM and KILL for a job that is to end"),
     key("head.requeue_limit", Kind::Count { min: 0, max: 1000 }, "5", Acts, "how often a job is put back after a lost or reclaimed node; failed boots never count"),
     key("compute", Kind::Table, "", Acts, "short for [pools.compute]: the same keys, and `name` to call it otherwise"),

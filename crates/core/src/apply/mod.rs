@@ -54,6 +54,7 @@ impl Cluster {
             | Event::RunEnded { .. }
             | Event::TasksEnded { .. }
             | Event::LimitChanged { .. } => self.apply_job_event(at, event),
+            Event::JobsForgotten { jobs } => self.forget(jobs),
             Event::StepStarted { step } => self.apply_step_start(at, step),
             Event::StepEnded { run, step, rank, end, .. } => {
                 self.apply_step_end(at, (*run, *step), *rank, end);

@@ -133,7 +133,12 @@ impl Cluster {
     }
 
     pub(crate) fn no_such_job(&self, id: JobId) -> Rejection {
-        let rejection = Rejection::new(RejectionKind::NotFound, format!("there is no job {id}"));
+        let text = if (1..=self.meta.last_job).contains(&id.0) {
+            format!("job {id} ended long ago: there is only its history")
+        } else {
+            format!("there is no job {id}")
+        };
+        let rejection = Rejection::new(RejectionKind::NotFound, text);
         match self.jobs.keys().next_back() {
             Some(last) => rejection.fact("last", format!("the newest job is {last}")),
             None => rejection.fact("jobs", "nothing has been submitted yet"),

@@ -221,8 +221,13 @@ impl Cluster {
             if dependency.job.0 == 0 || dependency.job.0 > self.meta.last_job {
                 return Err(self.no_such_job(dependency.job).word("no_dependency"));
             }
-            // What is forgotten has ended.
-            let Some(other) = self.jobs.get(&dependency.job) else { continue };
+            let Some(other) = self.jobs.get(&dependency.job) else {
+                let any_end = [DependencyKind::After, DependencyKind::AfterAny];
+                if any_end.contains(&dependency.kind) {
+                    continue;
+                }
+                return Err(self.no_such_job(dependency.job).word("no_dependency"));
+            };
             let Some(task) = dependency.task else { continue };
             if !Job::all_indices(&other.spec).contains(task) {
                 return Err(Rejection::new(

@@ -49,6 +49,7 @@ pub fn config(max: u32, shapes: Vec<Shape>) -> Config {
             silent_after_ms: DurationMs::from_secs(35),
             orphan_grace_ms: DurationMs::from_secs(120),
             sweep_ms: DurationMs::from_secs(60),
+            keep_jobs_ms: DurationMs::from_hours(720),
         },
         pools: vec![Pool {
             name: "compute".into(),
