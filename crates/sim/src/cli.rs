@@ -245,6 +245,7 @@ impl Sweep {
         sum.commits += one.commits;
         sum.jobs += one.jobs;
         sum.runs += one.runs;
+        sum.slices += one.slices;
         sum.machines += one.machines;
         for (word, count) in &one.faults {
             *sum.faults.entry(word).or_default() += count;
@@ -288,6 +289,7 @@ fn print_figures(figures: &Figures) {
         figures.runs,
         figures.machines
     );
+    println!("{} slices of pruning", figures.slices);
     for (word, count) in &figures.faults {
         say!("  {count:>8} {word}");
     }

@@ -118,6 +118,8 @@ kinds! {
     WrongImage "old agent in the image" 500,
     /// Somebody goes away without hearing an answer.
     GivesUp "user gives up" 200,
+    /// The head dies between two slices of pruning.
+    CrashInPruning "head crash inside pruning" 2_000,
 }
 
 /// Chances of every kind.

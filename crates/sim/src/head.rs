@@ -115,6 +115,7 @@ impl World {
         };
         self.head_input(started, From::Nobody);
         self.after(0, What::ListDue { life });
+        self.head_will_prune(life);
     }
 
     /// The process of the head dies; another starts after a while.
@@ -168,7 +169,11 @@ impl World {
     }
 
     /// The head of this life, awake; otherwise what came is kept for it, or lost with it.
-    fn awake(&mut self, life: u32, what: impl FnOnce() -> Option<What>) -> Option<&mut Head> {
+    pub(crate) fn awake(
+        &mut self,
+        life: u32,
+        what: impl FnOnce() -> Option<What>,
+    ) -> Option<&mut Head> {
         let head = self.head.as_mut().filter(|head| head.life == life)?;
         if head.asleep {
             head.backlog.extend(what());
@@ -416,7 +421,7 @@ impl World {
 
     fn head_answers(&mut self, client: usize, answer: Answer) {
         self.seen.acknowledged.push(client);
-        self.users.acknowledge(client, &answer, self.disk.events.len());
+        self.users.acknowledge(client, &answer, self.disk.written());
         if self.strikes(Kind::LostReply) {
             return;
         }
@@ -534,10 +539,10 @@ impl World {
 impl World {
     /// The checkers' replay goes on to the end of the log; a gap is I16's to find.
     fn log_catches_up(&mut self) {
-        let from = usize::try_from(self.log.log_length()).unwrap_or(usize::MAX);
-        for stamped in self.disk.events.get(from..).unwrap_or_default() {
+        for stamped in self.disk.after(self.log.log_length()).to_vec() {
             if stamped.seq == self.log.log_length() + 1 {
-                self.log.apply(stamped);
+                self.remember_forgotten(&stamped);
+                self.log.apply(&stamped);
             }
         }
     }
@@ -587,4 +592,7 @@ fn write(disk: &mut crate::store::SimStore, plant: Plant, events: &[Stamped], ro
         rows.pop();
     }
     disk.commit(&events, &rows);
+    if plant == Plant::LostPast && events.iter().any(|e| e.event.kind() == "jobs_forgotten") {
+        disk.past.pop_last();
+    }
 }

@@ -18,6 +18,7 @@ pub mod net;
 pub mod out;
 pub mod plant;
 pub mod procs;
+pub mod prune;
 pub mod rng;
 pub mod scenario;
 pub mod seen;

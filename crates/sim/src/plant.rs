@@ -56,6 +56,12 @@ pub enum Plant {
     StubbornFollowers,
     /// I18: delays depend on a hash that differs from process to process.
     Unseeded,
+    /// I16: old events go before the base that stands for them is whole.
+    HastyCut,
+    /// I16: the copy of a base leaves rows out.
+    LeakyBase,
+    /// I16: the rows of a forgotten job go with it.
+    LostPast,
 }
 
 impl Plant {
@@ -85,6 +91,9 @@ impl Plant {
         (Self::EmptyFollowers, 13, "empty-followers"),
         (Self::StubbornFollowers, 13, "stubborn-followers"),
         (Self::Unseeded, 18, "unseeded"),
+        (Self::HastyCut, 16, "hasty-cut"),
+        (Self::LeakyBase, 16, "leaky-base"),
+        (Self::LostPast, 16, "lost-past"),
     ];
 
     /// Its word; `None` for no plant.

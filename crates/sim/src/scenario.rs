@@ -276,6 +276,7 @@ fn config(rng: &mut Rng, money: bool) -> Config {
             silent_after_ms: DurationMs::from_secs(60),
             orphan_grace_ms: DurationMs::from_mins(2),
             sweep_ms: DurationMs::from_mins(1),
+            keep_jobs_ms: DurationMs::from_hours(720),
         },
         pools,
         images: vec![Image {

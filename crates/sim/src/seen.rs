@@ -2,6 +2,7 @@
 //! Deliberately absent: the state, which checkers read from the world.
 use crate::cloud::MachineId;
 use crate::procs::{Cause, Proc, ProcId};
+use pcluster_core::Job;
 use pcluster_core::effect::EffectKey;
 use pcluster_core::event::Stamped;
 
@@ -25,6 +26,10 @@ pub struct Seen {
     pub listed: Vec<MachineId>,
     /// Clients whose answers have left the head.
     pub acknowledged: Vec<usize>,
+    /// Jobs that were forgotten, as they were, with how many waited for them.
+    pub forgotten: Vec<(Job, usize)>,
+    /// The log has a new base.
+    pub pruned: bool,
     /// What the world itself found broken.
     pub broken: Option<String>,
 }

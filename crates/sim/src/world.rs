@@ -13,10 +13,11 @@ use crate::head::Head;
 use crate::net::{ConnId, SimNet};
 use crate::plant::Plant;
 use crate::procs::Procs;
+use crate::prune::keep_little;
 use crate::rng::Rng;
 use crate::scenario::Scenario;
 use crate::seen::Seen;
-use crate::store::SimStore;
+use crate::store::{Rows, SimStore};
 use crate::story::Kept;
 use crate::trace::Trace;
 use crate::users::Users;
@@ -71,6 +72,9 @@ pub enum What {
     },
     /// A batch that took its time is on disk.
     HeadCommits {
+        life: u32,
+    },
+    HeadPrunes {
         life: u32,
     },
     ListDue {
@@ -152,6 +156,8 @@ pub struct Figures {
     pub runs: u64,
     pub machines: u64,
     pub faults: BTreeMap<&'static str, u64>,
+    /// Steps of pruning.
+    pub slices: u64,
     pub trace: u64,
 }
 
@@ -164,6 +170,8 @@ pub struct World {
     /// True time.
     pub now: Timestamp,
     pub rng: Rng,
+    /// What is drawn for pruning.
+    pub pruning: Rng,
     pub cluster_id: ClusterId,
     pub scenario: Scenario,
     /// The configuration file as it is on disk.
@@ -191,6 +199,8 @@ pub struct World {
     pub disk: SimStore,
     /// The log on disk, replayed for the checkers.
     pub log: Cluster,
+    /// The last rows of what the log forgot.
+    pub past: Rows,
     pub net: SimNet,
     pub cloud: SimProvider,
     pub agents: BTreeMap<MachineId, SimAgent>,
@@ -241,6 +251,8 @@ impl World {
         if let Some(kinds) = &kept.kinds {
             faults.keep(kinds);
         }
+        let mut pruning = Rng::new(seed, 5);
+        keep_little(&mut scenario, &faults, &mut pruning);
         let mut cloud = SimProvider::default();
         cloud.skew_ms = scenario.provider_skew_ms;
         cloud.minimum_ms = 60_000;
@@ -251,6 +263,7 @@ impl World {
             plant,
             now: scenario.starts_at,
             rng: Rng::new(seed, 2),
+            pruning,
             cluster_id: ClusterId(format!("{seed:016x}")),
             config: scenario.config.clone(),
             faults,
@@ -266,6 +279,7 @@ impl World {
             head_life: 0,
             disk: SimStore::default(),
             log: Cluster::new(ClusterId(format!("{seed:016x}"))),
+            past: Rows::new(),
             net: SimNet::default(),
             cloud,
             agents: BTreeMap::new(),
@@ -395,6 +409,7 @@ impl World {
             What::HeadTick { life } => self.head_tick(life),
             What::HeadWake { life } => self.head_wake(life),
             What::HeadCommits { life } => self.head_commits(life),
+            What::HeadPrunes { life } => self.head_prunes(life),
             What::ListDue { life } => self.head_list(life),
             What::Call(call) => self.provider_call(call),
             What::Answer { life, said } => self.head_answer(life, said),

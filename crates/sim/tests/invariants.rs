@@ -15,6 +15,7 @@ fn two_thousand_seeds_keep_every_invariant() {
     assert_eq!(sweep.seeds, 2_000);
     // A world in which little happens proves little.
     assert!(sweep.figures.runs > 20_000, "{} runs", sweep.figures.runs);
+    assert!(sweep.figures.slices > 5_000, "{} slices of pruning", sweep.figures.slices);
     let kinds = pcluster_sim::faults::Kind::ALL.len();
     assert_eq!(sweep.figures.faults.len(), kinds, "{:?}", sweep.figures.faults);
 }
@@ -183,4 +184,19 @@ fn i13_sees_a_script_whose_other_nodes_do_nothing() {
 #[test]
 fn i13_sees_what_is_left_of_a_gang_that_is_over() {
     caught(Plant::StubbornFollowers, 13, Mode::Safety);
+}
+
+#[test]
+fn i16_sees_events_that_go_before_their_base_is_whole() {
+    caught(Plant::HastyCut, 16, Mode::Safety);
+}
+
+#[test]
+fn i16_sees_a_base_without_a_row() {
+    caught(Plant::LeakyBase, 16, Mode::Safety);
+}
+
+#[test]
+fn i16_sees_rows_of_the_past_that_are_lost() {
+    caught(Plant::LostPast, 16, Mode::Safety);
 }

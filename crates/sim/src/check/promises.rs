@@ -4,8 +4,9 @@ use super::Check;
 use crate::scenario::Ask;
 use crate::users::Answer;
 use crate::world::World;
-use pcluster_core::Cluster;
 use pcluster_core::event::{Event, Stamped};
+use pcluster_core::job::TaskEnd;
+use pcluster_core::{Cluster, Job};
 use pcluster_model::JobId;
 use pcluster_model::job::JobKind;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,8 @@ pub struct Promises {
     /// Jobs whose cancellation (of the whole job) or hold was acknowledged.
     stopped: BTreeMap<JobId, &'static str>,
     keys: BTreeMap<String, JobId>,
+    /// Jobs that were forgotten, when they might be.
+    forgotten: BTreeSet<JobId>,
     /// Length of the log at the last promise.
     promised_log: usize,
 }
@@ -26,6 +29,9 @@ impl Check for Promises {
     }
 
     fn step(&mut self, world: &World) -> Result<(), String> {
+        for (job, waiting) in &world.seen.forgotten {
+            self.may_forget(world, job, *waiting)?;
+        }
         for stamped in &world.seen.events {
             self.happened(stamped)?;
         }
@@ -47,6 +53,19 @@ impl Check for Promises {
 }
 
 impl Promises {
+    /// What is over for long enough, and nobody waits for, may be forgotten; its key is free again.
+    fn may_forget(&mut self, world: &World, job: &Job, waiting: usize) -> Result<(), String> {
+        let keep = world.log.config().map(|config| config.head.keep_jobs_ms).unwrap_or_default();
+        let young = |end: &TaskEnd| end.at + keep > world.log.last_at();
+        if !job.is_finished() || job.finished.values().any(young) || waiting > 0 {
+            return Err(format!("job {} was forgotten too early; {waiting} wait for it", job.id));
+        }
+        self.forgotten.insert(job.id);
+        self.stopped.remove(&job.id);
+        self.keys.retain(|_, known| *known != job.id);
+        Ok(())
+    }
+
     fn happened(&mut self, stamped: &Stamped) -> Result<(), String> {
         match &stamped.event {
             Event::JobSubmitted { job, key: Some(key), .. } => {
@@ -74,7 +93,7 @@ impl Promises {
         if let (Some((first, _)), Some(later)) = (&client.promised, &client.contradicted) {
             return Err(format!("client {number} was told {first:?} and then {later:?}"));
         }
-        self.promised_log = world.disk.events.len();
+        self.promised_log = world.disk.written();
         let Some(head) = &world.head else { return Ok(()) };
         // The newest acknowledgement of a client is what its last request led to.
         let job = client.job.and_then(|job| head.cluster.jobs.get(&job));
@@ -97,7 +116,7 @@ impl Promises {
 
     /// Everything promised is in the state of a head and in the log on disk.
     fn kept(&self, world: &World, cluster: &Cluster) -> Result<(), String> {
-        let log = world.disk.events.len();
+        let log = world.disk.written();
         if log < self.promised_log {
             return Err(format!("{} events were promised, {log} are on disk", self.promised_log));
         }
@@ -105,6 +124,9 @@ impl Promises {
         for client in &world.users.clients {
             let Some((Answer::Submitted(id), _)) = &client.promised else { continue };
             let Some(job) = cluster.jobs.get(id) else {
+                if self.forgotten.contains(id) {
+                    continue;
+                }
                 return Err(format!("job {id} was acknowledged and is not there"));
             };
             if job.key != client.key || !seen.insert(*id) {
