@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod mirror;
 pub mod outlet;
 pub mod people;
+mod pruning;
 pub mod run;
 #[cfg(test)]
 mod scratch;

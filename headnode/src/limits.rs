@@ -31,6 +31,17 @@ pub const BALLAST_BYTES: u64 = 16 << 20;
 /// How often free space is looked at.
 pub const DISK_EVERY: Duration = Duration::from_secs(5);
 
+/// What is older than the configuration keeps goes at least this often; where it keeps less than ten
+/// times as long, in a tenth of that.
+pub const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+/// And not more often than this.
+pub const PRUNE_SOONEST: Duration = Duration::from_millis(500);
+/// The file of the log is left alone after each slice of that for this many times what it took: the
+/// loop and whoever reads have most of the disk.
+pub const PRUNE_REST: u32 = 4;
+/// And at least for this long.
+pub const PRUNE_REST_LEAST: Duration = Duration::from_millis(10);
+
 /// Connections to the TLS port of whoever has not proved that it is a node. No node is kept out by
 /// them: when there are more, the oldest go.
 pub const STRANGERS: usize = 512;

@@ -13,6 +13,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 use tokio::sync::watch;
 
 /// The file begins with the offset of its first byte of output.
@@ -113,6 +114,20 @@ impl OutputTails {
         let receiver = tail.grown.subscribe();
         open.insert(run, tail);
         Ok(receiver)
+    }
+
+    /// Removes what was kept of runs that are not to be kept; returns how many went.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn sweep(&self, keep: impl Fn(RunId) -> bool) -> io::Result<usize> {
+        let gone = |name: &str| name.parse().is_ok_and(|run| !keep(RunId(run)));
+        let open = self.lock();
+        let followed: BTreeSet<RunId> = open.keys().copied().collect();
+        drop(open);
+        sweep(&self.shared.folder, |name, _| {
+            gone(name) && name.parse().is_ok_and(|run| !followed.contains(&RunId(run)))
+        })
     }
 
     /// Closes the files of runs that are over and that nobody follows; they stay readable.
@@ -255,6 +270,22 @@ impl BootLogs {
         lines[from..].iter().map(|line| (*line).to_owned()).collect()
     }
 
+    /// Removes files that were last written before `before` of nodes that are not to be kept;
+    /// returns how many went.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn sweep(
+        &self,
+        before: Option<SystemTime>,
+        keep: impl Fn(NodeId) -> bool,
+    ) -> io::Result<usize> {
+        sweep(&self.folder, |name, seen| {
+            let old = seen.modified().ok().zip(before).is_some_and(|(at, before)| at < before);
+            old && name.parse().is_ok_and(|node| !keep(node))
+        })
+    }
+
     /// Gives up the lines in memory of nodes that are not among `live`; the files stay.
     pub fn close_except(&self, live: &BTreeSet<NodeId>) {
         let mut all = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
@@ -268,6 +299,21 @@ fn disk_for_output(folder: &Path) -> io::Result<()> {
         Some(free) if free < limits::OUTPUT_DISK_BYTES => Err(io::ErrorKind::StorageFull.into()),
         Some(_) | None => Ok(()),
     }
+}
+
+/// Removes the files `NAME.log` of a folder that are gone by name and looks.
+fn sweep(folder: &Path, gone: impl Fn(&str, &fs::Metadata) -> bool) -> io::Result<usize> {
+    let mut removed = 0;
+    for file in fs::read_dir(folder)? {
+        let file = file?;
+        let name = file.file_name();
+        let Some(name) = name.to_str().and_then(|name| name.strip_suffix(".log")) else { continue };
+        if gone(name, &file.metadata()?) {
+            fs::remove_file(file.path())?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
 }
 
 fn clean(line: &str) -> String {

@@ -7,6 +7,7 @@ use crate::boot::{BootError, ConfigFile, StateDir, read_config};
 use crate::disk;
 use crate::driver::{Driver, DriverError, Ended};
 use crate::inbox::InboxHandle;
+use crate::pruning::Pruning;
 use crate::{http, limits, server};
 use pcluster_api::places::{Places, Surroundings};
 use pcluster_core::Input;
@@ -94,6 +95,7 @@ pub async fn run(prepared: Prepared) -> Result<Ended, RunError> {
     };
     let serving = tokio::spawn(server::serve(socket, door));
     tokio::spawn(housekeeping(app.clone()));
+    let pruning = Pruning::start(app.clone());
     let (config, name) = (file.path.clone(), file.config.name.clone());
     tokio::spawn(obey_signals(stop, app.submit.clone(), config, name));
     tracing::info!(
@@ -104,6 +106,7 @@ pub async fn run(prepared: Prepared) -> Result<Ended, RunError> {
         "the head is up"
     );
     let ended = join(driver).await;
+    pruning.end().await;
     // A second head could bind its socket from here on, so this one's goes first.
     let _ = std::fs::remove_file(&places.socket);
     let _ = std::fs::remove_file(pcluster_api::places::file_beside(&places.socket));

@@ -23,6 +23,7 @@ mod on_nodes;
 mod orphans;
 mod partition;
 mod pause;
+mod prune;
 mod quickstart;
 mod run_command;
 mod screens;

@@ -59,11 +59,23 @@ pub fn committed(cx: &Cx<'_>) -> MicroUsd {
     most.sum::<MicroUsd>().saturating_sub(so_far)
 }
 
-/// `GET /v1/cost`; `all` adds the rows of others and is for admins.
+/// What is asked of the costs.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    pub by: CostBy,
+    /// From this moment of the wall clock on.
+    pub since_ms: i64,
+    /// The rows of others too, for admins.
+    pub all: bool,
+    /// Jobs that are forgotten, and may have cost something since then.
+    pub past: &'a [Job],
+}
+
+/// `GET /v1/cost`.
 #[must_use]
-pub fn view(cx: &Cx<'_>, by: CostBy, since_ms: Option<i64>, all: bool) -> CostView {
-    let since = since_ms.unwrap_or_else(|| month_start_ms(cx));
-    let mut book = Book::new(cx, by, since, all);
+pub fn view(cx: &Cx<'_>, asked: &Asked<'_>) -> CostView {
+    let since = asked.since_ms;
+    let mut book = Book::new(cx, asked);
     let (mut spans, mut open, mut estimated, mut unknown, mut boots) =
         (0u64, 0u64, 0u64, 0u64, 0u64);
     for span in cx.cluster.ledger.spans.values().filter(|span| cx.wall(span.ended_at) >= since) {
@@ -133,14 +145,22 @@ struct Book<'a> {
     since_ms: i64,
     first_day: i32,
     all: bool,
+    past: BTreeMap<JobId, &'a Job>,
     sums: Sums,
     rows: BTreeMap<String, Row>,
 }
 
 impl<'a> Book<'a> {
-    fn new(cx: &'a Cx<'a>, by: CostBy, since_ms: i64, all: bool) -> Self {
+    fn new(cx: &'a Cx<'a>, asked: &Asked<'a>) -> Self {
+        let Asked { by, since_ms, all, past } = *asked;
         let first_day = day_of(Timestamp(since_ms), cx.zone_offset_ms());
-        Self { cx, by, since_ms, first_day, all, sums: Sums::default(), rows: BTreeMap::new() }
+        let past = past.iter().map(|job| (job.id, job)).collect();
+        let (sums, rows) = (Sums::default(), BTreeMap::new());
+        Self { cx, by, since_ms, first_day, all, past, sums, rows }
+    }
+
+    fn job(&self, id: JobId) -> Option<&'a Job> {
+        self.cx.cluster.jobs.get(&id).or_else(|| self.past.get(&id).copied())
     }
 
     fn charge(&mut self, pool: &PoolName, charge: &Charge) {
@@ -150,7 +170,7 @@ impl<'a> Book<'a> {
         }
         self.sums.add(bucket, amount);
         let Bucket::Job(id) = bucket else { return };
-        let job = self.cx.cluster.jobs.get(&id);
+        let job = self.job(id);
         if !self.shown(job) {
             return;
         }
@@ -183,7 +203,10 @@ impl<'a> Book<'a> {
     /// Adds what runs held and used; returns how many jobs had a run in the time.
     fn use_of_jobs(&mut self) -> u64 {
         let mut count = 0;
-        for job in self.cx.cluster.jobs.values() {
+        let known = &self.cx.cluster.jobs;
+        let past: Vec<&Job> = self.past.values().copied().collect();
+        let past = past.into_iter().filter(|job| !known.contains_key(&job.id));
+        for job in known.values().chain(past) {
             let over = job.finished.values().filter_map(|end| end.last.as_ref()).chain(&job.past);
             let mut any = !job.live.is_empty();
             for run in over.filter(|run| self.cx.wall(run.ended_at) >= self.since_ms) {

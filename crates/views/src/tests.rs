@@ -204,6 +204,10 @@ pub fn row(id: &str, state: JobState) -> (String, JobState) {
     (id.into(), state)
 }
 
+fn spent(cx: &Cx<'_>, by: CostBy, all: bool, past: &[Job]) -> pcluster_api::CostView {
+    cost::view(cx, &cost::Asked { by, since_ms: cost::month_start_ms(cx), all, past })
+}
+
 #[test]
 fn a_job_is_starting_while_its_node_boots_then_runs_then_is_history() {
     let (ana, mine) = (user("ana", 1000), Filter::default());
@@ -293,27 +297,32 @@ fn buckets_add_up_to_spans_while_they_are_open_and_when_they_are_closed() {
             + b.idle_empty_micro_usd
             + b.drain_micro_usd
     };
-    let open = cost::view(&lab.cx(&root), CostBy::User, None, true);
+    let open = spent(&lab.cx(&root), CostBy::User, true, &[]);
     // 120 s at $0.36 an hour.
     assert_eq!((open.nodes_micro_usd, sums(&open), open.open_spans), (12_000, 12_000, 1));
     assert_eq!(open.buckets.boot_micro_usd, 2_000);
     lab.end(Exit::Code(0));
     lab.pass(DurationMs::from_secs(120));
-    let closed = cost::view(&lab.cx(&root), CostBy::User, None, true);
+    let closed = spent(&lab.cx(&root), CostBy::User, true, &[]);
     let spans: i64 = lab.cluster.ledger.spans.values().map(|span| span.total.0).sum();
     assert_eq!((closed.spans, closed.open_spans), (1, 0));
     assert_eq!((closed.nodes_micro_usd, sums(&closed)), (spans, spans));
     assert_eq!(closed.by[0].key, "ana");
     assert_eq!(closed.by[0].cost_micro_usd, closed.buckets.job_micro_usd);
     for by in [CostBy::Job, CostBy::Pool, CostBy::Day, CostBy::Account] {
-        let view = cost::view(&lab.cx(&root), by, None, true);
+        let view = spent(&lab.cx(&root), by, true, &[]);
         assert_eq!(
             view.by.iter().map(|row| row.cost_micro_usd).sum::<i64>(),
             closed.buckets.job_micro_usd
         );
     }
-    let others = cost::view(&lab.cx(&user("bo", 1001)), CostBy::User, None, false);
+    let others = spent(&lab.cx(&user("bo", 1001)), CostBy::User, false, &[]);
     assert_eq!((others.nodes_micro_usd, others.by.len()), (spans, 0));
+    // Forgotten jobs cost what they cost, and whose they were is known from their rows.
+    let past: Vec<Job> = std::mem::take(&mut lab.cluster.jobs).into_values().collect();
+    let old = spent(&lab.cx(&root), CostBy::User, true, &past);
+    assert_eq!((&old.by, old.jobs), (&closed.by, closed.jobs));
+    assert_eq!(spent(&lab.cx(&ana), CostBy::Job, false, &past).by.len(), 1);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The cluster as a whole: status, history, cost, configuration, metrics, and its end.
 use super::auth::{Action, Object, authorize};
 use super::extract::{Asked, Body};
-use super::problem::{Failure, broken, odd};
+use super::past;
+use super::problem::{Failure, odd};
 use crate::app::AppState;
 use axum::Json;
 use axum::extract::{Extension, State};
@@ -16,7 +17,7 @@ use pcluster_core::input::{Input, Principal, Request};
 use pcluster_core::reply::Reply;
 use pcluster_model::Timestamp;
 use pcluster_model::config::Config;
-use pcluster_store::{HistoryFilter, Reader, StoreError};
+use pcluster_store::HistoryFilter;
 use pcluster_views::{self as views, Cx, status};
 
 /// Lines of history without a `limit`, and at most.
@@ -106,22 +107,8 @@ pub(super) async fn history(
         let jobs: Vec<Job> = going_on.cloned().collect();
         (query.since_ms.map(|ms| Timestamp(ms.saturating_sub(offset))), jobs)
     };
-    let filter = HistoryFilter { user, since, limit };
-    let path = app.store_path.clone();
-    let rows = tokio::task::spawn_blocking(move || -> Result<_, StoreError> {
-        let reader = Reader::open(&path)?;
-        let jobs = reader.history(&filter)?;
-        jobs.into_iter()
-            .map(|job| Ok((reader.tasks_of(&job.key)?, job)))
-            .collect::<Result<Vec<_>, _>>()
-    })
-    .await
-    .map_err(|error| broken("read the history", &error))?
-    .map_err(|error| broken("read the history", &error))?;
-    for (tasks, row) in &rows {
-        let job = pcluster_core::rows::job_of(row, tasks);
-        jobs.push(job.map_err(|error| broken("read the history", &error))?);
-    }
+    let filter = HistoryFilter { user, since, limit, past_only: false };
+    jobs.extend(past::jobs(&app, filter).await?);
     let view = |cx: &Cx<'_>| views::history::list(cx, &jobs, query.since_ms, limit as usize);
     Ok(Json(app.seen(&reader, view)))
 }
@@ -136,8 +123,16 @@ pub(super) async fn cost(
     if query.all {
         authorize(&reader, Action::SeeAllCost, Object::Cluster)?;
     }
-    let view = |cx: &Cx<'_>| views::cost::view(cx, query.by, query.since_ms, query.all);
-    Ok(Json(app.seen(&reader, view)))
+    let (since_ms, since) = app.seen(&reader, |cx| {
+        let since_ms = query.since_ms.unwrap_or_else(|| views::cost::month_start_ms(cx));
+        (since_ms, Timestamp(since_ms.saturating_sub(cx.cluster.meta.clock_offset_ms)))
+    });
+    // Whoever may see all of it is given all of it.
+    let user = (!query.all).then(|| reader.user.to_string());
+    let filter = HistoryFilter { user, since: Some(since), limit: u32::MAX, past_only: true };
+    let past = past::jobs(&app, filter).await?;
+    let asked = views::cost::Asked { by: query.by, since_ms, all: query.all, past: &past };
+    Ok(Json(app.seen(&reader, |cx| views::cost::view(cx, &asked))))
 }
 
 #[utoipa::path(post, path = "/v1/down", tag = "cluster", request_body = DownRequest,

@@ -1,7 +1,8 @@
 //! Jobs: list, one, why, wait, and what their owners do to them.
 use super::act::{Act, Acted, act};
 use super::extract::{Asked, Body};
-use super::problem::{Failure, broken};
+use super::past;
+use super::problem::Failure;
 use super::target;
 use crate::app::AppState;
 use crate::limits;
@@ -14,7 +15,6 @@ use pcluster_api::{
 use pcluster_core::Job;
 use pcluster_core::input::{JobTarget, Principal, Request};
 use pcluster_model::JobId;
-use pcluster_store::Reader;
 use pcluster_views::rows::{Filter, Listing};
 use pcluster_views::{self as views, Cx};
 use std::time::Duration;
@@ -31,12 +31,7 @@ pub(super) async fn find_job(app: &AppState, id: JobId) -> Result<Job, Failure> 
     if let Some(job) = app.mirror.read().jobs.get(&id) {
         return Ok(job.clone());
     }
-    let path = app.store_path.clone();
-    let row = tokio::task::spawn_blocking(move || Reader::open(&path)?.row("job", &id.to_string()))
-        .await
-        .map_err(|error| broken("read the history", &error))?
-        .map_err(|error| broken("read the history", &error))?;
-    let job = row.and_then(|row| serde_json::from_str::<Job>(&row.body).ok());
+    let job = past::job(app, id).await?;
     job.ok_or_else(|| no_such_job(app, id).into())
 }
 

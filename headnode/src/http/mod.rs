@@ -14,6 +14,7 @@ mod jobs;
 mod nodes;
 mod openapi;
 mod output;
+mod past;
 mod problem;
 mod records;
 mod steps;

@@ -80,3 +80,33 @@ fn boot_lines_are_bounded_inert_and_survive() {
     assert_eq!(last.last().unwrap(), "line 299\u{fffd}[31m");
     assert_eq!(BootLogs::open(scratch.path()).unwrap().last(node), last);
 }
+
+#[test]
+fn what_is_not_to_be_kept_is_removed_by_the_number_in_its_name() {
+    let scratch = Scratch::new("logs");
+    let tails = OutputTails::open(scratch.path()).unwrap();
+    for run in 7..=9 {
+        tails.append(RunId(run), 0, b"x").unwrap();
+    }
+    tails.close_except(&BTreeSet::from([RunId(9)]));
+    std::fs::write(scratch.path().join("notes.txt"), "mine").unwrap();
+    std::fs::write(scratch.path().join("x.log"), "mine").unwrap();
+    // 9 is open: somebody writes or follows it.
+    assert_eq!(tails.sweep(|run| run == RunId(8)).unwrap(), 1);
+    assert_eq!(tails.read(RUN, 0, 1).unwrap(), None);
+    assert!(tails.read(RunId(8), 0, 1).unwrap().is_some());
+    assert!(tails.read(RunId(9), 0, 1).unwrap().is_some());
+    assert!(scratch.path().join("notes.txt").exists() && scratch.path().join("x.log").exists());
+
+    let nodes = Scratch::new("nodes");
+    let logs = BootLogs::open(nodes.path()).unwrap();
+    let (kept, gone) = (LaunchId(1), LaunchId(2));
+    for launch in [kept, gone] {
+        logs.add(NodeId { launch, index: 0 }, &["hello".into()]);
+    }
+    let keep = |node: NodeId| node.launch == kept;
+    let young = SystemTime::now().checked_sub(std::time::Duration::from_secs(3600));
+    assert_eq!(logs.sweep(young, keep).unwrap(), 0);
+    let later = SystemTime::now().checked_add(std::time::Duration::from_secs(3600));
+    assert_eq!(logs.sweep(later, keep).unwrap(), 1);
+}
