@@ -92,7 +92,8 @@ pub(crate) fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
 /// Brings a file of an older version to this format, in one transaction: a crash leaves the old one.
 pub(crate) fn bring_up(path: &Path, db: &Connection) -> Result<(), StoreError> {
     let failed = |error: rusqlite::Error| StoreError::from_sqlite(path, &error);
-    let found: i32 = db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    let found: i32 =
+        db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
     if found == FORMAT {
         return Ok(());
     }

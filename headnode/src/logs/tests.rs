@@ -102,7 +102,7 @@ fn what_is_not_to_be_kept_is_removed_by_the_number_in_its_name() {
     let logs = BootLogs::open(nodes.path()).unwrap();
     let (kept, gone) = (LaunchId(1), LaunchId(2));
     for launch in [kept, gone] {
-        logs.add(NodeId { launch, index: 0 }, &["hello".into()]);
+        logs.add(NodeId { launch, index: 0 }, &["hello".into()]).unwrap();
     }
     let keep = |node: NodeId| node.launch == kept;
     let young = SystemTime::now().checked_sub(std::time::Duration::from_secs(3600));
