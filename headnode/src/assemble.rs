@@ -25,6 +25,7 @@ use pcluster_api::rates::Rates;
 use pcluster_model::ClusterId;
 use pcluster_model::config::{Config, ProviderKind};
 use pcluster_providers::Provider;
+use pcluster_providers::external::{ExternalProvider, ExternalSettings};
 use pcluster_providers::process::{ProcessProvider, ProcessSettings};
 use pcluster_store::EventStore;
 use std::net::SocketAddr;
@@ -155,23 +156,32 @@ fn link_state(app: &AppState, hub: Hub, cluster: ClusterId, secret: ClusterSecre
     }
 }
 
-/// Providers of this configuration. A node needs its provider to the end, so those of an earlier
-/// configuration stay: in this version there is one.
+/// Providers of this configuration. A node needs its provider to the end, so those that the head
+/// started with stay; another `[external.NAME]` is known from the next start on.
 fn providers(config: &Config, state_dir: &Path, cluster: &ClusterId) -> Vec<Arc<dyn Provider>> {
     let agent = std::env::current_exe()
         .ok()
         .and_then(|exe| Some(exe.parent()?.join("pcluster-agent")))
         .unwrap_or_else(|| "pcluster-agent".into());
-    let mut settings = ProcessSettings::new(state_dir, agent, cluster.clone());
+    let shapes_of = |kind: &ProviderKind| {
+        let pools = config.pools.iter().filter(|pool| pool.provider == *kind);
+        pools.flat_map(|pool| pool.shapes.iter().cloned()).collect()
+    };
+    let mut settings = ProcessSettings::new(state_dir, agent.clone(), cluster.clone());
     settings.launcher.clone_from(&config.process_launcher);
     settings.soft_files = crate::files::raise();
-    settings.shapes = config
-        .pools
-        .iter()
-        .filter(|pool| pool.provider == ProviderKind::Process)
-        .flat_map(|pool| pool.shapes.iter().cloned())
-        .collect();
-    vec![Arc::new(ProcessProvider::new(settings))]
+    settings.shapes = shapes_of(&ProviderKind::Process);
+    let mut providers: Vec<Arc<dyn Provider>> = vec![Arc::new(ProcessProvider::new(settings))];
+    for external in &config.externals {
+        let shapes = shapes_of(&ProviderKind::External(external.name.clone()));
+        providers.push(Arc::new(ExternalProvider::new(ExternalSettings {
+            external: external.clone(),
+            cluster: cluster.clone(),
+            agent_binary: agent.clone(),
+            shapes,
+        })));
+    }
+    providers
 }
 
 /// The TLS port: as configured, or the one that nodes know, or any that is free on loopback.

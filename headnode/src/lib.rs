@@ -25,3 +25,4 @@ pub mod run;
 #[cfg(test)]
 mod scratch;
 pub mod server;
+pub mod trial;

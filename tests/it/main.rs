@@ -8,6 +8,7 @@ mod bad_input;
 mod crash;
 mod disk_errors;
 mod docs;
+mod external;
 mod first;
 mod flaky;
 mod flood;

@@ -25,6 +25,8 @@ pub struct Setup {
     pub head: String,
     /// Lines at the end of the file.
     pub more: String,
+    /// Where nodes come from.
+    pub provider: String,
     /// Who runs the cluster, if not the user of the test.
     pub person: Option<Person>,
     /// The socket where an installation has it, so that other users find root's head.
@@ -43,6 +45,7 @@ impl Default for Setup {
             compute: "cpus = 1, memory = \"512 MB\", max = 2".to_owned(),
             head: String::new(),
             more: String::new(),
+            provider: "process".to_owned(),
             person: None,
             system_socket: false,
             programs: None,
@@ -73,8 +76,8 @@ impl Setup {
             }
         }
         format!(
-            "name = \"{name}\"\nprovider = \"process\"\ncompute = {{ {compute} }}\n\n[head]\n{head}\n{}\n",
-            self.more
+            "name = \"{name}\"\nprovider = \"{}\"\ncompute = {{ {compute} }}\n\n[head]\n{head}\n{}\n",
+            self.provider, self.more
         )
     }
 }

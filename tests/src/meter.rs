@@ -2,7 +2,7 @@
 use crate::{Cluster, until};
 use serde_json::Value;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The bill when no span is open any more.
 #[must_use]
@@ -26,12 +26,20 @@ pub fn sum_of_buckets(bill: &Value) -> i64 {
 /// When a machine has no record of its begin or end.
 #[must_use]
 pub fn provider(cluster: &Cluster) -> i64 {
+    of_records(&cluster.instances())
+}
+
+/// As [`provider`], from the folders of machines.
+///
+/// # Panics
+/// As [`provider`].
+#[must_use]
+pub fn of_records(instances: &[PathBuf]) -> i64 {
     let moment = |folder: &Path, file: &str, key: &str| {
         let text = fs::read(folder.join(file)).expect("a machine has begun and ended");
         let record: Value = serde_json::from_slice(&text).expect("a record is whole");
         record[key].as_i64().expect("a record has its time")
     };
-    let instances = cluster.instances();
     let times = instances.iter().map(|folder| {
         moment(folder, "ended.json", "ended_at") - moment(folder, "launch.json", "launched_at")
     });
@@ -44,8 +52,17 @@ pub fn provider(cluster: &Cluster) -> i64 {
 /// When they differ.
 #[track_caller]
 pub fn check(cluster: &Cluster) {
+    equals(cluster, provider(cluster));
+}
+
+/// Holds the bill against what a meter says, once no span is open.
+///
+/// # Panics
+/// When they differ.
+#[track_caller]
+pub fn equals(cluster: &Cluster, meter: i64) {
     let bill = closed_bill(cluster);
-    let (nodes, meter) = (bill["nodes_micro_usd"].as_i64(), provider(cluster));
+    let nodes = bill["nodes_micro_usd"].as_i64();
     assert_eq!((sum_of_buckets(&bill), nodes), (meter, Some(meter)), "{bill}");
 }
 

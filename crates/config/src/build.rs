@@ -13,7 +13,9 @@ use crate::problem::{Level, Origin, Problem, ProblemKind};
 use crate::resolve::Resolver;
 use crate::tree::{as_name, is_name};
 use crate::value::{Value, quote};
-use pcluster_model::config::{Budget, Config, FixedCost, Head, Image, Pool, ProviderKind};
+use pcluster_model::config::{
+    Budget, Config, External, FixedCost, Head, Image, Pool, ProviderKind,
+};
 use pcluster_model::{DurationMs, MicroUsd};
 use std::ops::Range;
 
@@ -58,6 +60,7 @@ pub(crate) fn build(r: &mut Resolver<'_>) -> Built {
         admins,
         root_jobs,
         process_launcher: launcher(r),
+        externals: externals(r),
         term_grace_ms,
         requeue_limit,
         zone_offset_ms: r.machine.zone_offset_ms,
@@ -316,6 +319,40 @@ fn launcher(r: &mut Resolver<'_>) -> Vec<String> {
         );
     }
     words.into_iter().map(|(word, _)| word).collect()
+}
+
+/// `[external.NAME]`, in the order of the file.
+fn externals(r: &mut Resolver<'_>) -> Vec<External> {
+    let names: Vec<String> =
+        r.tree.below(&["external"]).iter().filter_map(|entry| entry.path.get(1).cloned()).collect();
+    names.into_iter().map(|name| external(r, name)).collect()
+}
+
+fn external(r: &mut Resolver<'_>, name: String) -> External {
+    let at = |key| ["external", name.as_str(), key];
+    let text = r.text(&at("command")).unwrap_or_default();
+    let mut command: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+    if command.is_empty() && !r.tree.is_bad(&at("command")) {
+        let span = r.span(&at("command")).or_else(|| r.key_span(&["external", &name]));
+        let message = format!("provider {name} has no command");
+        let problem = Problem::new(ProblemKind::Missing, message, span);
+        r.problem(problem.hint("command = \"./boxes\"   a program as docs/providers.md tells"));
+    }
+    if let Some(program) = command.first_mut()
+        && program.contains('/')
+        && !program.starts_with('/')
+    {
+        let below = program.trim_start_matches("./");
+        *program = format!("{}/{below}", r.source.folder.trim_end_matches('/'));
+    }
+    let minute = DurationMs::from_secs(60);
+    External {
+        command,
+        timeout_ms: r.duration_or(&at("timeout"), minute, Origin::Default),
+        consistency_ms: r.duration_or(&at("consistency"), minute, Origin::Default),
+        power_off: r.bool_or(&at("power_off"), true, Origin::Default),
+        name,
+    }
 }
 
 fn check_bursts(r: &mut Resolver<'_>, pools: &[String]) {

@@ -17,18 +17,6 @@ pub(crate) fn doubled(base: DurationMs, times: u32) -> DurationMs {
     DurationMs(base.0.saturating_mul(1 << times.min(20))).min(REST_MOST)
 }
 
-/// How long after a call a provider's list may still be wrong. EC2 documents eventual consistency
-/// without a bound; a minute is what its own tools wait. Processes are read from the machine.
-#[must_use]
-pub(crate) const fn consistency_window(provider: &ProviderKind) -> DurationMs {
-    match provider {
-        ProviderKind::Process => DurationMs::ZERO,
-        ProviderKind::Vm => DurationMs::from_secs(5),
-        ProviderKind::Ssh => DurationMs::from_secs(10),
-        ProviderKind::Ec2 | ProviderKind::External(_) => DurationMs::from_secs(60),
-    }
-}
-
 /// The next thing that time does to a node.
 struct Deadline {
     at: Timestamp,
@@ -88,6 +76,21 @@ impl Cluster {
         let pool = self.pool(&node.offering.pool)?;
         let idle = node.idle_since.filter(|_| node.is_ready() && node.runs.is_empty())?;
         (!self.is_kept(node, pool, self.last_at)).then(|| idle + pool.idle_timeout_ms)
+    }
+
+    /// How long after a call a provider's list may still be wrong. EC2 documents eventual consistency
+    /// without a bound; a minute is what its own tools wait. Processes are read from the machine.
+    pub(crate) fn consistency_window(&self, provider: &ProviderKind) -> DurationMs {
+        match provider {
+            ProviderKind::Process => DurationMs::ZERO,
+            ProviderKind::Vm => DurationMs::from_secs(5),
+            ProviderKind::Ssh => DurationMs::from_secs(10),
+            ProviderKind::Ec2 => DurationMs::from_secs(60),
+            ProviderKind::External(name) => {
+                let external = self.config().and_then(|config| config.external(name));
+                external.map_or(DurationMs::from_secs(60), |external| external.consistency_ms)
+            }
+        }
     }
 
     /// How soon a provider's list is to be read again, in milliseconds: often while something is

@@ -39,7 +39,7 @@ impl ProviderKind {
     /// True when this build has the provider.
     #[must_use]
     pub const fn is_built_in(&self) -> bool {
-        matches!(self, Self::Process)
+        matches!(self, Self::Process | Self::External(_))
     }
 
     /// True where machines cost money by the hour.
@@ -240,6 +240,21 @@ const fn keep_jobs() -> DurationMs {
 }
 
 /// The whole file, defaults filled in.
+/// `[external.NAME]`: a provider that is a program of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct External {
+    pub name: String,
+    /// The program and its first arguments; the verb follows.
+    pub command: Vec<String>,
+    /// A call that takes longer is ended and has failed.
+    pub timeout_ms: DurationMs,
+    /// How long after a call its list may still be wrong.
+    pub consistency_ms: DurationMs,
+    /// A machine that has no head any more switches itself off; else its agent ends, and that must be
+    /// the machine's end.
+    pub power_off: bool,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     pub name: String,
@@ -261,6 +276,9 @@ pub struct Config {
     /// What process nodes are started by: a program that becomes the words after it.
     #[serde(default)]
     pub process_launcher: Vec<String>,
+    /// Providers that are programs of their own.
+    #[serde(default)]
+    pub externals: Vec<External>,
     /// TERM to KILL.
     pub term_grace_ms: DurationMs,
     /// A job is put back after a lost node at most this often.
@@ -274,6 +292,12 @@ impl Config {
     #[must_use]
     pub fn pool(&self, name: &PoolName) -> Option<&Pool> {
         self.pools.iter().find(|pool| pool.name == *name)
+    }
+
+    /// `[external.NAME]`.
+    #[must_use]
+    pub fn external(&self, name: &str) -> Option<&External> {
+        self.externals.iter().find(|external| external.name == name)
     }
 
     /// The pool of jobs that name none.

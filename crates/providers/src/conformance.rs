@@ -21,6 +21,9 @@ pub trait Subject: Sync {
         LaunchId(1000)
     }
 
+    /// A rule holds; for progress.
+    fn passed(&self, _rule: &'static str) {}
+
     /// How long a machine may take to appear, to speak on its console, or to go.
     fn patience(&self) -> Duration {
         Duration::from_secs(60)
@@ -37,6 +40,11 @@ pub enum Violation {
 }
 
 type Outcome = Result<(), Violation>;
+/// The rule that holds.
+type Held = Result<&'static str, Violation>;
+
+/// How many rules there are.
+pub const RULES: usize = 8;
 
 /// Tries every rule in turn and ends everything that was launched.
 ///
@@ -55,14 +63,15 @@ pub async fn run(subject: &dyn Subject) -> Outcome {
 
 async fn rules(suite: &Suite<'_>, launches: &[LaunchId]) -> Outcome {
     let [one, two, three, four, five, six, seven, ..] = launches else { return Ok(()) };
-    suite.the_same_order_again_is_the_same_machine(*one).await?;
-    suite.the_same_order_at_the_same_time_is_the_same_machine(*two).await?;
-    suite.a_batch_answers_for_each_index(*three).await?;
-    suite.what_was_launched_is_known_to_a_new_provider(*four).await?;
-    suite.a_terminated_machine_stays_listed_with_its_end(*five).await?;
-    suite.a_termination_before_the_launch_wins(*six).await?;
-    suite.the_console_has_the_first_byte(*seven).await?;
-    suite.an_unknown_machine_is_gone_already().await
+    let tell = |rule| suite.subject.passed(rule);
+    suite.the_same_order_again_is_the_same_machine(*one).await.map(tell)?;
+    suite.the_same_order_at_the_same_time_is_the_same_machine(*two).await.map(tell)?;
+    suite.a_batch_answers_for_each_index(*three).await.map(tell)?;
+    suite.what_was_launched_is_known_to_a_new_provider(*four).await.map(tell)?;
+    suite.a_terminated_machine_stays_listed_with_its_end(*five).await.map(tell)?;
+    suite.a_termination_before_the_launch_wins(*six).await.map(tell)?;
+    suite.the_console_has_the_first_byte(*seven).await.map(tell)?;
+    suite.an_unknown_machine_is_gone_already().await.map(tell)
 }
 
 struct Suite<'a> {
@@ -70,20 +79,17 @@ struct Suite<'a> {
 }
 
 impl Suite<'_> {
-    async fn the_same_order_again_is_the_same_machine(&self, launch: LaunchId) -> Outcome {
+    async fn the_same_order_again_is_the_same_machine(&self, launch: LaunchId) -> Held {
         let rule = "the same order again is the same machine";
         let order = self.subject.order(launch, 1);
         let first = self.launch(rule, &order).await?;
         let again = self.launch(rule, &order).await?;
         self.equal(rule, &first, &again)?;
         self.listed(rule, launch, 1).await?;
-        self.end(rule, launch).await
+        self.end(rule, launch).await.map(|()| rule)
     }
 
-    async fn the_same_order_at_the_same_time_is_the_same_machine(
-        &self,
-        launch: LaunchId,
-    ) -> Outcome {
+    async fn the_same_order_at_the_same_time_is_the_same_machine(&self, launch: LaunchId) -> Held {
         let rule = "the same order at the same time is the same machine";
         let order = self.subject.order(launch, 1);
         // One provider value, and two of two heads (the old one is not quite dead).
@@ -97,10 +103,10 @@ impl Suite<'_> {
         }
         self.that(rule, seen.len() == 1, || format!("{} machines: {seen:?}", seen.len()))?;
         self.listed(rule, launch, 1).await?;
-        self.end(rule, launch).await
+        self.end(rule, launch).await.map(|()| rule)
     }
 
-    async fn a_batch_answers_for_each_index(&self, launch: LaunchId) -> Outcome {
+    async fn a_batch_answers_for_each_index(&self, launch: LaunchId) -> Held {
         let rule = "a batch answers for each index";
         let order = self.subject.order(launch, 3);
         let answers = self.subject.provider().launch(&order).await;
@@ -122,10 +128,10 @@ impl Suite<'_> {
             });
             self.that(rule, same, || format!("listed as {machine:?}, answered as {answer:?}"))?;
         }
-        self.end(rule, launch).await
+        self.end(rule, launch).await.map(|()| rule)
     }
 
-    async fn what_was_launched_is_known_to_a_new_provider(&self, launch: LaunchId) -> Outcome {
+    async fn what_was_launched_is_known_to_a_new_provider(&self, launch: LaunchId) -> Held {
         let rule = "what was launched is known to a new provider";
         let order = self.subject.order(launch, 2);
         let first = self.launch(rule, &order).await?;
@@ -137,10 +143,10 @@ impl Suite<'_> {
         let key = |one: &Listed| (one.instance.clone(), one.index, one.launched_at);
         let same = before.iter().map(key).eq(after.iter().map(key));
         self.that(rule, same, || format!("{before:?} became {after:?}"))?;
-        self.end(rule, launch).await
+        self.end(rule, launch).await.map(|()| rule)
     }
 
-    async fn a_terminated_machine_stays_listed_with_its_end(&self, launch: LaunchId) -> Outcome {
+    async fn a_terminated_machine_stays_listed_with_its_end(&self, launch: LaunchId) -> Held {
         let rule = "a terminated machine stays listed with its end";
         let order = self.subject.order(launch, 1);
         let launched = self.launch(rule, &order).await?;
@@ -163,17 +169,18 @@ impl Suite<'_> {
         self.that(rule, found.iter().all(|one| one.phase == Phase::Ended), || {
             format!("it came back: {found:?}")
         })
+        .map(|()| rule)
     }
 
-    async fn a_termination_before_the_launch_wins(&self, launch: LaunchId) -> Outcome {
+    async fn a_termination_before_the_launch_wins(&self, launch: LaunchId) -> Held {
         let rule = "a termination before the launch wins";
         self.end(rule, launch).await?;
         // Refused, or launched and ended at once: both are well as long as nothing stays.
         drop(self.subject.provider().launch(&self.subject.order(launch, 1)).await);
-        self.end(rule, launch).await
+        self.end(rule, launch).await.map(|()| rule)
     }
 
-    async fn the_console_has_the_first_byte(&self, launch: LaunchId) -> Outcome {
+    async fn the_console_has_the_first_byte(&self, launch: LaunchId) -> Held {
         let rule = "the console has the first byte";
         let launched = self.launch(rule, &self.subject.order(launch, 1)).await?;
         let until = Instant::now() + self.subject.patience();
@@ -186,17 +193,17 @@ impl Suite<'_> {
             self.that(rule, Instant::now() < until, || "it stayed empty".to_owned())?;
             pause().await;
         }
-        self.end(rule, launch).await
+        self.end(rule, launch).await.map(|()| rule)
     }
 
-    async fn an_unknown_machine_is_gone_already(&self) -> Outcome {
+    async fn an_unknown_machine_is_gone_already(&self) -> Held {
         let rule = "an unknown machine is gone already";
         for name in ["p-999999.0", "i-0000000000000000", "../..", ""] {
             let target = Target::Instance(InstanceRef::from(name));
             let ended = self.subject.provider().terminate(&[target]).await;
             ended.map_err(|error| Violation::Call { rule, error })?;
         }
-        Ok(())
+        Ok(rule)
     }
 
     async fn launch(

@@ -93,6 +93,8 @@ impl Orders {
         name: &str,
     ) -> JoinOrder {
         let here = plan.provider == ProviderKind::Process;
+        // What such a machine finds may be the whole of the one that it is a part of (a container).
+        let divided = here || matches!(plan.provider, ProviderKind::External(_));
         JoinOrder {
             cluster: self.cluster.clone(),
             cluster_name: config.name.clone(),
@@ -103,7 +105,7 @@ impl Orders {
             head_addresses: self.head_addresses.clone(),
             head_key_sha256: self.head_key_sha256.clone(),
             token: self.secret.token(&self.cluster, node.launch),
-            limit: here.then(|| plan.shape.usable()),
+            limit: divided.then(|| plan.shape.usable()),
             state_dir: if here {
                 self.state_dir.join("nodes").join(format!("p-{node}")).display().to_string()
             } else {
@@ -115,6 +117,11 @@ impl Orders {
             on_orphan: match plan.provider {
                 ProviderKind::Process => OnOrphan::Exit,
                 ProviderKind::Ssh => OnOrphan::Stay,
+                ProviderKind::External(ref name)
+                    if config.external(name).is_some_and(|external| !external.power_off) =>
+                {
+                    OnOrphan::Exit
+                }
                 ProviderKind::Vm | ProviderKind::Ec2 | ProviderKind::External(_) => {
                     OnOrphan::PowerOff
                 }

@@ -11,6 +11,7 @@ pub mod logs;
 pub mod money;
 pub mod nodes;
 pub mod paper;
+pub mod provider;
 pub mod run;
 pub mod status;
 pub mod submit;

@@ -69,6 +69,7 @@ pub(super) fn shapes(r: &mut Resolver<'_>, source: &PoolSource) -> Shapes {
         ProviderKind::Process => process(r, source, &reserve),
         ProviderKind::Vm => vm(r, source, &reserve),
         ProviderKind::Ssh => hosts(r, source),
+        ProviderKind::External(_) if has_own_shape(r, source) => external(r, source, &reserve),
         ProviderKind::Ec2 | ProviderKind::External(_) => typed(r, source, &reserve),
     }
 }
@@ -273,6 +274,20 @@ fn vm(r: &mut Resolver<'_>, source: &PoolSource, reserve: &Reserve) -> Shapes {
         shapes.max_cpus = None;
         return shapes;
     }
+    let price = own_shape_price(r, source);
+    let (shape, memory) = own_shape(r, source, reserve, Some(price));
+    let max = u32::try_from((usable / memory.max(1)).max(1)).unwrap_or(u32::MAX);
+    Shapes { shapes: vec![shape], max: (max, Origin::Machine), max_cpus: None }
+}
+
+/// The shape that a pool describes by `cpus` and `memory`, and its whole memory.
+fn own_shape(
+    r: &mut Resolver<'_>,
+    source: &PoolSource,
+    reserve: &Reserve,
+    price: Option<Price>,
+) -> (Shape, u64) {
+    let pool = source.name.as_str();
     let cpus = r.count_or(&["pools", pool, "cpus"], 1, source.default());
     let path = ["pools", pool, "memory"];
     let memory = r.size(&path).unwrap_or_else(|| {
@@ -291,12 +306,29 @@ fn vm(r: &mut Resolver<'_>, source: &PoolSource, reserve: &Reserve) -> Shapes {
             tmp_bytes: source.local_bytes,
         },
         gpu_type,
-        price: Some(own_shape_price(r, source)),
+        price,
         spot_price: None,
         reserve_bytes: reserve.memory.unwrap_or_else(|| reserve_of(memory)).min(memory),
     };
-    let max = u32::try_from((usable / memory.max(1)).max(1)).unwrap_or(u32::MAX);
-    Shapes { shapes: vec![shape], max: (max, Origin::Machine), max_cpus: None }
+    (shape, memory)
+}
+
+fn has_own_shape(r: &Resolver<'_>, source: &PoolSource) -> bool {
+    ["cpus", "memory", "gpus"]
+        .iter()
+        .any(|key| r.tree.get(&["pools", source.name.as_str(), key]).is_some())
+}
+
+/// An external provider whose machines the pool describes itself: what one costs only the file can say.
+fn external(r: &mut Resolver<'_>, source: &PoolSource, reserve: &Reserve) -> Shapes {
+    let path = ["pools", source.name.as_str(), "price"];
+    let price = r.price(&path);
+    let (shape, _) = own_shape(r, source, reserve, price);
+    if price.is_none() {
+        let span = r.key_span(&["pools", &source.name, "cpus"]);
+        unknown_price(r, &shape.name, span);
+    }
+    Shapes { shapes: vec![shape], max: (10, source.default()), max_cpus: None }
 }
 
 /// ssh: the machines are there; their sizes come with their first report.

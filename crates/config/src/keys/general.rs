@@ -125,7 +125,10 @@ pub(super) const REST: &[Key] = &[
     key("ec2.region", Kind::Text, "us-east-1", Noted, "where the machines are"),
     key("ec2.subnets", Kind::Texts, "(the default ones)", Noted, "more zones, more spot capacity"),
     key("ec2.allow", Kind::Texts, "[]", Noted, "who may reach the head by SSH from outside, as networks: \"203.0.113.0/24\""),
-    key("external", Kind::Table, "", Noted, "providers that are programs of their own"),
-    key("external.*", Kind::Table, "", Noted, "one such provider"),
-    key("external.*.command", Kind::Text, "", Noted, "the program"),
+    key("external", Kind::Table, "", Acts, "providers that are programs of their own"),
+    key("external.*", Kind::Table, "", Acts, "one such provider; read when the head starts"),
+    key("external.*.command", Kind::Text, "", Acts, "the program and its first words, such as \"./boxes --region x\"; a path is seen from the file's folder, a name is looked for in PATH"),
+    key("external.*.timeout", Kind::Duration, "60 s", Acts, "a call that takes longer is ended and has failed"),
+    key("external.*.consistency", Kind::Duration, "60 s", Acts, "how long after a call its list may still be wrong"),
+    key("external.*.power_off", Kind::Bool, "true", Acts, "a machine that has no head any more switches itself off; false: its agent ends, and with it the machine (containers)"),
 ];

@@ -252,6 +252,41 @@ fn up_refuses_a_provider_that_is_not_built_in() {
 }
 
 #[test]
+fn an_external_provider_has_shapes_of_the_pool_or_types() {
+    let text = "provider = \"boxes\"\ncompute = { cpus = 2, memory = \"2 GB\", price = \"$0.10/h\" }\n\
+                [external.boxes]\ncommand = \"./boxes --region x\"\nconsistency = \"0 s\"\npower_off = false\n";
+    let parsed = read(text);
+    assert!(parsed.problems.is_empty() && up_refusals(&parsed).is_empty(), "{parsed:#?}");
+    let config = parsed.config.expect("right");
+    let boxes = config.external("boxes").expect("it is there");
+    assert_eq!(boxes.command, ["/srv/Ana's Project/boxes", "--region", "x"]);
+    assert_eq!((boxes.timeout_ms.0, boxes.consistency_ms.0, boxes.power_off), (60_000, 0, false));
+    let pool = &config.pools[0];
+    assert_eq!((pool.shapes[0].total.cpus, pool.max), (2, 10));
+    assert_eq!(pool.shapes[0].price.map(|price| price.to_string()).as_deref(), Some("$0.10/h"));
+    // What a type of somebody's cloud is, only the file knows.
+    let typed = text.replace("cpus = 2, memory = \"2 GB\"", "types = [\"small\"]");
+    let shapes = "[shapes.small]\ncpus = 3\nmemory = \"4 GB\"\n";
+    let config = read(&format!("{typed}{shapes}")).config.expect("right");
+    assert_eq!(config.pools[0].shapes[0].total.cpus, 3);
+}
+
+#[test]
+fn an_external_provider_needs_a_command() {
+    for line in ["", "command = \"\"\n", "command = \"  \"\n"] {
+        let parsed = read(&format!("provider = \"boxes\"\n[external.boxes]\n{line}"));
+        assert!(
+            parsed
+                .problems
+                .iter()
+                .any(|problem| problem.message == "provider boxes has no command"),
+            "{line:?}: {:#?}",
+            parsed.problems
+        );
+    }
+}
+
+#[test]
 fn names_come_from_the_folder() {
     assert_eq!(default_name("Ana's Project"), "ana-s-project");
     assert_eq!(default_name("genomics"), "genomics");

@@ -6,7 +6,7 @@ use crate::input::{LaunchError, LaunchedInstance, ListedInstance, ProviderSaid};
 use crate::ledger::{Bucket, Reading, Span, bill, day_of};
 use crate::limits::{REST_FIRST, RETRY_FIRST};
 use crate::node::{Node, NodeState};
-use crate::timers::{consistency_window, doubled};
+use crate::timers::doubled;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec;
@@ -221,7 +221,7 @@ impl Cluster {
     /// Not in the list: gone, unless the list may still be wrong about it.
     fn missing_events(&self, now: Timestamp, asked_at: Timestamp, node: &Node) -> Vec<Event> {
         let Some(provider) = self.provider_of(node) else { return Vec::new() };
-        let window = consistency_window(provider);
+        let window = self.consistency_window(provider);
         let stopping = matches!(node.state, NodeState::Stopping { .. });
         let last_call = match (node.seen_at, stopping) {
             // Its launch was never answered: only an accepted termination proves anything.

@@ -82,6 +82,7 @@ pub fn config(max: u32, shapes: Vec<Shape>) -> Config {
         admins: Vec::new(),
         root_jobs: false,
         process_launcher: Vec::new(),
+        externals: Vec::new(),
         term_grace_ms: DurationMs::from_secs(30),
         requeue_limit: 5,
         zone_offset_ms: 0,
