@@ -5,7 +5,7 @@
 
 What happens to the n-th call is drawn from the seed and n alone, so a bad day can be had again. FOLDER keeps
 the number of calls and the list of before; FOLDER/calm, once it is there, ends the bad day. FOLDER/faults gets
-a line for each fault.
+a line for each fault. Want of capacity and quotas are no faults here: an offering rests for minutes then.
 """
 import fcntl
 import json
@@ -38,7 +38,7 @@ def asked(text=request):
 
 
 def error(name, message):
-    return {"error": {"class": name, "message": message, "retry_after_ms": 200, "limit": "4", "used": "4"}}
+    return {"error": {"class": name, "message": message, "retry_after_ms": 200}}
 
 
 def only_some():
@@ -48,7 +48,7 @@ def only_some():
     answer = asked(json.dumps({**wanted, "machines": kept}))
     for one in wanted["machines"]:
         if one not in kept:
-            answer["launched"].append({"index": one["index"], **error("no_capacity", "only some")})
+            answer["launched"].append({"index": one["index"], **error("rate_limited", "only some")})
     return answer
 
 
@@ -67,7 +67,7 @@ def noted(answer):
 
 dice = random.Random(f"{seed} {counted()}")
 fault = dice.choice({
-    "launch": ["", "", "slow", "refused", "throttled", "quota", "lost", "hangs", "only some", "garbage"],
+    "launch": ["", "", "slow", "refused", "throttled", "lost", "hangs", "only some", "garbage"],
     "terminate": ["", "", "slow", "refused", "nothing", "lost"],
     "list": ["", "", "", "", "slow", "refused", "lags", "garbage"],
 }.get(verb, [""]))
@@ -85,8 +85,6 @@ match fault:
         answer = error("unknown", "500 Internal Server Error")
     case "throttled":
         answer = error("rate_limited", "slow down")
-    case "quota":
-        answer = error("quota", "too many CPUs")
     case "lost":
         # It happened, and nobody hears of it.
         asked()
