@@ -9,6 +9,7 @@ pub mod boot;
 pub mod clock;
 pub mod disk;
 pub mod driver;
+pub mod errand;
 mod files;
 pub mod hands;
 pub mod http;

@@ -1,7 +1,7 @@
 //! `pcluster-headnode`: the head node daemon. `pcluster up` starts it, `pcluster admin` its upkeep.
 use clap::Parser;
 use pcluster_headnode::driver::Ended;
-use pcluster_headnode::{agents, logfile, run, trial};
+use pcluster_headnode::{agents, errand::Errand, logfile, run};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -25,20 +25,10 @@ struct Arguments {
     errand: Option<Errand>,
 }
 
-/// What else this program does, for `pcluster admin` and `pcluster provider`.
-#[derive(clap::Subcommand)]
-enum Errand {
-    #[command(flatten)]
-    Upkeep(pcluster_upkeep::Command),
-    ProviderTest(trial::TrialArgs),
-}
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match &arguments.errand {
-        Some(Errand::Upkeep(upkeep)) => return pcluster_upkeep::main(upkeep),
-        Some(Errand::ProviderTest(args)) => return trial::main(args),
-        None => {}
+    if let Some(errand) = &arguments.errand {
+        return errand.run();
     }
     let prepared = match run::prepare(&arguments.config.unwrap_or_default()) {
         Ok(prepared) => prepared,

@@ -39,7 +39,6 @@ pub struct Cli {
 
 /// Every command.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "one is made in the life of the process")]
 pub enum Command {
     Init(commands::init::InitArgs),
     Up(commands::up::UpArgs),
