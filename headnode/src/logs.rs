@@ -316,7 +316,8 @@ fn sweep(folder: &Path, gone: impl Fn(&str, &fs::Metadata) -> bool) -> io::Resul
     Ok(removed)
 }
 
-fn clean(line: &str) -> String {
+/// A line of a node, cut where it is too long and without control characters.
+pub(crate) fn clean(line: &str) -> String {
     let mut text: String = line
         .chars()
         .map(|letter| if letter.is_control() && letter != '\t' { '\u{fffd}' } else { letter })

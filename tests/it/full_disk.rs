@@ -4,6 +4,7 @@ use pcluster_tests::disk::Disk;
 use pcluster_tests::{Cluster, Setup, procs, until};
 use rustix::process::Signal;
 use std::fs;
+use std::path::PathBuf;
 
 /// Of the head's disk: new jobs need 256 MB free, outputs 128, the ballast is 16.
 const HEAD_DISK_MB: u32 = 300;
@@ -161,5 +162,32 @@ fn a_job_that_fills_the_shared_path_ends_with_its_own_code_and_others_go_on() {
     assert_eq!(cluster.state_of(&other), "running");
     fs::write(cluster.work().join("go"), "").unwrap();
     assert_eq!(cluster.wait(&other), 6);
+    cluster.down(&[]);
+}
+
+#[test]
+fn a_job_that_finds_no_room_for_its_scratch_ends_with_that_reason_and_the_next_one_runs() {
+    if !Disk::can_be_made("a full scratch disk") {
+        return;
+    }
+    let compute = "cpus = 1, memory = \"512 MB\", max = 1, idle_timeout = \"60 s\"";
+    let cluster = Cluster::with("full-scratch", Setup::compute(compute));
+    let own = "head -c 4M /dev/zero >$TMPDIR/data || exit 8";
+    let first = cluster.submit(&[], own);
+    assert_eq!(cluster.wait(&first), 0);
+    let record = cluster.instances()[0].join("scratch.json");
+    let scratch: PathBuf = serde_json::from_slice(&fs::read(record).unwrap()).unwrap();
+    let disk = Disk::at(&scratch, 2).unwrap();
+    // Its own writes fail there, and it says so.
+    let second = cluster.submit(&[], own);
+    assert_eq!(cluster.wait(&second), 8);
+    disk.fill(0);
+    let third = cluster.submit(&[], "echo third >>starts");
+    assert_ne!(cluster.wait(&third), 0);
+    let why = cluster.ok(&["why", &third]).out;
+    assert!(why.contains("private directory") && why.contains("No space left"), "{why}");
+    drop(disk);
+    let last = cluster.submit(&[], "echo last >>starts");
+    assert_eq!((cluster.wait(&last), cluster.file("starts").as_str()), (0, "last\n"));
     cluster.down(&[]);
 }

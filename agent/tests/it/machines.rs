@@ -103,6 +103,8 @@ async fn a_machine_starts_the_agent_of_an_upgrade_and_its_own_where_that_one_doe
     assert!(matches!(known[..], [RunReport::Running { run: RunId(5), .. }]), "{known:?}");
     let console = place.process().console(&instance).await.unwrap();
     assert!(console.contains("the upgraded agent does not work here"), "{console}");
+    // The end of a node is the agent's work too.
+    put(&agent, |new| assert!(fs::copy(&built, new).is_ok()));
 }
 
 #[tokio::test]

@@ -189,11 +189,13 @@ impl Drop for Place {
                 provider.terminate(&all).await.unwrap();
             });
         });
-        if ended.join().is_ok() && !std::thread::panicking() {
-            fs::remove_dir_all(&self.root).unwrap();
-        } else {
+        let ended = ended.join().is_ok();
+        if std::thread::panicking() {
             eprintln!("left for a look: {}", self.root.display());
+            return;
         }
+        assert!(ended, "the nodes of {} do not end", self.root.display());
+        fs::remove_dir_all(&self.root).unwrap();
     }
 }
 

@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::hands::starts::{Starts, Unstartable};
 use crate::inbox::{InboxHandle, LinkId, Stopping};
 use crate::limits;
-use crate::logs::{BootLogs, OutputTails};
+use crate::logs::{BootLogs, OutputTails, clean};
 use crate::mirror::Mirror;
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
 use base64::Engine as _;
@@ -23,7 +23,7 @@ use pcluster_core::{AgentSaid, Input};
 use pcluster_model::{ClusterId, NodeId, RunId};
 use pcluster_upkeep::blobs::Blobs;
 use pcluster_wire::{
-    AgentFrame, Exit, HeadFrame, MAX_CHUNK_BYTES, RunEnd, RunReport, SPOKEN, Spoken, Usage,
+    AgentFrame, Exit, Facts, HeadFrame, MAX_CHUNK_BYTES, RunEnd, RunReport, SPOKEN, Spoken, Usage,
 };
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -176,7 +176,8 @@ fn check_hello(frame: AgentFrame, key: String, state: &LinkState) -> Result<Gree
     if state.hellos.take(node, Instant::now()).is_err() {
         return refused(format!("node {node} comes back too often"));
     }
-    let facts = Box::new(facts);
+    let facts = Box::new(Facts { cage: clean(&facts.cage), ..facts });
+    let runs = runs.into_iter().map(clean_report).collect();
     let said = AgentSaid::Hello { key, token_valid, boot_id, facts, runs };
     Ok(Greeting { node, protocol, said })
 }
@@ -249,12 +250,12 @@ impl Reader<'_> {
             AgentFrame::Output { run, offset, data_base64 } => {
                 return self.output(run, offset, &data_base64);
             }
-            AgentFrame::BootPhase { phase } => AgentSaid::Phase { phase },
+            AgentFrame::BootPhase { phase } => AgentSaid::Phase { phase: clean(&phase) },
             AgentFrame::Heartbeat { .. } => AgentSaid::Heartbeat,
             AgentFrame::RunStarted { run, started_at } => AgentSaid::RunStarted { run, started_at },
-            AgentFrame::RunEnded(end) => AgentSaid::RunEnded(end),
-            AgentFrame::NotStarted { run, why } => AgentSaid::NotStarted { run, why },
-            AgentFrame::Leaving { why } => AgentSaid::Leaving { why },
+            AgentFrame::RunEnded(end) => AgentSaid::RunEnded(clean_end(end)),
+            AgentFrame::NotStarted { run, why } => AgentSaid::NotStarted { run, why: clean(&why) },
+            AgentFrame::Leaving { why } => AgentSaid::Leaving { why: clean(&why) },
         };
         Ok(self.relay(said).await?)
     }
@@ -294,6 +295,22 @@ impl Reader<'_> {
             self.own.pop_first();
         }
         own && self.own.insert(run)
+    }
+}
+
+/// What a node says is kept for ever and shown on terminals, and a node may be hostile.
+fn clean_end(mut end: RunEnd) -> RunEnd {
+    if let Exit::CannotRun { why } = &mut end.exit {
+        *why = clean(why);
+    }
+    end
+}
+
+fn clean_report(report: RunReport) -> RunReport {
+    match report {
+        RunReport::Ended(end) => RunReport::Ended(clean_end(end)),
+        RunReport::NotStarted { run, why } => RunReport::NotStarted { run, why: clean(&why) },
+        running @ RunReport::Running { .. } => running,
     }
 }
 

@@ -163,6 +163,9 @@ async fn a_node_that_talks_nonsense_is_heard_for_nothing_and_costs_nothing() {
     let boot_log = fs::metadata(site.state().join("nodes-log/1.0.log")).unwrap().len();
     assert!((1..=LOG_BYTES).contains(&boot_log), "{boot_log}");
     assert_eq!(fs::read_dir(site.state().join("output")).unwrap().count(), 0);
+    // Its words are cut and without what terminals obey.
+    let nodes = head.text("/v1/nodes");
+    assert!(nodes.len() < 32_000 && !nodes.contains("\\u001b"), "{nodes}");
     // A node that is restarted again and again is an event each time, but not as often as it likes.
     let mut heard = 0;
     for number in 0..100 {
