@@ -95,6 +95,11 @@ fn the_example_keeps_every_rule_and_a_broken_program_does_not() {
     let said = test(&boxes.display().to_string()).expect_code(0);
     let told: serde_json::Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!((&told["rules"], &told["held"]), (&8.into(), &8.into()), "{told}");
+    // A box shares its host's `poweroff`.
+    let mut command = cluster.command(&["provider", "test", "--power-off", "--json"]);
+    let said =
+        cluster.say(command.arg(&boxes).env("PCLUSTER_BOXES_DIR", cluster.root().join("boxes")));
+    assert!(said.code == 1 && said.out.contains("power_off = false"), "{said:#?}");
     let said = test("false");
     assert_eq!(said.code, 1);
     let told: serde_json::Value = serde_json::from_str(&said.out).unwrap();

@@ -114,9 +114,9 @@ fn told(report: &Report, json: bool, first: &str) {
         "log       {base}{} events match their checksums and give the {} rows",
         report.events, report.rows
     );
-    println!("state     {} jobs, {} nodes", report.jobs, report.nodes);
-    println!("blobs     {} scripts and environments match their names", report.blobs);
-    println!("ledger    {} bills of machines that are gone", report.spans);
+    println!("state     jobs: {}, nodes: {}", report.jobs, report.nodes);
+    println!("blobs     scripts and environments that match their names: {}", report.blobs);
+    println!("ledger    bills of machines that are gone: {}", report.spans);
     for wrong in &report.wrong {
         println!("WRONG     {wrong}");
     }

@@ -30,10 +30,10 @@ Examples:
   pcluster provider test ./boxes
   pcluster provider test --shape small --memory '2 GB' --patience '5 min' ./my-cloud --region x
 
-The program is called once for each verb, with one JSON object on its standard input; docs/providers.md
-tells what it must answer. The exit code is 1 when a rule does not hold. No head is needed, and no cluster
-is touched: the machines carry an id of their own, find nobody to join, and are ended. Some rules need no
-machine that boots, so that a program can be tried step by step.")]
+The program is called once for each verb, with one JSON object on its standard
+input; docs/providers.md tells what it must answer. The exit code is 1 when a
+rule does not hold. No head is needed, and no cluster is touched: the machines
+carry an id of their own, find nobody to join, and are ended.")]
     Test(TestArgs),
 }
 
