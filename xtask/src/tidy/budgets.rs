@@ -36,7 +36,7 @@ pub(crate) const ROOMS: [Room; 7] = [
     Room {
         name: "core",
         folders: &["crates/core/src/"],
-        lines: 9_550,
+        lines: 9_600,
         why: Some("docs/design/0005-room-sizes.md"),
     },
     Room {
