@@ -67,7 +67,7 @@ def noted(answer):
 
 dice = random.Random(f"{seed} {counted()}")
 fault = dice.choice({
-    "launch": ["", "", "slow", "refused", "throttled", "lost", "hangs", "only some", "garbage"],
+    "launch": ["", "", "", "slow", "refused", "throttled", "lost", "hangs", "only some", "garbage"],
     "terminate": ["", "", "slow", "refused", "nothing", "lost"],
     "list": ["", "", "", "", "slow", "refused", "lags", "garbage"],
 }.get(verb, [""]))
