@@ -9,6 +9,7 @@ use axum::body::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
+use pcluster_config::samples;
 use pcluster_core::Cluster;
 use pcluster_core::input::{Input, Principal};
 use pcluster_core::rows::Row;
@@ -36,20 +37,7 @@ const ARRAY: u64 = 1;
 const BEGAN: i64 = 1_795_348_800_000;
 
 fn config() -> pcluster_model::config::Config {
-    let text = "provider = \"process\"\ncompute = { cpus = 4, memory = \"8 GB\", max = 2 }\n";
-    let source = pcluster_config::Source {
-        file_name: "cluster.toml".into(),
-        folder: "/data".into(),
-        in_system_dir: false,
-    };
-    let machine = pcluster_config::Machine {
-        cpus: 8,
-        memory_bytes: 32 << 30,
-        hostname: "head".into(),
-        home: "/home/ana".into(),
-        zone_offset_ms: 0,
-    };
-    pcluster_config::parse(text, &source, &machine).config.unwrap()
+    samples::config("provider = \"process\"\ncompute = { cpus = 4, memory = \"8 GB\", max = 2 }\n")
 }
 
 fn job(id: u64, array: Option<u32>) -> Row {

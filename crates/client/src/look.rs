@@ -99,25 +99,6 @@ fn terminal_width() -> usize {
     }
 }
 
-/// How long ago or long: `48 s`, `1 min 50 s`, `2 h 5 min`, `22 d 14 h`.
-#[must_use]
-pub fn span_words(ms: u64) -> String {
-    let s = ms / 1000;
-    let two = |big: u64, big_name: &str, small: u64, small_name: &str| {
-        if small == 0 {
-            format!("{big} {big_name}")
-        } else {
-            format!("{big} {big_name} {small} {small_name}")
-        }
-    };
-    match s {
-        0..60 => format!("{s} s"),
-        60..3600 => two(s / 60, "min", s % 60, "s"),
-        3600..86_400 => two(s / 3600, "h", s / 60 % 60, "min"),
-        _ => two(s / 86_400, "d", s / 3600 % 24, "h"),
-    }
-}
-
 /// A time limit in a table: `1 h`, `90 min`, `1 d`, `1:30:05` where no unit fits; `-` without one.
 #[must_use]
 pub fn limit_short(limit_ms: Option<u64>) -> String {
@@ -161,11 +142,9 @@ mod tests {
     }
 
     #[test]
-    fn limits_and_spans_are_said_in_the_unit_that_fits() {
+    fn limits_are_said_in_the_unit_that_fits() {
         assert_eq!(limit_short(Some(86_400_000)), "1 d");
         assert_eq!(limit_short(Some(5_400_000)), "90 min");
         assert_eq!(limit_short(None), "-");
-        assert_eq!(span_words(1_954_800_000), "22 d 15 h");
-        assert_eq!(span_words(110_000), "1 min 50 s");
     }
 }

@@ -14,6 +14,8 @@ mod nearest;
 pub mod problem;
 pub mod render;
 mod resolve;
+#[cfg(feature = "samples")]
+pub mod samples;
 mod syntax;
 mod tree;
 mod value;

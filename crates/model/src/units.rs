@@ -412,5 +412,21 @@ pub fn format_duration(span: DurationMs) -> String {
     format!("{ms} ms")
 }
 
+/// How long, for people: `48 s`, `1 min 50 s`, `2 h 5 min`, `22 d 14 h`.
+#[must_use]
+pub fn span_words(span: DurationMs) -> String {
+    let s = span.as_secs();
+    let two = |big: u64, big_name: &str, small: u64, small_name: &str| match small {
+        0 => format!("{big} {big_name}"),
+        _ => format!("{big} {big_name} {small} {small_name}"),
+    };
+    match s {
+        0..60 => format!("{s} s"),
+        60..3600 => two(s / 60, "min", s % 60, "s"),
+        3600..86_400 => two(s / 3600, "h", s / 60 % 60, "min"),
+        _ => two(s / 86_400, "d", s / 3600 % 24, "h"),
+    }
+}
+
 #[cfg(test)]
 mod tests;

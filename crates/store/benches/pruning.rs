@@ -5,6 +5,7 @@
 //!
 //! Every job is an array of ten tasks that are over; half of the events are older than what is kept.
 #![expect(clippy::unwrap_used, reason = "a measurement ends at the first surprise")]
+use pcluster_config::samples;
 use pcluster_core::input::JobTarget;
 use pcluster_core::{Cluster, Input, Principal, Request};
 use pcluster_model::job::ArraySpec;
@@ -68,22 +69,6 @@ impl Loop {
     }
 }
 
-fn config() -> pcluster_model::config::Config {
-    let source = pcluster_config::Source {
-        file_name: "cluster.toml".into(),
-        folder: "/lab".into(),
-        in_system_dir: false,
-    };
-    let machine = pcluster_config::Machine {
-        cpus: 2,
-        memory_bytes: 8 << 30,
-        hostname: "head".into(),
-        home: "/root".into(),
-        zone_offset_ms: 0,
-    };
-    pcluster_config::parse("provider = \"process\"", &source, &machine).config.unwrap()
-}
-
 fn size(path: &Path) -> u64 {
     let wal = PathBuf::from(format!("{}-wal", path.display()));
     [path.to_path_buf(), wal]
@@ -113,7 +98,11 @@ fn main() {
     let (store, _) = EventStore::open(&path).unwrap();
     let (cluster, now) = (Cluster::new(ClusterId::from("00000000000000ff")), Timestamp(0));
     let mut head = Loop { store, cluster, now };
-    let started = Input::Started { version: "1".into(), config: Box::new(config()), offset_ms: 0 };
+    let started = Input::Started {
+        version: "1".into(),
+        config: Box::new(samples::config("provider = \"process\"")),
+        offset_ms: 0,
+    };
     head.batch(vec![started]);
     for _ in 0..jobs / 100 {
         head.ended(100);

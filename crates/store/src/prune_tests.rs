@@ -1,7 +1,8 @@
 //! Forgotten jobs, bases and cuts, with a real cluster's events and rows.
 use crate::seal::{event_seal, row_seal};
-use crate::tests::{Scratch, config, crash_copy};
+use crate::tests::{Scratch, crash_copy};
 use crate::{EventStore, HistoryFilter, Pruned, Pruner, Reader, StoreError, rebuild};
+use pcluster_config::samples;
 use pcluster_core::input::JobTarget;
 use pcluster_core::{Cluster, Input, Principal, Request};
 use pcluster_model::job::ArraySpec;
@@ -28,7 +29,7 @@ impl Head {
         let now = loaded.last_at;
         let mut head = Self { store, cluster, now };
         let text = "provider = \"process\"\n[head]\nkeep_jobs = \"1 h\"";
-        let config = Box::new(config(text));
+        let config = Box::new(samples::config(text));
         head.batch(vec![Input::Started { version: "1".into(), config, offset_ms: 0 }]);
         head
     }

@@ -319,22 +319,6 @@ fn a_page_of_events_is_bounded_by_its_bytes_and_never_empty() {
     assert_eq!(reader.events_within(9, 100, 100).unwrap(), []);
 }
 
-pub(crate) fn config(text: &str) -> pcluster_model::config::Config {
-    let source = pcluster_config::Source {
-        file_name: "cluster.toml".into(),
-        folder: "/lab".into(),
-        in_system_dir: false,
-    };
-    let machine = pcluster_config::Machine {
-        cpus: 2,
-        memory_bytes: 8 << 30,
-        hostname: "head".into(),
-        home: "/root".into(),
-        zone_offset_ms: 0,
-    };
-    pcluster_config::parse(text, &source, &machine).config.unwrap()
-}
-
 #[test]
 fn rows_are_the_replay_of_the_log_and_verify_says_when_not() {
     let scratch = Scratch::new();
@@ -344,7 +328,7 @@ fn rows_are_the_replay_of_the_log_and_verify_says_when_not() {
     let down = Input::Request { principal: root, request: Request::Down { now: true } };
     let started = Input::Started {
         version: "1".into(),
-        config: Box::new(config("provider = \"process\"")),
+        config: Box::new(pcluster_config::samples::config("provider = \"process\"")),
         offset_ms: 0,
     };
     for (now, input) in [(1_000, started), (2_000, down), (3_000, Input::Tick)] {

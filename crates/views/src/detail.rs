@@ -6,6 +6,7 @@ use pcluster_core::job::PastRun;
 use pcluster_core::{Job, Run};
 use pcluster_model::job::MemoryAsk;
 use pcluster_model::pattern::{NO_INDEX, PatternNames};
+use pcluster_model::units::span_words;
 use pcluster_model::{DependencyKind, IndexRanges, JobId, JobSpec};
 
 /// `GET /v1/jobs/{id}`; `script` is its text, given only for readers who may see it.
@@ -130,7 +131,7 @@ pub fn asked(job: &Job, tasks: Option<&IndexRanges>) -> Vec<(String, String)> {
     if spec.tmp_bytes > 0 {
         line("scratch", words::size(spec.tmp_bytes));
     }
-    line("limit", spec.time_limit_ms.map_or_else(|| "none".into(), words::span));
+    line("limit", spec.time_limit_ms.map_or_else(|| "none".into(), span_words));
     if spec.exclusive {
         line("exclusive", "yes".into());
     }

@@ -8,6 +8,7 @@ use pcluster_core::ledger::WHOLE;
 use pcluster_core::node::Node;
 use pcluster_core::{plan, share};
 use pcluster_model::config::{Pool, SpotUse};
+use pcluster_model::units::span_words;
 use pcluster_model::{DependencyKind, DurationMs, JobId, JobSpec, Price, Resources, Shape};
 
 /// The pool a job goes to: the first it names that holds it, else the default pool.
@@ -104,7 +105,7 @@ fn asked_words(
         None => String::new(),
     };
     let limit = limit
-        .map_or_else(|| "no time limit".into(), |limit| format!("at most {}", words::span(limit)));
+        .map_or_else(|| "no time limit".into(), |limit| format!("at most {}", span_words(limit)));
     let pool = pool.map_or_else(String::new, |pool| format!(", pool {}", pool.name));
     format!("{tasks}{nodes}{}, {limit}{pool}", words::resources(each))
 }
@@ -192,7 +193,7 @@ fn notes(
     {
         notes.push(format!(
             "no time limit given: the pool's {} is taken (--time)",
-            words::span(limit)
+            span_words(limit)
         ));
     }
     let used = earlier.max_rss_bytes;

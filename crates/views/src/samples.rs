@@ -12,19 +12,7 @@ use pcluster_model::{BlobHash, JobSpec};
 #[must_use]
 pub fn config_of(compute: &str, rest: &str) -> Config {
     let text = format!("{rest}\nprovider = \"process\"\ncompute = {{ {compute} }}\n");
-    let source = pcluster_config::Source {
-        file_name: "cluster.toml".into(),
-        folder: "/lab".into(),
-        in_system_dir: false,
-    };
-    let machine = pcluster_config::Machine {
-        cpus: 8,
-        memory_bytes: 32 << 30,
-        hostname: "head".into(),
-        home: "/root".into(),
-        zone_offset_ms: 0,
-    };
-    pcluster_config::parse(&text, &source, &machine).config.expect("the file is right")
+    pcluster_config::samples::config(&text)
 }
 
 /// Two nodes of four CPUs at most, at a price.

@@ -8,6 +8,7 @@ use pcluster_core::event::OfferingKey;
 use pcluster_core::node::{Node, NodeState};
 use pcluster_core::plan::Wait;
 use pcluster_model::job::MemoryAsk;
+use pcluster_model::units::span_words;
 use pcluster_model::{JobSpec, NodeId};
 
 /// A node boots for it, or is launched for it.
@@ -90,9 +91,9 @@ pub(super) fn booting_facts(cx: &Cx<'_>, node: &Node) -> Vec<(String, String)> {
         NodeState::Wanted => "launch asked".into(),
         _ => "accepted".into(),
     });
-    let so_far = words::span(cx.now.since(node.wanted_at));
+    let so_far = span_words(cx.now.since(node.wanted_at));
     let usual = start::usual_boot(cx.cluster, &node.offering)
-        .map_or_else(String::new, |usual| format!(" of usually {}", words::span(usual)));
+        .map_or_else(String::new, |usual| format!(" of usually {}", span_words(usual)));
     facts.push(("phase".into(), format!("{phase}; {so_far}{usual}")));
     facts
 }

@@ -55,22 +55,6 @@ pub fn mem_option_above(bytes: u64) -> String {
     }
 }
 
-/// How long: `48 s`, `1 min 50 s`, `2 h 5 min`, `22 d 14 h`.
-#[must_use]
-pub fn span(span: DurationMs) -> String {
-    let s = span.as_secs();
-    let two = |big: u64, big_name: &str, small: u64, small_name: &str| match small {
-        0 => format!("{big} {big_name}"),
-        _ => format!("{big} {big_name} {small} {small_name}"),
-    };
-    match s {
-        0..60 => format!("{s} s"),
-        60..3600 => two(s / 60, "min", s % 60, "s"),
-        3600..86_400 => two(s / 3600, "h", s / 60 % 60, "min"),
-        _ => two(s / 86_400, "d", s / 3600 % 24, "h"),
-    }
-}
-
 /// A value for `--time` of at most `span`: `2h`, `90m`, `45s`.
 #[must_use]
 pub fn time_option(span: DurationMs) -> String {

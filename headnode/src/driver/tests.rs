@@ -2,6 +2,7 @@ use super::*;
 use crate::clock::TimeSource;
 use crate::disk::DiskWatch;
 use crate::inbox::{InboxHandle, LinkId, inbox};
+use pcluster_config::samples;
 use pcluster_core::input::{LaunchedInstance, ListedInstance, Principal, ProviderSaid, Request};
 use pcluster_core::rows::RowChange;
 use pcluster_core::{Effect, Event, NodeState};
@@ -109,20 +110,7 @@ struct Bench {
 }
 
 fn config() -> Config {
-    let text = "provider = \"process\"\ncompute = { cpus = 1, min = 1, max = 1 }\n";
-    let source = pcluster_config::Source {
-        file_name: "cluster.toml".into(),
-        folder: "/lab".into(),
-        in_system_dir: false,
-    };
-    let machine = pcluster_config::Machine {
-        cpus: 2,
-        memory_bytes: 8 << 30,
-        hostname: "head".into(),
-        home: "/root".into(),
-        zone_offset_ms: 0,
-    };
-    pcluster_config::parse(text, &source, &machine).config.unwrap()
+    samples::config("provider = \"process\"\ncompute = { cpus = 1, min = 1, max = 1 }\n")
 }
 
 /// A head at noon of some day, before its first batch.

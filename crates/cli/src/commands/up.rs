@@ -6,12 +6,14 @@
 use crate::cluster::{Global, need_file, same_file, surroundings};
 use crate::config_file;
 use crate::failure::{Failure, Outcome, code};
-use crate::look::{Look, span_words};
+use crate::look::Look;
 use crate::say;
 use clap::Args;
 use pcluster_api::client::{Client, ClientError};
 use pcluster_api::places::Places;
 use pcluster_api::{ProblemKind, StatusView};
+use pcluster_model::DurationMs;
+use pcluster_model::units::span_words;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
@@ -123,7 +125,7 @@ fn already_up(global: &Global, status: &StatusView, file: &Path) -> Outcome {
         say::json(status)?;
         return Ok(code::DONE);
     }
-    let age = u64::try_from(status.now_ms - status.started_at_ms).unwrap_or(0);
+    let age = DurationMs(u64::try_from(status.now_ms - status.started_at_ms).unwrap_or(0));
     say::line(format!("{} is up already, for {}", status.cluster, span_words(age)));
     let changed = std::fs::metadata(file).and_then(|seen| seen.modified()).ok();
     let changed = changed.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());

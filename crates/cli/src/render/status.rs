@@ -1,7 +1,9 @@
 //! `status`: one screen of truth; and the last words of `down`.
-use crate::look::{Look, span_words};
+use crate::look::Look;
 use crate::text::{clean, counted, facts, hourly, money, size_words, thousands};
 use pcluster_api::{DownView, StatusView};
+use pcluster_model::DurationMs;
+use pcluster_model::units::span_words;
 
 const LABELS: usize = 10;
 
@@ -13,8 +15,8 @@ fn provider_name(provider: &str) -> String {
     }
 }
 
-fn ms_since(from_ms: i64, now_ms: i64) -> u64 {
-    u64::try_from(now_ms.saturating_sub(from_ms)).unwrap_or(0)
+fn since(from_ms: i64, now_ms: i64) -> DurationMs {
+    DurationMs(u64::try_from(now_ms.saturating_sub(from_ms)).unwrap_or(0))
 }
 
 fn money_words(view: &StatusView, look: &Look) -> String {
@@ -52,7 +54,7 @@ fn listed_words(view: &StatusView) -> String {
         counted(view.instances_listed.into(), "instance"),
         view.instances_listed.saturating_sub(view.instances_unknown),
         view.instances_unknown,
-        span_words(ms_since(at, view.now_ms))
+        span_words(since(at, view.now_ms))
     )
 }
 
@@ -79,7 +81,7 @@ pub fn status(view: &StatusView, look: &Look) -> String {
         "{}  {}  up {}  pcluster {}{phase}\n",
         clean(&view.cluster),
         clean(&view.provider),
-        span_words(ms_since(view.started_at_ms, view.now_ms)),
+        span_words(since(view.started_at_ms, view.now_ms)),
         clean(&view.version)
     );
     let provider = provider_name(&view.provider);

@@ -149,3 +149,11 @@ proptest! {
         prop_assert_eq!(parse_price(&text), Ok(Price(micro)));
     }
 }
+
+#[test]
+fn spans_are_said_in_the_two_units_that_fit() {
+    let words = |ms| span_words(DurationMs(ms));
+    assert_eq!(words(1_954_800_000), "22 d 15 h");
+    assert_eq!(words(110_000), "1 min 50 s");
+    assert_eq!((words(0), words(7_200_000)), ("0 s".to_string(), "2 h".to_string()));
+}
