@@ -3,6 +3,7 @@
 #
 #   source scripts/lib/build.sh
 #   need_programs [--release]     sets PROGRAMS (a folder) and BUILD_S (seconds that building took)
+#   target_folder                 prints where Cargo builds the checkout that is the working folder
 #   stop_build                    ends a build that is still running; for traps
 #
 # PCLUSTER_BIN_DIR names a folder with ready programs; nothing is built then.
@@ -14,6 +15,11 @@ PROGRAMS=
 BUILD_S=0
 _build_group=
 _build_log=
+
+target_folder() {
+  cargo metadata --format-version 1 --no-deps --offline |
+    sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'
+}
 
 need_programs() {
   local top profile=debug name
@@ -40,8 +46,7 @@ need_programs() {
     _build "$top" ${release[@]+"${release[@]}"} || return 1
     # shellcheck disable=SC2034 # for the caller
     BUILD_S=$((SECONDS - started))
-    PROGRAMS=$(cd -- "$top" && cargo metadata --format-version 1 --no-deps --offline |
-      sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')/$profile
+    PROGRAMS=$(cd -- "$top" && target_folder)/$profile
   fi
   for name in "${PROGRAM_NAMES[@]}"; do
     if [ ! -x "$PROGRAMS/$name" ]; then
