@@ -61,6 +61,13 @@ pub(crate) enum RowKey {
     Past(JobId, u64),
 }
 
+/// A job's row is kept as it is, and marked: forgotten by the event of this number.
+#[must_use]
+pub fn past_row(job: JobId, seq: u64) -> RowChange {
+    let columns = alloc::vec![(PAST, seq.to_string())];
+    RowChange { table: "job", key: job.to_string(), columns, body: None }
+}
+
 fn row<T: Serialize>(
     table: &'static str,
     key: String,
@@ -140,12 +147,7 @@ impl Cluster {
             }
             RowKey::Node(id) => node_row(*id, self.nodes.get(id)),
             RowKey::Span(id) => span_row(*id, self.ledger.spans.get(id)),
-            RowKey::Past(id, seq) => RowChange {
-                table: "job",
-                key: id.to_string(),
-                columns: alloc::vec![(PAST, seq.to_string())],
-                body: None,
-            },
+            RowKey::Past(id, seq) => past_row(*id, *seq),
         }
     }
 

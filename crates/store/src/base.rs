@@ -55,7 +55,7 @@ pub(crate) fn base_of(
     select(path, db, sql, [head.seq], &mut |row, of_row| {
         seal = joined(seal, of_row);
         rows.push(row);
-        Ok(())
+        Ok(true)
     })?;
     if rows.len() as u64 != head.rows || seal != head.seal {
         let detail = format!("the base of event {} does not match its checksum", head.seq);
@@ -72,17 +72,19 @@ impl BaseHead {
 }
 
 /// Every row of what lives, with its seal, checked: not those of forgotten jobs. Ends at the first
-/// error of `take`.
+/// error of `take`, and, with false, when that says not to go on.
 pub(crate) fn each_living(
     path: &Path,
     db: &Connection,
-    mut take: impl FnMut(Row, i64) -> Result<(), StoreError>,
-) -> Result<(), StoreError> {
+    mut take: impl FnMut(Row, i64) -> Result<bool, StoreError>,
+) -> Result<bool, StoreError> {
     // Around the tables that belong to jobs.
     let others = "SELECT tab, key, body, seal FROM row WHERE tab > ?1 AND tab < ?2";
     for (after, before) in [("", "job"), ("job", "step"), ("step", "task"), ("task", "\u{10ffff}")]
     {
-        select(path, db, others, [after, before], &mut take)?;
+        if !select(path, db, others, [after, before], &mut take)? {
+            return Ok(false);
+        }
     }
     // A file of format 1 has no such index, and no forgotten jobs to be skipped.
     let known = "SELECT count(*) FROM main.sqlite_schema WHERE name = 'row_living'";
@@ -105,19 +107,31 @@ pub(crate) fn each_living(
                AND s.tab = 'step' AND s.job = CAST(j.key AS INTEGER)"
         ),
     ] {
-        select(path, db, &sql, [], &mut take)?;
+        if !select(path, db, &sql, [], &mut take)? {
+            return Ok(false);
+        }
     }
-    Ok(())
+    Ok(true)
 }
 
-/// Rows of a query, each checked.
+/// All of them.
+pub(crate) fn living(path: &Path, db: &Connection) -> Result<Vec<Row>, StoreError> {
+    let mut rows = Vec::new();
+    each_living(path, db, |row, _| {
+        rows.push(row);
+        Ok(true)
+    })?;
+    Ok(rows)
+}
+
+/// Rows of a query, each checked. Returns false when `take` did.
 pub(crate) fn select(
     path: &Path,
     db: &Connection,
     sql: &str,
     params: impl Params,
-    take: &mut impl FnMut(Row, i64) -> Result<(), StoreError>,
-) -> Result<(), StoreError> {
+    take: &mut impl FnMut(Row, i64) -> Result<bool, StoreError>,
+) -> Result<bool, StoreError> {
     let failed = |error: rusqlite::Error| StoreError::from_sqlite(path, &error);
     let mut select = db.prepare_cached(sql).map_err(failed)?;
     let mut found = select.query(params).map_err(failed)?;
@@ -130,7 +144,9 @@ pub(crate) fn select(
             let detail = format!("row {key} of table {table} does not match its checksum");
             return Err(StoreError::Damaged { path: path.to_path_buf(), detail });
         }
-        take(Row { table, key, body }, seal)?;
+        if !take(Row { table, key, body }, seal)? {
+            return Ok(false);
+        }
     }
-    Ok(())
+    Ok(true)
 }

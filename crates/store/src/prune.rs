@@ -45,12 +45,6 @@ pub struct Pruner {
     path: PathBuf,
 }
 
-/// How a copy was left.
-enum Copied {
-    Whole,
-    Stopped,
-}
-
 impl Pruner {
     /// Opens a file that somebody else may be writing.
     ///
@@ -82,9 +76,7 @@ impl Pruner {
         if !self.drop_old(base, &mut after_each)? {
             return Ok(false);
         }
-        if base.is_none_or(|base| base.seq <= last)
-            && matches!(self.copy(&mut after_each)?, Copied::Stopped)
-        {
+        if base.is_none_or(|base| base.seq <= last) && !self.copy(&mut after_each)? {
             return Ok(false);
         }
         let base = base::head_of(&self.path, &self.db)?;
@@ -114,35 +106,32 @@ impl Pruner {
     }
 
     /// Writes a base of this moment.
-    fn copy(&self, after_each: &mut impl FnMut(Pruned) -> bool) -> Result<Copied, StoreError> {
+    fn copy(&self, after_each: &mut impl FnMut(Pruned) -> bool) -> Result<bool, StoreError> {
         let source = schema::open_for_reading(&self.path)?;
         let moment = source.unchecked_transaction().map_err(self.failed())?;
         let last = "SELECT seq, at FROM event ORDER BY seq DESC LIMIT 1";
         let last = moment.query_row(last, [], |row| Ok((row.get(0)?, row.get(1)?)));
         let (seq, at): (u64, i64) = last.map_err(self.failed())?;
         let mut head = BaseHead { seq, at, rows: 0, seal: 0 };
-        let (mut slice, mut bytes, mut stopped) = (Vec::new(), 0, false);
-        each_living(&self.path, &moment, |row, seal| {
-            if stopped {
-                return Ok(());
-            }
+        let (mut slice, mut bytes) = (Vec::new(), 0);
+        let all = each_living(&self.path, &moment, |row, seal| {
             bytes += row.body.len();
             slice.push((row, seal));
             if bytes >= COPY_BYTES || slice.len() >= COPY_ROWS {
-                stopped = !after_each(self.write(&mut head, &mut slice)?);
                 bytes = 0;
+                return Ok(after_each(self.write(&mut head, &mut slice)?));
             }
-            Ok(())
+            Ok(true)
         })?;
-        if stopped || !after_each(self.write(&mut head, &mut slice)?) {
-            return Ok(Copied::Stopped);
+        if !all || !after_each(self.write(&mut head, &mut slice)?) {
+            return Ok(false);
         }
         let BaseHead { seq, at, rows, seal } = head;
         self.transaction(|db| {
             let sql = "INSERT INTO base(seq, at, rows, seal) VALUES (?1, ?2, ?3, ?4)";
             db.execute(sql, params![seq, at, rows, seal])
         })?;
-        Ok(if after_each(Pruned::Based { seq, rows }) { Copied::Whole } else { Copied::Stopped })
+        Ok(after_each(Pruned::Based { seq, rows }))
     }
 
     fn write(

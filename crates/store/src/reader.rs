@@ -1,6 +1,5 @@
 //! Questions to the file beside the loop: events since a number, and what has ended.
-use crate::schema;
-use crate::{StoreError, seal};
+use crate::{StoreError, base, schema};
 use pcluster_core::Event;
 use pcluster_core::event::Stamped;
 use pcluster_core::rows::Row;
@@ -166,22 +165,11 @@ impl Reader {
         sql: &str,
         params: impl rusqlite::Params,
     ) -> Result<Vec<Row>, StoreError> {
-        let mut select = self.db.prepare_cached(sql).map_err(|error| self.failed(&error))?;
-        let found: Result<Vec<(Row, i64)>, rusqlite::Error> = select
-            .query_map(params, |row| {
-                let stored = Row { table: row.get(0)?, key: row.get(1)?, body: row.get(2)? };
-                Ok((stored, row.get(3)?))
-            })
-            .and_then(Iterator::collect);
         let mut rows = Vec::new();
-        for (row, stored) in found.map_err(|error| self.failed(&error))? {
-            if stored != seal::row_seal(&row.table, &row.key, &row.body) {
-                let detail =
-                    format!("row {} of table {} does not match its checksum", row.key, row.table);
-                return Err(StoreError::Damaged { path: self.path.clone(), detail });
-            }
+        base::select(&self.path, &self.db, sql, params, &mut |row, _| {
             rows.push(row);
-        }
+            Ok(true)
+        })?;
         Ok(rows)
     }
 }

@@ -104,10 +104,7 @@ pub(crate) fn bring_up(path: &Path, db: &Connection) -> Result<(), StoreError> {
 
 /// Opens the file for a second writer beside the one that has it.
 pub(crate) fn open_beside(path: &Path) -> Result<Connection, StoreError> {
-    check_header(path)?;
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = connect(path, flags)?;
-    check_format(path, &db)?;
+    let db = open_existing(path)?;
     db.pragma_update(None, "synchronous", "full")
         .map_err(|error| StoreError::from_sqlite(path, &error))?;
     Ok(db)
@@ -115,12 +112,9 @@ pub(crate) fn open_beside(path: &Path) -> Result<Connection, StoreError> {
 
 /// Opens the file for reading beside the writer.
 pub(crate) fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
-    check_header(path)?;
     // Not `immutable` and not without the right to write: a reader takes part in the shared memory
     // of the write-ahead log. `query_only` keeps its hands off the rows.
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = connect(path, flags)?;
-    check_format(path, &db)?;
+    let db = open_existing(path)?;
     let failed = |error: rusqlite::Error| StoreError::from_sqlite(path, &error);
     let shaped = |db: &Connection| {
         if db.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0))? < FORMAT {
@@ -137,12 +131,18 @@ pub(crate) fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
 
 /// As `open_for_reading`, but it may write into another file.
 pub(crate) fn open_for_copying(path: &Path) -> Result<Connection, StoreError> {
+    let db = open_existing(path)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        .map_err(|error| StoreError::from_sqlite(path, &error))?;
+    Ok(db)
+}
+
+/// Opens a file that is ours and of a format that this version knows.
+fn open_existing(path: &Path) -> Result<Connection, StoreError> {
     check_header(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = connect(path, flags)?;
     check_format(path, &db)?;
-    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
-        .map_err(|error| StoreError::from_sqlite(path, &error))?;
     Ok(db)
 }
 

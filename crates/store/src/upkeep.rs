@@ -3,10 +3,9 @@ use crate::verify::{Verified, check_seals};
 use crate::writer::write_row;
 use crate::{Reader, StoreError, base, schema};
 use pcluster_core::event::Stamped;
-use pcluster_core::rows::Row;
+use pcluster_core::rows::{Row, past_row};
 use pcluster_core::{Cluster, Event};
 use pcluster_model::{ClusterId, Timestamp};
-use rusqlite::params;
 use std::path::Path;
 
 /// Events replayed at a time.
@@ -105,8 +104,7 @@ pub fn rebuild(path: &Path) -> Result<Verified, StoreError> {
     }
     for (seq, jobs, _) in &past {
         for job in jobs {
-            let sql = "UPDATE row SET past = ?1 WHERE tab = 'job' AND key = ?2";
-            transaction.execute(sql, params![seq, job.to_string()]).map_err(failed)?;
+            write_row(&transaction, &past_row(*job, *seq)).map_err(failed)?;
         }
     }
     transaction.commit().map_err(failed)?;

@@ -52,12 +52,8 @@ impl Reader {
         })?;
         // Rows that no replay makes have their seals alone.
         let all = "SELECT tab, key, body, seal FROM row";
-        base::select(self.path(), self.db(), all, [], &mut |_, _| Ok(()))?;
-        let mut rows = Vec::new();
-        base::each_living(self.path(), self.db(), |row, _| {
-            rows.push(row);
-            Ok(())
-        })?;
+        base::select(self.path(), self.db(), all, [], &mut |_, _| Ok(true))?;
+        let rows = base::living(self.path(), self.db())?;
         if cluster.log_length() > 0 {
             compare_rows(&cluster.all_rows(), &rows).map_err(|detail| self.damaged(detail))?;
         }

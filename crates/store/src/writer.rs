@@ -1,5 +1,5 @@
 //! The one writer: loads the rows, appends batches.
-use crate::base::each_living;
+use crate::base::living;
 use crate::schema;
 use crate::seal::{event_seal, row_seal};
 use crate::{Reader, StoreError, base};
@@ -50,7 +50,7 @@ impl EventStore {
             .map_err(failed)?;
         let (last_seq, last_at, last_seal) = last.unwrap_or_default();
         check_tail(path, &db, last_seq)?;
-        let rows = load_rows(path, &db)?;
+        let rows = living(path, &db)?;
         // What a crash has left behind the last commit goes, so that it is not taken for more at the
         // next start. Where that cannot be now it is tried then.
         let _ = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
@@ -160,15 +160,6 @@ pub(crate) fn write_row(db: &Connection, change: &RowChange) -> Result<(), rusql
         number("job")
     ])?;
     Ok(())
-}
-
-fn load_rows(path: &Path, db: &Connection) -> Result<Vec<Row>, StoreError> {
-    let mut rows = Vec::new();
-    each_living(path, db, |row, _| {
-        rows.push(row);
-        Ok(())
-    })?;
-    Ok(rows)
 }
 
 /// Numbers without gaps from where the log is cut, a base for what is cut, and the chain of the
