@@ -235,7 +235,7 @@ impl Cluster {
         self.volatile.marked_nodes.extend(stopping);
     }
 
-    fn is_known(&self, listed: &ListedInstance) -> bool {
+    pub(crate) fn is_known(&self, listed: &ListedInstance) -> bool {
         self.nodes.values().any(|node| {
             node.state.is_alive()
                 && (node.instance.as_ref() == Some(&listed.instance)

@@ -166,6 +166,17 @@ pub enum RunReport {
     },
 }
 
+impl RunReport {
+    /// Which run it is about.
+    #[must_use]
+    pub fn run(&self) -> RunId {
+        match self {
+            Self::Running { run, .. } | Self::NotStarted { run, .. } => *run,
+            Self::Ended(end) => end.run,
+        }
+    }
+}
+
 /// Agent to head.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case")]

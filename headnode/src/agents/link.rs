@@ -206,7 +206,7 @@ impl Reader<'_> {
         // Runs that ended while nobody listened are over once the hello is taken; the tail of their
         // output comes after it.
         if let AgentSaid::Hello { runs, .. } = &hello {
-            for run in runs.iter().map(reported) {
+            for run in runs.iter().map(RunReport::run) {
                 self.is_own(run);
             }
         }
@@ -311,13 +311,6 @@ fn clean_report(report: RunReport) -> RunReport {
         RunReport::Ended(end) => RunReport::Ended(clean_end(end)),
         RunReport::NotStarted { run, why } => RunReport::NotStarted { run, why: clean(&why) },
         running @ RunReport::Running { .. } => running,
-    }
-}
-
-fn reported(report: &RunReport) -> RunId {
-    match report {
-        RunReport::Running { run, .. } | RunReport::NotStarted { run, .. } => *run,
-        RunReport::Ended(end) => end.run,
     }
 }
 

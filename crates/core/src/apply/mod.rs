@@ -82,7 +82,11 @@ impl Cluster {
         let Event::NumbersSkipped { launch, run, job, order, names, .. } = event else { return };
         let meta = &mut self.meta;
         let first = LaunchId(meta.last_launch + 1);
-        meta.unlogged_launches.push((first, *launch));
+        match meta.unlogged_launches.last_mut() {
+            // No launch of this log came between.
+            Some((_, last)) if last.0 + 1 == first.0 => *last = *launch,
+            _ => meta.unlogged_launches.push((first, *launch)),
+        }
         meta.last_launch = meta.last_launch.max(launch.0);
         meta.last_run = meta.last_run.max(run.0);
         meta.last_job = meta.last_job.max(job.0);

@@ -22,13 +22,6 @@ use pcluster_model::config::Pool;
 use pcluster_model::{InstanceRef, JobId, LaunchId, NodeId, RunId, Timestamp};
 use pcluster_wire::RunReport;
 
-fn run_of(report: &RunReport) -> RunId {
-    match report {
-        RunReport::Running { run, .. } | RunReport::NotStarted { run, .. } => *run,
-        RunReport::Ended(end) => end.run,
-    }
-}
-
 impl Cluster {
     /// The event that leaves out what a lost head may have numbered: for who brings back a copy.
     #[must_use]
@@ -60,7 +53,7 @@ impl Cluster {
     pub(super) fn skip_for_runs(&self, runs: &[RunReport]) -> Vec<Event> {
         let last = self.meta.last_run;
         let newer = last + 1..=last.saturating_add(NUMBERS_SKIPPED);
-        let found = runs.iter().any(|report| newer.contains(&run_of(report).0));
+        let found = runs.iter().any(|report| newer.contains(&report.run().0));
         let why = "a node has runs that this log has not";
         found.then(|| self.skip_numbers(why)).into_iter().collect()
     }
@@ -77,7 +70,11 @@ impl Cluster {
     /// Machines of such launches as the last lists show them, by the word of their provider.
     pub fn unlogged_instances(&self) -> impl Iterator<Item = (&str, &ListedInstance)> {
         self.volatile.lists.iter().flat_map(|(provider, list)| {
-            let unlogged = list.unknown.values().filter(|unknown| unknown.is_unlogged);
+            // The list is older than what an admin has said since.
+            let unlogged = list
+                .unknown
+                .values()
+                .filter(|unknown| unknown.is_unlogged && !self.is_known(&unknown.listed));
             unlogged.map(|unknown| (provider.as_str(), &unknown.listed))
         })
     }
@@ -87,7 +84,7 @@ impl Cluster {
         let alive = runs.iter().filter(|report| matches!(report, RunReport::Running { .. }));
         let known =
             |run: &RunId| self.runs.get(run).is_some_and(|known| known.part(node).is_some());
-        alive.map(run_of).filter(|run| !known(run)).collect()
+        alive.map(RunReport::run).filter(|run| !known(run)).collect()
     }
 
     /// Runs that nobody here knows are alive on it, as far as it has said.

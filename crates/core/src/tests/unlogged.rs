@@ -73,6 +73,9 @@ fn an_adopted_machine_ends_its_work_gets_no_more_and_goes() {
     assert!(matches!(reply, Reply::AgentRefused { last: false, .. }), "{reply:?}");
     small.ask(&root(), Request::AdoptUnlogged { instances: vec![InstanceRef("p-4.0".into())] });
     assert_eq!(small.cluster.nodes[&id].name, "compute-1001");
+    // The list of before still has it: asked once more, it is no second machine.
+    let again = small.ask(&root(), Request::AdoptUnlogged { instances: Vec::new() });
+    assert!(matches!(again, Reply::Rejected(_)), "{again:?}");
     assert!(matches!(hello(&mut small, running()), Reply::Welcome { .. }));
     small.submit(spec("elsewhere", 2));
     small.pass(DurationMs::from_mins(30));
