@@ -262,14 +262,7 @@ impl RunTask {
 
     /// Until the keeper listens: the last of each kind, and so many signals.
     fn wait_for_keeper(&mut self, command: Command) {
-        let kind = std::mem::discriminant(&command);
-        let is_same = |waiting: &Command| std::mem::discriminant(waiting) == kind;
-        if !matches!(command, Command::Signal { .. }) {
-            self.waiting.retain(|waiting| !is_same(waiting));
-        } else if self.waiting.iter().filter(|one| is_same(one)).count() >= mailbox::SIGNALS {
-            return;
-        }
-        self.waiting.push_back(command);
+        mailbox::wait(&mut self.waiting, command);
     }
 
     /// Prepares the directory and starts the keeper; an end that comes before that wins.

@@ -3,6 +3,7 @@
 //! Invariant: whoever sends never waits, and what waits is bounded: so many signals, and of every other
 //! kind the last word, as the head's orders say what shall be and not what shall change.
 use super::RunCommand;
+use pcluster_keeper::Command;
 use std::collections::VecDeque;
 use std::mem::discriminant;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,36 +44,58 @@ pub fn mailbox() -> (Sender, Receiver) {
     (Sender(Arc::clone(&shared)), Receiver(shared))
 }
 
-impl Waiting {
-    fn take(&mut self, command: RunCommand) {
-        match &command {
-            RunCommand::Signal { .. } => {
-                let same = |one: &&RunCommand| discriminant(*one) == discriminant(&command);
-                if self.commands.iter().filter(same).count() >= SIGNALS {
-                    return;
-                }
-            }
-            RunCommand::End { grace, .. } => {
-                let ends = self.commands.iter_mut().find_map(|one| match one {
-                    RunCommand::End { grace, .. } => Some(grace),
-                    _ => None,
-                });
-                if let Some(first) = ends {
-                    // The first cause counts; the end can only come sooner.
-                    *first = (*first).min(*grace);
-                    return;
-                }
-            }
-            _ => self.commands.retain(|one| discriminant(one) != discriminant(&command)),
-        }
-        self.commands.push_back(command);
+/// What a command that waits must say of itself.
+pub trait Waits {
+    fn is_signal(&self) -> bool;
+    /// Of an end, from TERM to KILL, in milliseconds.
+    fn end_grace_ms(&mut self) -> Option<&mut u64>;
+}
+
+impl Waits for RunCommand {
+    fn is_signal(&self) -> bool {
+        matches!(self, Self::Signal { .. })
     }
+
+    fn end_grace_ms(&mut self) -> Option<&mut u64> {
+        if let Self::End { grace, .. } = self { Some(&mut grace.0) } else { None }
+    }
+}
+
+impl Waits for Command {
+    fn is_signal(&self) -> bool {
+        matches!(self, Self::Signal { .. })
+    }
+
+    fn end_grace_ms(&mut self) -> Option<&mut u64> {
+        if let Self::End { grace_ms, .. } = self { Some(grace_ms) } else { None }
+    }
+}
+
+/// Puts a command to those that wait: so many signals, the first end with the shortest grace, and of
+/// every other kind the last.
+pub fn wait<C: Waits>(waiting: &mut VecDeque<C>, mut command: C) {
+    let kind = discriminant(&command);
+    let same = |one: &C| discriminant(one) == kind;
+    if command.is_signal() {
+        if waiting.iter().filter(|one| same(one)).count() >= SIGNALS {
+            return;
+        }
+    } else if let Some(grace) = command.end_grace_ms() {
+        // The first cause counts; the end can only come sooner.
+        if let Some(first) = waiting.iter_mut().find_map(C::end_grace_ms) {
+            *first = (*first).min(*grace);
+            return;
+        }
+    } else {
+        waiting.retain(|one| !same(one));
+    }
+    waiting.push_back(command);
 }
 
 impl Sender {
     /// Puts a command in. A task that is over needs no telling.
     pub fn send(&self, command: RunCommand) {
-        self.0.lock().take(command);
+        wait(&mut self.0.lock().commands, command);
         self.0.news.notify_one();
     }
 }
@@ -140,5 +163,15 @@ mod tests {
             |one: &RunCommand| matches!(one, RunCommand::Limit { limit: Some(DurationMs(9_999)) });
         assert!(all.iter().any(limits));
         assert!(matches!(all.last(), Some(RunCommand::Forget)));
+    }
+
+    #[test]
+    fn before_the_keeper_listens_the_first_cause_of_an_end_counts_and_the_shortest_grace() {
+        let end = |grace_ms, reason: &str| Command::End { grace_ms, reason: reason.to_owned() };
+        let mut waiting = VecDeque::new();
+        for command in [end(500, "first"), Command::Suspend, end(20, "later"), end(900, "last")] {
+            wait(&mut waiting, command);
+        }
+        assert_eq!(waiting, [end(20, "first"), Command::Suspend]);
     }
 }
