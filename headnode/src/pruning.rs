@@ -121,15 +121,10 @@ struct Kept {
 
 impl Kept {
     fn of(cluster: &Cluster) -> Self {
-        let jobs = || cluster.jobs.values();
-        let specs = jobs().flat_map(|job| job.own.specs.values().chain([&job.spec]));
-        let past = jobs().flat_map(|job| {
-            let last = job.finished.values().filter_map(|end| end.last.as_ref());
-            last.chain(&job.past).map(|past| past.run)
-        });
+        let past = cluster.jobs.values().flat_map(pcluster_core::Job::runs_over);
         Self {
-            blobs: specs.flat_map(|spec| [spec.script, spec.environment]).collect(),
-            runs: past.chain(cluster.runs.keys().copied()).collect(),
+            blobs: cluster.blobs(),
+            runs: past.map(|past| past.run).chain(cluster.runs.keys().copied()).collect(),
             nodes: cluster.nodes.keys().copied().collect(),
             last_run: RunId(cluster.meta.last_run),
             last_launch: cluster.meta.last_launch,

@@ -11,7 +11,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 use pcluster_model::config::{Config, Pool};
-use pcluster_model::{ClusterId, JobId, LaunchId, NodeId, PoolName, RunId, Timestamp, UserName};
+use pcluster_model::{
+    BlobHash, ClusterId, JobId, LaunchId, NodeId, PoolName, RunId, Timestamp, UserName,
+};
 use serde::{Deserialize, Serialize};
 
 /// The cluster is going down.
@@ -198,6 +200,13 @@ impl Cluster {
     /// Jobs in the order in which they are tried.
     pub fn queued_jobs(&self) -> impl Iterator<Item = &Job> {
         self.queue.iter().filter_map(|(_, _, id)| self.jobs.get(id))
+    }
+
+    /// Scripts and environments that jobs name, also by specifications of single tasks.
+    #[must_use]
+    pub fn blobs(&self) -> BTreeSet<BlobHash> {
+        let specs = self.jobs.values().flat_map(|job| job.own.specs.values().chain([&job.spec]));
+        specs.flat_map(|spec| [spec.script, spec.environment]).collect()
     }
 
     /// True when nothing is left that could run or bill: the head may end.

@@ -77,9 +77,9 @@ impl Cluster {
         for job in ids.iter().filter_map(|id| self.jobs.get(id)) {
             keys.push(RowKey::Job(job.id));
             keys.extend(job.finished.keys().map(|task| RowKey::Task(job.id, *task)));
+            let steps = job.runs_over().filter_map(|past| self.steps.get(&past.run)).flatten();
+            keys.extend(steps.map(|step| RowKey::Step(step.run, step.step)));
         }
-        let steps = self.steps.values().flatten().filter(|step| ids.contains(&step.job));
-        keys.extend(steps.map(|step| RowKey::Step(step.run, step.step)));
         keys.iter().map(|key| self.row_of(key)).collect()
     }
 
@@ -91,6 +91,9 @@ impl Cluster {
             for numbers in own {
                 self.task_ids.remove(&numbers.raw_job);
             }
+            for past in job.runs_over() {
+                self.steps.remove(&past.run);
+            }
             if let Some(key) = job.key {
                 self.submit_keys.remove(&(job.owner.uid, key));
             }
@@ -98,6 +101,5 @@ impl Cluster {
             self.index_job(*id);
             self.touched.insert(RowKey::Past(*id, self.log_length));
         }
-        self.steps.retain(|_, steps| steps.first().is_none_or(|step| !ids.contains(&step.job)));
     }
 }

@@ -278,6 +278,11 @@ impl Job {
         self.spec.array.is_some()
     }
 
+    /// Runs that are over: the last of each task that has ended, and those before.
+    pub fn runs_over(&self) -> impl Iterator<Item = &PastRun> {
+        self.finished.values().filter_map(|end| end.last.as_ref()).chain(&self.past)
+    }
+
     /// True when no task waits or lives.
     #[must_use]
     pub fn is_finished(&self) -> bool {

@@ -112,10 +112,10 @@ impl Blobs {
     /// When the folder cannot be read.
     pub fn sweep(&self, wanted: &BTreeSet<BlobHash>) -> Result<usize, BlobError> {
         let mut removed = 0;
+        self.lock().retain(|_, put| put.elapsed() < FRESH);
         self.each(|path, hash| {
             let Some(hash) = hash.filter(|hash| !wanted.contains(hash)) else { return Ok(()) };
-            let mut fresh = self.lock();
-            fresh.retain(|_, put| put.elapsed() < FRESH);
+            let fresh = self.lock();
             if !fresh.contains_key(&hash) {
                 fs::remove_file(path)?;
                 removed += 1;

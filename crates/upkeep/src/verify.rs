@@ -40,7 +40,9 @@ pub fn verify(state: &Path) -> Result<Report, UpkeepError> {
     let reader = Reader::open(&events_of(state)?)?;
     let (verified, cluster) = reader.verified()?;
     let mut wrong = cluster.check();
-    let names = names_of(&cluster);
+    let mut names = cluster.blobs();
+    // An allocation has no script.
+    names.remove(&BlobHash([0; 32]));
     wrong.extend(blobs(state, &names));
     wrong.extend(small_files(state, &cluster));
     let spans = &cluster.ledger.spans;
@@ -62,12 +64,6 @@ pub fn verify(state: &Path) -> Result<Report, UpkeepError> {
         billed_micro_usd: spans.values().map(|span| span.total.0).sum(),
         wrong,
     })
-}
-
-fn names_of(cluster: &Cluster) -> BTreeSet<BlobHash> {
-    let specs = cluster.jobs.values().flat_map(|job| [job.spec.script, job.spec.environment]);
-    // An allocation has no script.
-    specs.filter(|hash| *hash != BlobHash([0; 32])).collect()
 }
 
 fn blobs(state: &Path, names: &BTreeSet<BlobHash>) -> Vec<String> {

@@ -207,9 +207,8 @@ impl<'a> Book<'a> {
         let past: Vec<&Job> = self.past.values().copied().collect();
         let past = past.into_iter().filter(|job| !known.contains_key(&job.id));
         for job in known.values().chain(past) {
-            let over = job.finished.values().filter_map(|end| end.last.as_ref()).chain(&job.past);
             let mut any = !job.live.is_empty();
-            for run in over.filter(|run| self.cx.wall(run.ended_at) >= self.since_ms) {
+            for run in job.runs_over().filter(|run| self.cx.wall(run.ended_at) >= self.since_ms) {
                 any = true;
                 if !self.shown(Some(job)) {
                     continue;

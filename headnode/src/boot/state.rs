@@ -5,11 +5,10 @@ use crate::agents::token::{ClusterSecret, hex};
 use crate::disk;
 use pcluster_core::Cluster;
 use pcluster_core::rows::Row;
-use pcluster_model::{BlobHash, ClusterId, Timestamp};
+use pcluster_model::{ClusterId, Timestamp};
 use pcluster_store::EventStore;
 use pcluster_upkeep::blobs::Blobs;
 use pcluster_upkeep::{Lock, LockError, files};
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -79,12 +78,12 @@ impl StateDir {
         let (store, loaded) = EventStore::open(&path)?;
         let id = self.cluster_id(&loaded.rows)?;
         let blobs = Blobs::open(&self.path.join(files::BLOBS))?;
-        blobs.keep_only(&hashes_of(&loaded.rows))?;
         let cluster = if loaded.log_length == 0 {
             Cluster::new(id.clone())
         } else {
             Cluster::from_rows(loaded.rows.into_iter(), loaded.log_length, loaded.last_at)?
         };
+        blobs.keep_only(&cluster.blobs())?;
         Ok(Stored {
             store,
             cluster,
@@ -180,14 +179,4 @@ fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
     Ok(bytes)
-}
-
-/// Every blob that a stored job names.
-fn hashes_of(rows: &[Row]) -> BTreeSet<BlobHash> {
-    let mut hashes = BTreeSet::new();
-    for row in rows.iter().filter(|row| row.table == "job") {
-        let Ok(job) = serde_json::from_str::<pcluster_core::Job>(&row.body) else { continue };
-        hashes.extend([job.spec.script, job.spec.environment]);
-    }
-    hashes
 }
