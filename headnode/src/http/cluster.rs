@@ -123,6 +123,8 @@ pub(super) async fn cost(
     if query.all {
         authorize(&reader, Action::SeeAllCost, Object::Cluster)?;
     }
+    // What is forgotten is read from the disk, for as long ago as the caller says.
+    let _making = app.bounds.lists.acquire().await;
     let (since_ms, since) = app.seen(&reader, |cx| {
         let since_ms = query.since_ms.unwrap_or_else(|| views::cost::month_start_ms(cx));
         (since_ms, Timestamp(since_ms.saturating_sub(cx.cluster.meta.clock_offset_ms)))
