@@ -29,7 +29,7 @@ use pcluster_providers::external::{ExternalProvider, ExternalSettings};
 use pcluster_providers::process::{ProcessProvider, ProcessSettings};
 use pcluster_store::EventStore;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
@@ -156,13 +156,18 @@ fn link_state(app: &AppState, hub: Hub, cluster: ClusterId, secret: ClusterSecre
     }
 }
 
+/// The agent's program lies beside the head's.
+pub(crate) fn agent_beside() -> PathBuf {
+    std::env::current_exe()
+        .ok()
+        .and_then(|exe| Some(exe.parent()?.join("pcluster-agent")))
+        .unwrap_or_else(|| "pcluster-agent".into())
+}
+
 /// Providers of this configuration. A node needs its provider to the end, so those that the head
 /// started with stay; another `[external.NAME]` is known from the next start on.
 fn providers(config: &Config, state_dir: &Path, cluster: &ClusterId) -> Vec<Arc<dyn Provider>> {
-    let agent = std::env::current_exe()
-        .ok()
-        .and_then(|exe| Some(exe.parent()?.join("pcluster-agent")))
-        .unwrap_or_else(|| "pcluster-agent".into());
+    let agent = agent_beside();
     let shapes_of = |kind: &ProviderKind| {
         let pools = config.pools.iter().filter(|pool| pool.provider == *kind);
         pools.flat_map(|pool| pool.shapes.iter().cloned()).collect()

@@ -1,6 +1,8 @@
 //! `pcluster provider test`: the conformance suite on somebody's program.
 //!
 //! It is here because the head's program holds the providers; the command only knows the head.
+use crate::agents::token::hex;
+use crate::assemble::agent_beside;
 use clap::Args;
 use pcluster_model::config::External;
 use pcluster_model::{ClusterId, DurationMs, Resources, Shape};
@@ -45,8 +47,6 @@ impl TrialArgs {
         if getrandom::fill(&mut id).is_err() {
             id[..4].copy_from_slice(&std::process::id().to_be_bytes());
         }
-        let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-        let own = std::env::current_exe().unwrap_or_default();
         ExternalSettings {
             external: External {
                 name: "trial".into(),
@@ -55,8 +55,8 @@ impl TrialArgs {
                 consistency_ms: DurationMs::from_secs(self.consistency_seconds),
                 power_off: self.power_off,
             },
-            cluster: ClusterId::from(id.as_str()),
-            agent_binary: own.with_file_name("pcluster-agent"),
+            cluster: ClusterId::from(hex(&id).as_str()),
+            agent_binary: agent_beside(),
             shapes: vec![shape],
         }
     }

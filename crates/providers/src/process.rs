@@ -15,19 +15,18 @@ pub use dir::MachineRecord;
 
 use crate::provider::{
     ErrorClass, LaunchAnswer, LaunchOrder, Launched, Listed, Offering, Phase, Provider,
-    ProviderError, Target,
+    ProviderError, Target, now,
 };
 use async_trait::async_trait;
 use dir::{EndRecord, InstanceDir, LaunchRecord, Nodes};
 use pcluster_model::config::ProviderKind;
-use pcluster_model::{ClusterId, InstanceRef, Shape, Timestamp};
+use pcluster_model::{ClusterId, InstanceRef, Shape};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// At most this much of a console is given, in bytes.
 const CONSOLE_BYTES: u64 = 64 << 10;
@@ -389,11 +388,6 @@ fn tail_of(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     file.take(CONSOLE_BYTES).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 fn unknown(words: String) -> ProviderError {

@@ -4,6 +4,7 @@ use pcluster_model::config::ProviderKind;
 use pcluster_model::{ClusterId, InstanceRef, LaunchId, NodeId, Price, Shape, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// One provider call for `count` machines of one offering. Byte for byte the same on every retry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,4 +171,10 @@ pub trait Provider: Send + Sync {
 
     /// How long after a call `list` may still be wrong, in milliseconds.
     fn consistency_window_ms(&self) -> u64;
+}
+
+/// Wall clock.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -289,7 +289,7 @@ fn print_figures(figures: &Figures) {
         figures.runs,
         figures.machines
     );
-    println!("{} slices of pruning", figures.slices);
+    say!("{} slices of pruning", figures.slices);
     for (word, count) in &figures.faults {
         say!("  {count:>8} {word}");
     }

@@ -106,12 +106,6 @@ impl Keeper {
         let lasts = Some(self.behaviour.lasts).filter(|lasts| *lasts < FOR_EVER)?;
         Some(self.began.filter(|_| watched)? + self.paused + lasts)
     }
-
-    /// It stands still by order.
-    #[must_use]
-    pub const fn is_suspended(&self) -> bool {
-        self.paused_at.is_some()
-    }
 }
 
 /// The time limit of a run, and how long it has stood still so far.

@@ -4,7 +4,7 @@
 //! was before there was any.
 use crate::faults::{Faults, Kind};
 use crate::rng::Rng;
-use crate::scenario::{Ask, Scenario};
+use crate::scenario::Scenario;
 use crate::store::Pruned;
 use crate::world::{What, World};
 use pcluster_core::event::{Event, Stamped};
@@ -16,11 +16,7 @@ pub fn keep_little(scenario: &mut Scenario, faults: &Faults, rng: &mut Rng) {
         return;
     }
     let keep = DurationMs::from_mins(rng.between(5, 45));
-    let asks = scenario.asks.iter_mut().filter_map(|(_, ask)| match ask {
-        Ask::Configure(config) => Some(&mut **config),
-        _ => None,
-    });
-    for config in asks.chain([&mut scenario.config, &mut scenario.last_config]) {
+    for config in scenario.configs_mut() {
         config.head.keep_jobs_ms = keep;
     }
 }

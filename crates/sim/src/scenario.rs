@@ -150,17 +150,22 @@ impl Scenario {
             Mode::Safety | Mode::Liveness => {}
             // What users get who set nothing.
             Mode::Abandoned => {
-                let configs = scenario.asks.iter_mut().filter_map(|(_, ask)| match ask {
-                    Ask::Configure(config) => Some(&mut **config),
-                    _ => None,
-                });
-                for config in configs.chain([&mut scenario.config]) {
+                for config in scenario.configs_mut() {
                     config.head.orphan_after_ms = DurationMs::from_mins(3);
                 }
             }
             Mode::Calm => scenario.calm(),
         }
         scenario
+    }
+
+    /// Every configuration that a head of this world may have.
+    pub fn configs_mut(&mut self) -> impl Iterator<Item = &mut Config> {
+        let asked = self.asks.iter_mut().filter_map(|(_, ask)| match ask {
+            Ask::Configure(config) => Some(&mut **config),
+            _ => None,
+        });
+        asked.chain([&mut self.config, &mut self.last_config])
     }
 
     /// Machines stay once they are there, and are few.

@@ -4,10 +4,10 @@
 //! Invariant: the head's own program works on the directory, because only it knows the state; this
 //! finds the directory and says who is meant. Machines are the running head's.
 
-use super::up::find_head;
+use super::up::{find_head, run_head};
 use crate::cluster::{Global, head, need_file, surroundings};
 use crate::config_file;
-use crate::failure::{Failure, Outcome, code};
+use crate::failure::{Outcome, code};
 use crate::say;
 use clap::{Args, Subcommand};
 use pcluster_api::UnloggedRequest;
@@ -134,15 +134,10 @@ fn on_state(global: &Global, verb: &str, word: Option<&OsStr>) -> Outcome {
     let loaded = config_file::load(&file)?;
     let name = config_file::config(&loaded)?.name.clone();
     let places = here.places(&name)?;
-    let head = find_head()?;
-    let mut command = Command::new(&head);
+    let mut command = Command::new(find_head()?);
     command.arg(verb).arg("--state").arg(&places.state_dir);
     if global.json {
         command.arg("--json");
     }
-    command.args(word);
-    let status = command
-        .status()
-        .map_err(|error| Failure::refused(format!("cannot run {}: {error}", head.display())))?;
-    Ok(if status.success() { code::DONE } else { code::ATTENTION })
+    run_head(command.args(word))
 }

@@ -2,9 +2,9 @@
 //!
 //! Invariant: the head's own program does it, because it holds the providers. Deliberately absent:
 //! anything of a cluster that is there.
-use super::up::find_head;
+use super::up::{find_head, run_head};
 use crate::cluster::Global;
-use crate::failure::{Failure, Outcome, code};
+use crate::failure::Outcome;
 use clap::{Args, Subcommand};
 use pcluster_model::DurationMs;
 use pcluster_model::units::{parse_duration, parse_size};
@@ -80,8 +80,7 @@ fn duration(text: &str) -> Result<DurationMs, String> {
 /// No program of the head; a rule that does not hold is an exit code.
 pub fn run(global: &Global, args: &ProviderArgs) -> Outcome {
     let What::Test(test) = &args.what;
-    let head = find_head()?;
-    let mut command = Command::new(&head);
+    let mut command = Command::new(find_head()?);
     command.arg("provider-test");
     for (option, value) in [
         ("--shape", test.shape.clone()),
@@ -99,9 +98,5 @@ pub fn run(global: &Global, args: &ProviderArgs) -> Outcome {
     if global.json {
         command.arg("--json");
     }
-    command.arg("--").args(&test.command);
-    let status = command
-        .status()
-        .map_err(|error| Failure::refused(format!("cannot run {}: {error}", head.display())))?;
-    Ok(if status.success() { code::DONE } else { code::ATTENTION })
+    run_head(command.arg("--").args(&test.command))
 }

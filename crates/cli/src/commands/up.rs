@@ -158,6 +158,15 @@ pub(super) fn find_head() -> Result<PathBuf, Failure> {
     })
 }
 
+/// Lets the head's program do something that is no head's work; what it found wrong is a code.
+pub(super) fn run_head(command: &mut Command) -> Outcome {
+    let status = command.status().map_err(|error| {
+        let program = Path::new(command.get_program());
+        Failure::refused(format!("cannot run {}: {error}", program.display()))
+    })?;
+    Ok(if status.success() { code::DONE } else { code::ATTENTION })
+}
+
 fn open_log(places: &Places) -> Result<File, Failure> {
     OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(&places.log).map_err(
         |error| Failure::refused(format!("cannot write the log {}: {error}", places.log.display())),

@@ -1,10 +1,9 @@
 //! One run of the program: input in, output out, within bounds of time and size.
 use super::failed;
 use crate::provider::{ErrorClass, ProviderError};
-use pcluster_model::Timestamp;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::process::Stdio;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
@@ -23,12 +22,6 @@ impl Drop for Group {
             let _ = kill_process_group(group, Signal::KILL);
         }
     }
-}
-
-/// Wall clock.
-pub(super) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// Runs `command VERB` with this input; what it wrote to its standard output.

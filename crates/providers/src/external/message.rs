@@ -1,7 +1,7 @@
 //! What is said to the program and what it answers: one JSON object each.
 //!
 //! Invariant: fields are only added; a program ignores what it does not know, and so does this side.
-use crate::provider::{ErrorClass, LaunchOrder, Listed, ProviderError};
+use crate::provider::{ErrorClass, LaunchOrder, Listed, ProviderError, now};
 use pcluster_model::{ClusterId, DurationMs, InstanceRef, LaunchId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -159,9 +159,7 @@ impl From<Trouble> for ProviderError {
         let class = match said.class.as_str() {
             "no_capacity" => ErrorClass::NoCapacity,
             "quota" => ErrorClass::Quota { limit: said.limit, used: said.used },
-            "rate_limited" => {
-                ErrorClass::RateLimited { retry_at: super::call::now() + said.retry_after_ms }
-            }
+            "rate_limited" => ErrorClass::RateLimited { retry_at: now() + said.retry_after_ms },
             "never_fits" => ErrorClass::NeverFits,
             "denied" => ErrorClass::Denied,
             "bad_config" => ErrorClass::BadConfig,

@@ -111,7 +111,7 @@ async fn errors_have_the_classes_of_the_protocol() {
     assert_eq!(of(r#""class":"of tomorrow""#).await, ErrorClass::Unknown);
     let quota = ErrorClass::Quota { limit: "32".into(), used: "30".into() };
     assert_eq!(of(r#""class":"quota","limit":"32","used":"30""#).await, quota);
-    let before = call::now();
+    let before = crate::provider::now();
     let ErrorClass::RateLimited { retry_at } =
         of(r#""class":"rate_limited","retry_after_ms":60000"#).await
     else {

@@ -1,6 +1,7 @@
 use super::*;
 use crate::conformance::{self, Subject};
 use crate::provider::LaunchImage;
+use pcluster_model::Timestamp;
 use pcluster_model::{LaunchId, Resources};
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};

@@ -4,7 +4,7 @@
 //!
 //! Judged in calm worlds. A foretelling is void when its ground is: somebody with a better right
 //! waits or is placed, a machine drains or goes, a limit changes, something stands still.
-use super::Check;
+use super::{Check, turn};
 use crate::world::{Mode, World};
 use pcluster_core::event::Event;
 use pcluster_core::plan::{Wait, may_hold};
@@ -48,11 +48,6 @@ impl Check for Foretold {
 
 fn late(world: &World, job: JobId, at: Timestamp) -> String {
     format!("job {job} has to wait for {} longer than was foretold", world.now.since(at))
-}
-
-/// The place of a job in its pool's queue.
-fn turn(job: &Job) -> (i64, JobId) {
-    (-job.spec.priority, job.id)
 }
 
 impl Foretold {

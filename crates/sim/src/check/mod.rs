@@ -23,7 +23,8 @@ mod survivors;
 mod trace;
 
 use crate::world::World;
-use pcluster_model::Timestamp;
+use pcluster_core::Job;
+use pcluster_model::{JobId, Timestamp};
 use std::fmt;
 
 /// An invariant that was broken.
@@ -94,3 +95,8 @@ pub fn only(number: u8) -> Vec<Box<dyn Check>> {
 }
 
 pub use trace::same_trace;
+
+/// The place of a job in its pool's queue.
+fn turn(job: &Job) -> (i64, JobId) {
+    (-job.spec.priority, job.id)
+}

@@ -1,6 +1,6 @@
 //! I11: of jobs of one user that ask for the same, the earlier one starts first, and a job of higher
 //! priority before one of lower. Starvation is I15's: when faults stop, everything finishes.
-use super::Check;
+use super::{Check, turn};
 use crate::world::World;
 use pcluster_core::Job;
 use pcluster_core::event::Event;
@@ -40,7 +40,7 @@ impl Check for Order {
             let earlier = |other: &&Job| {
                 other.pool == placed.pool
                     && other.owner.uid == placed.owner.uid
-                    && (-other.spec.priority, other.id) < (-placed.spec.priority, placed.id)
+                    && turn(other) < turn(placed)
                     && other.own.is_empty()
                     && placed.own.is_empty()
                     && alike(&other.spec, &placed.spec)
