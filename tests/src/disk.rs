@@ -3,13 +3,17 @@
 //! Invariant: nothing is written but below the mount point, and the mount goes with the value.
 //! Deliberately absent: errors of a disk (`strace` makes those).
 use crate::{clients, people, skip};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// What a disk is filled with, below its mount point.
 const FILLER: &str = "filler";
+
+/// Whether a disk can be mounted here: tried once, since all tests of this process ask at one path.
+static MOUNTS: OnceLock<bool> = OnceLock::new();
 
 /// A file system of its own, unmounted when it is dropped.
 #[derive(Debug)]
@@ -28,12 +32,17 @@ impl Disk {
         if !clients::have(&["mount", "umount"]) {
             return false;
         }
+        let mounts = *MOUNTS.get_or_init(Self::can_be_mounted);
+        if !mounts {
+            skip(&format!("{what}: nobody may mount here"));
+        }
+        mounts
+    }
+
+    fn can_be_mounted() -> bool {
         let probe = std::env::temp_dir().join(format!("pct-disk-{}", std::process::id()));
         let made = Self::at(&probe, 1).is_some();
         let _ = fs::remove_dir(&probe);
-        if !made {
-            skip(&format!("{what}: nobody may mount here"));
-        }
         made
     }
 
@@ -64,11 +73,12 @@ impl Disk {
     /// When the disk refuses for another reason than that it is full.
     pub fn fill(&self, left: u64) {
         let mut options = OpenOptions::new();
-        let mut file =
-            options.append(true).create(true).open(self.path.join(FILLER)).unwrap_or_else(
-                // No room for its name any more: it is full.
-                |_| File::options().write(true).open("/dev/null").expect("there is a /dev/null"),
-            );
+        let mut file = match options.append(true).create(true).open(self.path.join(FILLER)) {
+            Ok(file) => file,
+            // No room for its name any more.
+            Err(error) if error.kind() == ErrorKind::StorageFull => return,
+            Err(error) => panic!("cannot fill {}: {error}", self.path.display()),
+        };
         let block = vec![0x5a_u8; 64 << 10];
         loop {
             let more = self.free().saturating_sub(left);
