@@ -54,9 +54,7 @@ fn a_stopped_head_leaves_its_jobs_alone_too() {
     let id =
         cluster.submit(&[], &format!("{ALONE}; while [ ! -e go ]; do sleep 0.05; done; exit 8"));
     cluster.until_lines("starts", 1);
-    let head = cluster.head_pid();
-    procs::signal(head, Signal::TERM);
-    until("the end of the head", || (!procs::is_alive(head)).then_some(()));
+    cluster.end_head(Signal::TERM);
     cluster.up();
     fs::write(cluster.work().join("go"), "").unwrap();
     assert_eq!(cluster.wait(&id), 8);

@@ -72,25 +72,12 @@ fn end_of(child: &mut Child) -> bool {
     child.try_wait().ok().flatten().is_some()
 }
 
-/// The head's number, once it is another one than before.
-fn new_head(cluster: &Cluster, before: i32) -> Option<i32> {
-    let text = fs::read_to_string(cluster.state().join("head.lock")).ok()?;
-    text.trim().parse().ok().filter(|pid| *pid != before)
-}
-
-fn end(pid: i32, signal: Signal) {
-    if procs::is_alive(pid) {
-        procs::signal(pid, signal);
-        until("the end of the head", || (!procs::is_alive(pid)).then_some(()));
-    }
-}
-
 /// One fault: a job with a key is submitted until somebody has taken it, and the head started again when it
 /// has ended. Whether the fault struck.
 fn strike(cluster: &Cluster, number: usize, calls: &str, fault: &str) -> (bool, bool) {
     let label = format!("fault-{number}");
     let trace = cluster.root().join(&label);
-    let before = new_head(cluster, 0).unwrap_or(0);
+    let before = cluster.try_head_pid();
     let mut head = faulty_head(cluster, calls, fault, &trace);
     cluster.script("job.sh", &format!("echo start >>starts-{label}; exit 3"));
     let submit = ["submit", "-q", "--key", &label, "-t", "5", "job.sh"];
@@ -108,8 +95,8 @@ fn strike(cluster: &Cluster, number: usize, calls: &str, fault: &str) -> (bool, 
     let ended = ended.unwrap_or(false);
     let struck = has_struck(&trace);
     // Its agents were traced as well: they go on, untraced, under another head.
-    if let Some(pid) = new_head(cluster, before) {
-        end(pid, Signal::KILL);
+    if let Some(pid) = cluster.try_head_pid().filter(|pid| Some(*pid) != before) {
+        procs::end(pid, Signal::KILL);
     }
     let _ = head.kill();
     let _ = head.wait();
@@ -120,7 +107,7 @@ fn strike(cluster: &Cluster, number: usize, calls: &str, fault: &str) -> (bool, 
     }
     assert_eq!(cluster.wait(&id), 3, "{label}");
     assert_eq!(cluster.file(&format!("starts-{label}")), "start\n", "{label}");
-    end(cluster.head_pid(), Signal::TERM);
+    procs::end(cluster.head_pid(), Signal::TERM);
     (struck, ended)
 }
 
@@ -143,7 +130,7 @@ fn a_head_whose_commit_fails_ends_and_loses_and_doubles_nothing() {
     let (hit, over) = strike(&cluster, HEAD_FAULTS.len(), "fdatasync,fsync", SLOW);
     assert!(hit && !over, "slow: struck {hit}, ended {over}");
     cluster.up();
-    assert_eq!(cluster.json(&["admin", "verify"])["wrong"], serde_json::json!([]));
+    cluster.verify();
     cluster.down(&[]);
 }
 

@@ -1,6 +1,5 @@
 //! From zero to zero: a job is submitted, a node appears, runs it and goes, and the bill adds up.
-use pcluster_tests::Cluster;
-use pcluster_tests::meter::{self, closed_bill, sum_of_buckets};
+use pcluster_tests::{Cluster, meter};
 
 #[test]
 fn a_node_appears_for_the_first_job_and_goes_and_the_bill_adds_up() {
@@ -17,9 +16,7 @@ fn a_node_appears_for_the_first_job_and_goes_and_the_bill_adds_up() {
     let row = cluster.json(&["history"])["jobs"][0]["job"].clone();
     assert_eq!(row["name"], "hello", "{row}");
     assert_eq!(row["outcome"]["exit_code"], 3, "{row}");
-    let bill = closed_bill(&cluster);
-    assert_eq!(sum_of_buckets(&bill), bill["nodes_micro_usd"].as_i64().unwrap(), "{bill}");
-    assert_eq!(bill["nodes_micro_usd"].as_i64().unwrap(), meter::provider(&cluster), "{bill}");
+    let bill = meter::check(&cluster);
     assert_eq!((bill["spans"].as_u64(), bill["boots"].as_u64()), (Some(1), Some(1)), "{bill}");
     assert!(bill["buckets"]["job_micro_usd"].as_i64().unwrap() > 250, "0.3 s at $3.6/h: {bill}");
     cluster.down(&[]);
@@ -32,9 +29,7 @@ fn two_jobs_fill_a_node_and_the_buckets_still_sum_to_the_meter() {
     let (a, b) = (cluster.submit(&[], "sleep 0.7"), cluster.submit(&[], "sleep 1.3"));
     assert_eq!((cluster.wait(&a), cluster.wait(&b)), (0, 0));
     cluster.until_no_nodes();
-    let bill = closed_bill(&cluster);
-    assert_eq!(sum_of_buckets(&bill), meter::provider(&cluster), "{bill}");
-    assert_eq!(bill["nodes_micro_usd"].as_i64().unwrap(), meter::provider(&cluster), "{bill}");
+    let bill = meter::check(&cluster);
     assert!(bill["buckets"]["idle_busy_micro_usd"].as_i64().unwrap() > 0, "{bill}");
     let by_job = cluster.json(&["cost", "--by", "job"]);
     let rows = by_job["by"].as_array().unwrap();

@@ -5,7 +5,7 @@ use pcluster_tests::memory::{self, Watch};
 use pcluster_tests::{Cluster, PATIENCE, Setup, people, skip, until};
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -104,7 +104,7 @@ fn a_client_that_floods_and_never_reads_takes_bounded_memory_and_others_are_serv
         return skip("a flood of one user while another is served: there is no user nobody");
     };
     let cluster = Cluster::with("flood", Setup { system_socket: true, ..Setup::default() });
-    let socket = PathBuf::from(format!("/run/pcluster/{}/head.sock", cluster.name()));
+    let socket = cluster.socket();
     let mut stream = connect(&socket).unwrap();
     let request = submission(&cluster.work(), 4000);
     for _ in 0..JOBS {

@@ -39,9 +39,8 @@ impl Place {
                 ..Setup::default()
             },
         );
-        let own = cluster.root().join("run").join(cluster.name()).join("head.sock");
         let socket = cluster.root().join("far.sock");
-        let commands = Proxy::unix(&socket, own);
+        let commands = Proxy::unix(&socket, cluster.socket());
         Self { cluster, nodes, commands, socket }
     }
 
@@ -64,19 +63,14 @@ impl Place {
                 net.cut();
             }
             3 => net.set(Way::Trickle),
-            _ => {
-                net.set(Way::Open);
-                net.cut_after(0);
-            }
+            _ => net.calm(),
         }
         sleep(dice.time(CALM));
     }
 
     fn calm(&self) {
-        for net in [&self.nodes, &self.commands] {
-            net.set(Way::Open);
-            net.cut_after(0);
-        }
+        self.nodes.calm();
+        self.commands.calm();
     }
 }
 
@@ -102,9 +96,7 @@ fn connections_that_are_cut_at_any_moment_lose_nothing_and_double_nothing() {
     let (nodes, commands) = (place.nodes.cuts(), place.commands.cuts());
     println!("cut: {nodes} connections of nodes, {commands} of commands");
     assert!(nodes >= 3 && commands >= 3, "a good network: {nodes} {commands}");
-    cluster.until_no_nodes();
-    meter::check(cluster);
-    cluster.down(&[]);
+    meter::to_zero(cluster);
 }
 
 /// An array, some jobs of their own, one with a step, and one whose output is followed, all over the

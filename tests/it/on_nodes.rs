@@ -111,7 +111,7 @@ fn a_stream_ends_at_a_step_daemon_and_nothing_of_it_is_left() {
     let cluster = Cluster::new("attach");
     let id = cluster.submit(&[], "echo up; while [ ! -e go ]; do sleep 0.05; done");
     cluster.until_lines(&format!("pcluster-{id}.out"), 1);
-    let socket = cluster.root().join("run").join(cluster.name()).join("head.sock");
+    let socket = cluster.socket();
     let allocation = ask(&socket, &format!("/v1/jobs/{id}/allocation"));
     let body = allocation.split_once("\r\n\r\n").unwrap().1;
     let run = serde_json::from_str::<serde_json::Value>(body).unwrap()["run"].as_u64().unwrap();
@@ -135,16 +135,12 @@ fn a_stream_ends_at_a_step_daemon_and_nothing_of_it_is_left() {
     }
     let head = String::from_utf8(head).unwrap();
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-    let daemons = || {
-        let all = cluster.processes();
-        all.iter().filter(|process| format!("{process:?}").contains("stepd")).count()
-    };
-    assert_eq!(daemons(), 1, "{:#?}", cluster.processes());
+    assert_eq!(cluster.step_daemons().len(), 1, "{:#?}", cluster.processes());
     fs::write(cluster.work().join("go"), "").unwrap();
     assert_eq!(cluster.wait(&id), 0);
     // The daemon went with its job, and the stream with the daemon.
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).unwrap();
-    assert_eq!(daemons(), 0);
+    assert_eq!(cluster.step_daemons().len(), 0);
     cluster.down(&[]);
 }

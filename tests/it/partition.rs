@@ -82,7 +82,7 @@ fn cuts_that_end_in_time_cost_nothing_whatever_they_cut() {
     network.undeafen_node(second.1);
     until_states(&cluster, "lost", 0);
     let ended = || {
-        let rows = cluster.json(&["queue", "-t", "all", &id])["jobs"].as_array().cloned().unwrap();
+        let rows = cluster.tasks(&id);
         let row = rows.into_iter().find(|row| row["task"] == second.0)?;
         (row["state"] == "finished").then(|| row["outcome"]["word"].clone())
     };

@@ -32,9 +32,7 @@ fn pause(pid: i32, meanwhile: impl FnOnce()) {
     meanwhile();
     sleep(MINUTE);
     // It may have been ended meanwhile: then there is nobody to go on.
-    if procs::is_alive(pid) {
-        procs::signal(pid, Signal::CONT);
-    }
+    let _ = procs::try_signal(pid, Signal::CONT);
 }
 
 fn started(cluster: &Cluster) -> String {
@@ -47,18 +45,12 @@ fn go(cluster: &Cluster) {
     fs::write(cluster.work().join("go"), "").unwrap();
 }
 
-/// The job has ended by itself, started as often as this; nothing is left, and nothing billed on.
+/// The job has ended by itself; these are its attempts, in order, and no two were alive at once.
 fn ended_after(cluster: &Cluster, id: &str, starts: &[&str]) {
     assert_eq!(cluster.wait(id), 5);
     let found = cluster.file(&format!("starts-{id}"));
     assert_eq!(found.lines().collect::<Vec<_>>(), starts);
     assert_eq!(cluster.file("twice"), "");
-}
-
-fn to_zero(cluster: &Cluster) {
-    cluster.until_no_nodes();
-    meter::check(cluster);
-    cluster.down(&[]);
 }
 
 /// The job ends while nobody decides: its node is kept, and its end is told once.
@@ -68,7 +60,7 @@ fn head() {
     pause(cluster.head_pid(), || go(&cluster));
     ended_after(&cluster, &id, &["1"]);
     assert_eq!(cluster.rows(&id)[0]["attempt"].as_u64(), Some(1));
-    to_zero(&cluster);
+    meter::to_zero(&cluster);
 }
 
 /// Its node is waited for: the job ends while nobody tells of it, and its end is told once.
@@ -77,7 +69,7 @@ fn agent_that_is_waited_for() {
     let id = started(&cluster);
     pause(cluster.node_process("agent.json"), || go(&cluster));
     ended_after(&cluster, &id, &["1"]);
-    to_zero(&cluster);
+    meter::to_zero(&cluster);
 }
 
 /// Its node is given up: what ran there ends and begins again elsewhere, what was ordered and never
@@ -97,7 +89,7 @@ fn agent_that_is_given_up() {
     ended_after(&cluster, &id, &["1", "2"]);
     assert_eq!(cluster.wait(&ordered), 5);
     assert_eq!(cluster.file(&format!("starts-{ordered}")).lines().count(), 1);
-    to_zero(&cluster);
+    meter::to_zero(&cluster);
 }
 
 /// The job ends while its keeper stands.
@@ -106,7 +98,7 @@ fn keeper() {
     let id = started(&cluster);
     pause(cluster.keepers()[0], || go(&cluster));
     ended_after(&cluster, &id, &["1"]);
-    to_zero(&cluster);
+    meter::to_zero(&cluster);
 }
 
 /// The agent dies while the one who would start it again stands.
@@ -119,7 +111,7 @@ fn machine() {
         go(&cluster);
     });
     ended_after(&cluster, &id, &["1"]);
-    to_zero(&cluster);
+    meter::to_zero(&cluster);
 }
 
 /// The connection of the node is half-open: both sides believe in it, and nothing arrives.
@@ -130,7 +122,7 @@ fn half_open() {
     setup.head.push_str(&format!("listen = \"{head}\"\naddress = \"{}\"\n", net.address()));
     let cluster = Cluster::with("half-open", setup);
     let id = started(&cluster);
-    net.set(Way::Swallow { from_dialler: true, from_head: true });
+    net.set(Way::Swallow);
     go(&cluster);
     until("a silent node", || {
         let node = cluster.json(&["nodes"])["nodes"][0].to_string();
@@ -140,7 +132,7 @@ fn half_open() {
     net.set(Way::Open);
     ended_after(&cluster, &id, &["1"]);
     assert!(net.made() >= 2, "the node has dialled again");
-    to_zero(&cluster);
+    meter::to_zero(&cluster);
 }
 
 /// Its node was given up and its machine is dead, but nothing is swept up yet: what it says and does
@@ -169,7 +161,7 @@ fn an_agent_that_comes_back_to_a_node_that_was_given_up_doubles_nothing() {
     }
     assert_eq!(cluster.file("twice"), "");
     until("the end of the agent with its node", || (!procs::is_alive(agent)).then_some(()));
-    to_zero(&cluster);
+    meter::to_zero(&cluster);
 }
 
 #[test]

@@ -299,10 +299,8 @@ fn a_step_daemon_that_is_killed_ends_its_step_and_the_next_step_has_another() {
     fs::write(cluster.work().join("job.sh"), format!("#!/bin/bash\n{text}\n")).unwrap();
     let id = face.asks("sbatch --parsable -t 5 -n 1 --mem=300M -o out job.sh");
     cluster.until_lines("pid", 2);
-    let daemons =
-        cluster.processes().into_iter().filter(|one| one.command.starts_with("pcluster-stepd"));
-    for daemon in daemons {
-        pcluster_tests::procs::signal(daemon.pid, rustix::process::Signal::KILL);
+    for daemon in cluster.step_daemons() {
+        pcluster_tests::procs::signal(daemon, rustix::process::Signal::KILL);
     }
     assert_eq!(cluster.wait(&id), 3, "{}", cluster.file("out"));
     let codes = cluster.file("codes");

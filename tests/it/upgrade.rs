@@ -1,7 +1,7 @@
 //! Upgrades in place: programs of an earlier version hand a cluster with running jobs over to those of
 //! this one, and back where nothing forbids it.
 use pcluster_tests::clients::Face;
-use pcluster_tests::{Setup, bins, procs, skip, until};
+use pcluster_tests::{Setup, bins, meter, procs, skip, until};
 use rustix::process::Signal;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -105,19 +105,14 @@ fn replace_agents(face: &Face) {
 
 fn restart_head(face: &Face, signal: Signal) {
     let cluster = face.cluster();
-    let head = cluster.head_pid();
-    procs::signal(head, signal);
-    until("the end of the head", || (!procs::is_alive(head)).then_some(()));
+    cluster.end_head(signal);
     cluster.up();
     assert!(runs_new(face, cluster.head_pid(), "pcluster-headnode"));
 }
 
 /// Everything is consistent, billed once and gone.
 fn over(face: &Face) {
-    let cluster = face.cluster();
-    cluster.until_no_nodes();
-    cluster.down(&[]);
-    cluster.ok(&["admin", "verify"]);
+    meter::ends_even(face.cluster());
 }
 
 #[test]

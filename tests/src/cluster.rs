@@ -1,10 +1,14 @@
-//! A cluster of a test: its folder, its file, its head.
+//! A cluster of a test: its folder, its commands, what they say, and its end.
+mod running;
+mod setup;
+
+pub use setup::Setup;
+
 use crate::disk::Disk;
 use crate::people::Person;
-use crate::procs::{self, Proc};
+use crate::procs;
 use crate::said::{Said, Started};
 use crate::{PATIENCE, bins, until};
-use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -15,72 +19,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
-
-/// What stands in `cluster.toml`.
-#[derive(Debug, Clone)]
-pub struct Setup {
-    /// The inside of `compute = { … }`; `idle_timeout` and `price` are added unless it has them.
-    pub compute: String,
-    /// Lines of `[head]`; short times are added unless it has them.
-    pub head: String,
-    /// Lines at the end of the file.
-    pub more: String,
-    /// Where nodes come from.
-    pub provider: String,
-    /// Who runs the cluster, if not the user of the test.
-    pub person: Option<Person>,
-    /// The socket where an installation has it, so that other users find root's head.
-    pub system_socket: bool,
-    /// A folder with the programs of another version: they are copied, so that [`bins::put`] can
-    /// replace them as an upgrade does.
-    pub programs: Option<PathBuf>,
-    /// What nodes do only after [`Cluster::open_gate`]: `machine` is a boot that takes as long as a
-    /// test wants, `sweep` an end that does.
-    pub gated: Option<&'static str>,
-}
-
-impl Default for Setup {
-    fn default() -> Self {
-        Self {
-            compute: "cpus = 1, memory = \"512 MB\", max = 2".to_owned(),
-            head: String::new(),
-            more: String::new(),
-            provider: "process".to_owned(),
-            person: None,
-            system_socket: false,
-            programs: None,
-            gated: None,
-        }
-    }
-}
-
-impl Setup {
-    /// As the default, with this inside `compute = { … }`.
-    #[must_use]
-    pub fn compute(words: &str) -> Self {
-        Self { compute: words.to_owned(), ..Self::default() }
-    }
-
-    fn file(&self, name: &str) -> String {
-        let mut compute = self.compute.clone();
-        for (key, value) in [("idle_timeout", "\"2 s\""), ("price", "\"$3.6/h\"")] {
-            if !compute.contains(key) {
-                compute.push_str(&format!(", {key} = {value}"));
-            }
-        }
-        let mut head = self.head.clone();
-        for (key, value) in [("settle", "\"1 s\""), ("term_grace", "\"1 s\""), ("sweep", "\"5 s\"")]
-        {
-            if !head.contains(key) {
-                head.push_str(&format!("{key} = {value}\n"));
-            }
-        }
-        format!(
-            "name = \"{name}\"\nprovider = \"{}\"\ncompute = {{ {compute} }}\n\n[head]\n{head}\n{}\n",
-            self.provider, self.more
-        )
-    }
-}
 
 /// A cluster in a folder of its own; everything of it is gone when this value is.
 #[derive(Debug)]
@@ -282,6 +220,25 @@ impl Cluster {
         self.ok(&[&["submit", "-q"], options, &[name.as_str()]].concat()).id()
     }
 
+    /// The rows of an array's tasks, or of a plain job, that the queue has, ended ones too.
+    ///
+    /// # Panics
+    /// When it has no list.
+    #[track_caller]
+    pub fn tasks(&self, id: &str) -> Vec<Value> {
+        let list = self.json(&["queue", "-t", "all", id]);
+        list["jobs"].as_array().cloned().expect("the queue is a list")
+    }
+
+    /// Log, rows and ledger agree.
+    ///
+    /// # Panics
+    /// When they do not.
+    #[track_caller]
+    pub fn verify(&self) {
+        assert_eq!(self.json(&["admin", "verify"])["wrong"], serde_json::json!([]));
+    }
+
     /// Waits for the end of a job; the code that `wait` gives.
     #[track_caller]
     pub fn wait(&self, id: &str) -> i32 {
@@ -357,71 +314,6 @@ impl Cluster {
         fs::write(self.root.join("gate"), "").expect("the folder is ours");
     }
 
-    /// The head's process, from its lock file.
-    ///
-    /// # Panics
-    /// When no head was ever started.
-    #[must_use]
-    pub fn head_pid(&self) -> i32 {
-        let text = read_lossy(&self.state().join("head.lock"));
-        text.trim().parse().expect("the lock file names a process")
-    }
-
-    /// Clients that hold a connection to the head's socket now, as the kernel lists them.
-    #[must_use]
-    pub fn connected_clients(&self) -> usize {
-        let socket = format!("{}/head.sock", self.name());
-        let root = self.root.to_string_lossy().into_owned();
-        let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
-        // Column 6 is the state: 03 is connected.
-        table
-            .lines()
-            .filter(|line| line.contains(&root) && line.ends_with(&socket))
-            .filter(|line| line.split_whitespace().nth(5) == Some("03"))
-            .count()
-    }
-
-    /// `kill -9` of the head; comes back when it is gone.
-    pub fn kill_head(&self) {
-        let pid = self.head_pid();
-        procs::signal(pid, Signal::KILL);
-        until("the end of the head", || (!procs::is_alive(pid)).then_some(()));
-    }
-
-    /// A process that a file of a node's directory names: `machine.json` or `agent.json`, of the
-    /// only node, or of the last.
-    #[must_use]
-    pub fn node_process(&self, file: &str) -> i32 {
-        until(file, || self.node_processes(file).last().copied())
-    }
-
-    /// Living processes that this file of the nodes' directories names.
-    #[must_use]
-    pub fn node_processes(&self, file: &str) -> Vec<i32> {
-        let nodes = fs::read_dir(self.state().join("nodes")).into_iter().flatten().flatten();
-        let mut folders: Vec<PathBuf> = nodes.map(|entry| entry.path()).collect();
-        folders.sort();
-        let pid = |folder: &PathBuf| {
-            let record: Value = serde_json::from_slice(&fs::read(folder.join(file)).ok()?).ok()?;
-            procs::recorded(&record, "pid", "start_ticks")
-        };
-        folders.iter().filter_map(pid).collect()
-    }
-
-    /// Keepers that live, as the records of their runs name them.
-    #[must_use]
-    pub fn keepers(&self) -> Vec<i32> {
-        let below = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten();
-        let nodes = below(self.state().join("nodes"));
-        let runs = nodes.flat_map(|node| below(node.path().join("runs")));
-        let pid = |run: fs::DirEntry| {
-            let text = fs::read(run.path().join("start.json")).ok()?;
-            let record: Value = serde_json::from_slice(&text).ok()?;
-            procs::recorded(&record, "keeper_pid", "keeper_start_ticks")
-        };
-        runs.filter_map(pid).collect()
-    }
-
     /// The ids of this cluster, and of others that a test made in the same folder.
     #[must_use]
     pub fn ids(&self) -> Vec<String> {
@@ -429,12 +321,6 @@ impl Cluster {
         let states = states.iter().filter_map(|folder| fs::read_dir(folder).ok());
         let files = states.flatten().flatten().map(|entry| entry.path().join("cluster-id"));
         files.filter_map(|file| Some(fs::read_to_string(file).ok()?.trim().to_owned())).collect()
-    }
-
-    /// Processes that are left of this cluster.
-    #[must_use]
-    pub fn processes(&self) -> Vec<Proc> {
-        procs::of_folder(&self.root)
     }
 
     /// Takes the cluster down with `down WORDS` and proves that nothing is left: no process, no

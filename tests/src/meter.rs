@@ -5,8 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The bill when no span is open any more.
-#[must_use]
-pub fn closed_bill(cluster: &Cluster) -> Value {
+fn closed_bill(cluster: &Cluster) -> Value {
     until("the end of all spans", || {
         let bill = cluster.json(&["cost", "--all"]);
         (bill["open_spans"] == 0 && bill["spans"] != 0).then_some(bill)
@@ -14,25 +13,16 @@ pub fn closed_bill(cluster: &Cluster) -> Value {
 }
 
 /// What job, boot, idle and drain cost together.
-#[must_use]
-pub fn sum_of_buckets(bill: &Value) -> i64 {
+fn sum_of_buckets(bill: &Value) -> i64 {
     let parts = bill["buckets"].as_object();
     parts.into_iter().flatten().filter_map(|(_, part)| part.as_i64()).sum()
 }
 
-/// The provider's own times: a node of $3.6 an hour costs a millionth of a dollar a millisecond.
+/// The provider's own times, from the folders of machines: a node of $3.6 an hour costs a millionth of
+/// a dollar a millisecond.
 ///
 /// # Panics
 /// When a machine has no record of its begin or end.
-#[must_use]
-pub fn provider(cluster: &Cluster) -> i64 {
-    of_records(&cluster.instances())
-}
-
-/// As [`provider`], from the folders of machines.
-///
-/// # Panics
-/// As [`provider`].
 #[must_use]
 pub fn of_records(instances: &[PathBuf]) -> i64 {
     let moment = |folder: &Path, file: &str, key: &str| {
@@ -46,24 +36,37 @@ pub fn of_records(instances: &[PathBuf]) -> i64 {
     times.sum()
 }
 
-/// Holds the bill against the meter, for a cluster whose nodes cost $3.6 an hour and are all gone.
+/// Holds the bill against the meter, for a cluster whose nodes cost $3.6 an hour and are all gone; the
+/// bill.
 ///
 /// # Panics
 /// When they differ.
 #[track_caller]
-pub fn check(cluster: &Cluster) {
-    equals(cluster, provider(cluster));
+pub fn check(cluster: &Cluster) -> Value {
+    equals(cluster, of_records(&cluster.instances()))
 }
 
-/// Holds the bill against what a meter says, once no span is open.
+/// Holds the bill against what a meter says, once no span is open; the bill.
 ///
 /// # Panics
 /// When they differ.
 #[track_caller]
-pub fn equals(cluster: &Cluster, meter: i64) {
+pub fn equals(cluster: &Cluster, meter: i64) -> Value {
     let bill = closed_bill(cluster);
     let nodes = bill["nodes_micro_usd"].as_i64();
     assert_eq!((sum_of_buckets(&bill), nodes), (meter, Some(meter)), "{bill}");
+    bill
+}
+
+/// No node is left, the bill is the meter, and nothing is left of the cluster.
+///
+/// # Panics
+/// When it is not so.
+#[track_caller]
+pub fn to_zero(cluster: &Cluster) {
+    cluster.until_no_nodes();
+    check(cluster);
+    cluster.down(&[]);
 }
 
 /// The end of a scenario: no node is left, every instance is billed once and for its own time, log,
@@ -74,9 +77,8 @@ pub fn equals(cluster: &Cluster, meter: i64) {
 #[track_caller]
 pub fn ends_even(cluster: &Cluster) {
     cluster.until_no_nodes();
-    check(cluster);
-    let spans = closed_bill(cluster)["spans"].as_u64();
-    assert_eq!(spans, Some(cluster.instances().len() as u64));
+    let bill = check(cluster);
+    assert_eq!(bill["spans"].as_u64(), Some(cluster.instances().len() as u64));
     cluster.down(&[]);
-    assert_eq!(cluster.json(&["admin", "verify"])["wrong"], serde_json::json!([]));
+    cluster.verify();
 }

@@ -1,4 +1,5 @@
 //! Processes that belong to a folder: found by what `/proc` shows of them, ended by their id.
+use crate::until;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -72,6 +73,18 @@ pub fn signal(pid: i32, signal: Signal) {
 #[must_use]
 pub fn try_signal(pid: i32, signal: Signal) -> bool {
     Pid::from_raw(pid).is_some_and(|pid| kill_process(pid, signal).is_ok())
+}
+
+/// Sends a signal that ends the process, and waits until it is gone; whether it was there.
+///
+/// # Panics
+/// When it stays.
+pub fn end(pid: i32, signal: Signal) -> bool {
+    let there = try_signal(pid, signal);
+    if there {
+        until(&format!("the end of process {pid}"), || (!is_alive(pid)).then_some(()));
+    }
+    there
 }
 
 /// Ends every process of the folder; gives what would not go.

@@ -1,7 +1,7 @@
 //! A bad network: a proxy between those who dial and the head, which cuts, trickles and swallows.
 //!
 //! Invariant: bytes are never changed and never come out of order; a connection that is cut is reset
-//! (TCP) or closed with what was on its way lost (Unix). A direction that has swallowed bytes never
+//! (TCP) or closed with what was on its way lost (Unix). A connection that has swallowed bytes never
 //! passes another, as half-open connections do. Deliberately absent: frames; the proxy does not know where
 //! they begin, so it cuts in the middle of them.
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -29,8 +29,8 @@ pub enum Way {
     Open,
     /// They pass one by one.
     Trickle,
-    /// They are taken and never arrive, in one direction or both; also on new connections.
-    Swallow { from_dialler: bool, from_head: bool },
+    /// They are taken and never arrive, whoever sent them; also on new connections.
+    Swallow,
 }
 
 /// Where the bytes of a connection go.
@@ -130,6 +130,12 @@ impl Proxy {
         self.state.cut_after.store(bytes, Ordering::SeqCst);
     }
 
+    /// All is well from now on.
+    pub fn calm(&self) {
+        self.set(Way::Open);
+        self.cut_after(0);
+    }
+
     /// How many connections were cut so far.
     #[must_use]
     pub fn cuts(&self) -> u32 {
@@ -205,8 +211,8 @@ struct Pair<W> {
     state: Arc<State>,
     cuts: u32,
     left: Option<u64>,
-    /// What the dialler says, and what the head says, no longer arrives.
-    swallowed: [bool; 2],
+    /// What either side says no longer arrives.
+    swallowed: bool,
 }
 
 /// Why a connection ends.
@@ -221,7 +227,7 @@ impl<W: Wire> Pair<W> {
         state.made.fetch_add(1, Ordering::SeqCst);
         let cuts = state.cuts.load(Ordering::SeqCst);
         let left = Some(state.cut_after.load(Ordering::SeqCst)).filter(|bytes| *bytes > 0);
-        Self { near, far, state: Arc::clone(state), cuts, left, swallowed: [false; 2] }
+        Self { near, far, state: Arc::clone(state), cuts, left, swallowed: false }
     }
 
     fn live(mut self) {
@@ -267,10 +273,8 @@ impl<W: Wire> Pair<W> {
 
     fn pass(&mut self, bytes: &[u8], from_dialler: bool) -> Result<(), End> {
         let way = *self.state.way.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Way::Swallow { from_dialler: near, from_head: far } = way {
-            self.swallowed = [self.swallowed[0] || near, self.swallowed[1] || far];
-        }
-        if self.swallowed[usize::from(!from_dialler)] {
+        self.swallowed |= way == Way::Swallow;
+        if self.swallowed {
             return Ok(());
         }
         let room = self.left.map_or(bytes.len(), |left| {

@@ -26,7 +26,7 @@ fn an_array_is_done_once_each_although_head_and_agents_are_killed_again_and_agai
     starts.sort_by_key(|line| line.split(' ').next().and_then(|task| task.parse::<usize>().ok()));
     let once: Vec<String> = (1..=TASKS).map(|task| format!("{task} 1")).collect();
     assert_eq!(starts, once);
-    let rows = cluster.json(&["queue", "-t", "all", &id])["jobs"].as_array().cloned().unwrap();
+    let rows = cluster.tasks(&id);
     let mut wrong = rows.iter().filter(|row| {
         let code = row["task"].as_u64().map(|task| task % 3);
         row["state"] != "finished" || row["outcome"]["exit_code"].as_u64() != code
@@ -61,7 +61,7 @@ fn tasks_on_machines_that_are_killed_run_again_and_never_twice_at_once() {
     starts.sort();
     starts.dedup();
     assert_eq!(starts.len(), all, "an attempt starts once: {starts:#?}");
-    let rows = cluster.json(&["queue", "-t", "all", &id])["jobs"].as_array().cloned().unwrap();
+    let rows = cluster.tasks(&id);
     assert!(rows.iter().all(|row| row["outcome"]["word"] == "completed"), "{rows:#?}");
     assert!(all > 24, "some ran again");
     cluster.until_no_nodes();
@@ -75,9 +75,7 @@ fn two_at_once_of_everything_is_one_of_it() {
     for up in ups {
         up.ended(PATIENCE).expect_code(0);
     }
-    let heads =
-        cluster.processes().iter().filter(|p| p.command.contains("pcluster-headnode")).count();
-    assert_eq!(heads, 1, "{:#?}", cluster.processes());
+    assert_eq!(cluster.heads(), 1, "{:#?}", cluster.processes());
     cluster.script("job.sh", "echo ran >>ran");
     let words = ["submit", "--parsable", "--key", "the-same", "job.sh"];
     let submits: Vec<_> = (0..4).map(|_| cluster.start(&mut cluster.command(&words))).collect();

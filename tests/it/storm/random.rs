@@ -56,11 +56,6 @@ impl Storm {
         !KINDS.iter().all(|kind| blows.contains_key(kind))
     }
 
-    fn step_daemons(&self) -> Vec<i32> {
-        let all = self.cluster.processes().into_iter();
-        all.filter(|one| one.command.starts_with("pcluster-stepd")).map(|one| one.pid).collect()
-    }
-
     /// One of a kind, if there is one.
     fn blow(&self, kind: &'static str, dice: &mut Dice) {
         let cluster = &self.cluster;
@@ -69,7 +64,7 @@ impl Storm {
             "agent" => cluster.node_processes("agent.json"),
             "machine" => cluster.node_processes("machine.json"),
             "keeper" => cluster.keepers(),
-            _ => self.step_daemons(),
+            _ => cluster.step_daemons(),
         };
         if !victims.is_empty() {
             self.strike(kind, *dice.pick(&victims));
@@ -155,7 +150,7 @@ fn whoever_is_killed_at_random_alone_or_together_loses_nothing_and_doubles_nothi
     assert!(!storm.spared(), "a storm that spares somebody");
     cluster.until_no_nodes();
     meter::check(cluster);
-    assert_eq!(cluster.json(&["admin", "verify"])["wrong"], serde_json::json!([]));
+    cluster.verify();
     cluster.down(&[]);
 }
 
