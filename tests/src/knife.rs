@@ -103,6 +103,14 @@ pub struct Aim {
     pub nth: u32,
 }
 
+impl Aim {
+    /// Counts the calls of `program` without a kill; any kind will do.
+    #[must_use]
+    pub fn counting(program: Program) -> Self {
+        Self { program, call: Call::Write, nth: 0 }
+    }
+}
+
 /// What came of an aim.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cut {
@@ -165,7 +173,7 @@ impl Knife {
     /// Whether this system lets anybody be traced.
     #[must_use]
     pub fn cuts_here() -> bool {
-        let aim = Aim { program: Program::Command, call: Call::Write, nth: 0 };
+        let aim = Aim::counting(Program::Command);
         Self::start(Command::new("true"), Path::new("/dev/null"), Some(aim)).is_ok()
     }
 

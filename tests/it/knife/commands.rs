@@ -1,9 +1,9 @@
 //! The commands under the knife: a submission that is killed before its answer is one job or none,
 //! and asked for again with its key it is one.
-use super::{Row, Table, end_head, leaked, may_cut, picks};
+use super::{Row, Table, cut_all, leaked, may_cut};
 use pcluster_tests::clients::Face;
-use pcluster_tests::knife::{Aim, Call, Cut, Knife, Program};
-use pcluster_tests::{Cluster, Setup, meter, until};
+use pcluster_tests::knife::{Aim, Cut, Knife, Program};
+use pcluster_tests::{Cluster, Setup, meter, procs, until};
 use rustix::process::Signal;
 use std::fs;
 use std::process::Command;
@@ -27,24 +27,6 @@ fn jobs(cluster: &Cluster, name: &str) -> Vec<String> {
     named.map(|row| row["id"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
-/// Cuts a command at calls of every kind that it makes. `once` does it and everything after it, and
-/// counts what came of it.
-fn cut_all(name: &str, table: &mut Table, mut once: impl FnMut(&str, Aim, &mut Row) -> Cut) {
-    let aim = |call, nth| Aim { program: Program::Command, call, nth };
-    let mut whole = Row::default();
-    let word = name.rsplit(' ').next().unwrap_or(name);
-    let made = once(&format!("{word}-whole"), aim(Call::Write, 0), &mut whole);
-    assert!((whole.lost, whole.doubled) == (0, 0) && made.victim.is_some(), "{whole:?} {made:?}");
-    for call in Call::ALL {
-        let mut row = Row { calls: made.calls(call), ..Row::default() };
-        for nth in picks(row.calls, MOST) {
-            let label = format!("{word}-{call:?}-{nth}");
-            row.kills += u32::from(once(&label, aim(call, nth), &mut row).killed);
-        }
-        table.add(name, call, row);
-    }
-}
-
 /// What a job of this label must have left: one start, of one job.
 fn count(cluster: &Cluster, label: &str, row: &mut Row) {
     let starts = cluster.file(&format!("starts-{label}")).lines().count();
@@ -60,7 +42,7 @@ fn a_submission_killed_at_any_call_is_one_job_when_it_is_asked_for_again() {
     let face = Face::with("cli-cut", Setup::compute("cpus = 2, memory = \"1 GB\", max = 1"));
     let cluster = face.cluster();
     let mut table = Table::default();
-    cut_all("pcluster submit", &mut table, |label, aim, row| {
+    cut_all("pcluster submit", Program::Command, MOST, &mut table, |label, aim, row| {
         cluster.script("job.sh", &format!("echo start >>starts-{label}; exit 3"));
         let words = ["submit", "--key", label, "-J", label, "--parsable", "job.sh"];
         let (cut, code) = ended(cluster, cluster.command(&words), aim);
@@ -72,7 +54,7 @@ fn a_submission_killed_at_any_call_is_one_job_when_it_is_asked_for_again() {
         count(cluster, label, row);
         cut
     });
-    cut_all("pcluster run", &mut table, |label, aim, row| {
+    cut_all("pcluster run", Program::Command, MOST, &mut table, |label, aim, row| {
         let text = format!("echo start >>starts-{label}; echo one; echo two; exit 3");
         let words = ["run", "-q", "--key", label, "-J", label, "--", "sh", "-c", &text];
         let (cut, _) = ended(cluster, cluster.command(&words), aim);
@@ -83,7 +65,7 @@ fn a_submission_killed_at_any_call_is_one_job_when_it_is_asked_for_again() {
         row.leaked += u32::try_from(hidden(cluster)).unwrap_or(u32::MAX);
         cut
     });
-    cut_all("sbatch", &mut table, |label, aim, row| {
+    cut_all("sbatch", Program::Command, MOST, &mut table, |label, aim, row| {
         cluster.script("job.sh", &format!("echo start >>starts-{label}; exit 3"));
         let mut command = face.command(&face.names().join("sbatch"), None, &cluster.work());
         command.args(["-J", label, "job.sh"]);
@@ -111,18 +93,14 @@ fn a_head_is_started_once_however_often_the_command_that_starts_it_is_killed() {
         return;
     }
     let cluster = Cluster::cold("up-cut", Setup::default());
-    let heads = || {
-        let found = cluster.processes();
-        found.iter().filter(|process| process.command.contains("pcluster-headnode")).count()
-    };
     let mut table = Table::default();
-    cut_all("pcluster up", &mut table, |_, aim, row| {
+    cut_all("pcluster up", Program::Command, MOST, &mut table, |_, aim, row| {
         let (cut, _) = ended(&cluster, cluster.command(&["up"]), aim);
         cluster.up();
-        row.lost += u32::from(heads() == 0);
-        row.doubled += u32::from(heads() > 1);
-        end_head(cluster.head_pid(), Signal::TERM);
-        row.leaked += u32::try_from(heads()).unwrap_or(u32::MAX);
+        row.lost += u32::from(cluster.heads() == 0);
+        row.doubled += u32::from(cluster.heads() > 1);
+        procs::end(cluster.head_pid(), Signal::TERM);
+        row.leaked += u32::try_from(cluster.heads()).unwrap_or(u32::MAX);
         cut
     });
     table.check(3);

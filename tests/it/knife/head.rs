@@ -1,9 +1,9 @@
 //! The head under the knife, while it starts, takes a submission, launches a node, runs a job there
 //! and ends the node.
-use super::{Row, Table, counting, end_head, head_under, leaked, may_cut, picks, settle};
-use pcluster_tests::knife::{Aim, Call, Cut, Knife, Program};
+use super::{Row, Table, cut_all, head_under, leaked, may_cut, settle};
+use pcluster_tests::knife::{Aim, Cut, Knife, Program};
 use pcluster_tests::said::Started;
-use pcluster_tests::{Cluster, PATIENCE, Setup, meter, until, within};
+use pcluster_tests::{Cluster, PATIENCE, Setup, meter, procs, until, within};
 use rustix::process::Signal;
 use std::os::unix::net::UnixStream;
 
@@ -37,7 +37,7 @@ fn cut(cluster: &Cluster, label: &str, aim: Aim, row: &mut Row) -> Cut {
     cluster.script("job.sh", &format!("echo start >>starts-{label}; exit 3"));
     let submit = ["submit", "--key", label, "-t", "5", "--parsable", "job.sh"];
     let knife = head_under(cluster, Some(aim));
-    let socket = cluster.root().join("run").join(cluster.name()).join("head.sock");
+    let socket = cluster.socket();
     let listens = || UnixStream::connect(&socket).is_ok() || knife.ended().is_some();
     until("a head that listens, or is dead", || listens().then_some(()));
     let first = cluster.start(&mut cluster.command(&submit));
@@ -45,7 +45,7 @@ fn cut(cluster: &Cluster, label: &str, aim: Aim, row: &mut Row) -> Cut {
     let (cut, pid) = (knife.cut(), knife.pid());
     drop(knife);
     settle(&cut);
-    end_head(pid, Signal::KILL);
+    procs::end(pid, Signal::KILL);
     cluster.up();
     // Accepted before or not: with its key it is one job.
     let id = cluster.ok(&submit).id();
@@ -54,11 +54,10 @@ fn cut(cluster: &Cluster, label: &str, aim: Aim, row: &mut Row) -> Cut {
     let code = cluster.wait(&id);
     cluster.until_no_nodes();
     let starts = cluster.file(&format!("starts-{label}")).lines().count();
-    row.kills += u32::from(cut.killed);
     row.lost += u32::from(code != 3 || starts == 0 || !same || !done);
     row.doubled += u32::from(starts > 1);
     row.leaked += leaked(cluster, cluster.head_pid());
-    end_head(cluster.head_pid(), Signal::TERM);
+    procs::end(cluster.head_pid(), Signal::TERM);
     cut
 }
 
@@ -71,21 +70,13 @@ fn a_head_killed_at_any_call_loses_nothing_and_doubles_nothing() {
     let mut table = Table::default();
     // Files that are made once are there in every scenario.
     cluster.up();
-    end_head(cluster.head_pid(), Signal::TERM);
-    let mut whole = Row::default();
-    let made = cut(&cluster, "whole", counting(Program::Head), &mut whole);
-    assert_eq!(whole, Row::default(), "without a kill");
-    for call in Call::ALL {
-        let mut row = Row { calls: made.calls(call), ..Row::default() };
-        for nth in picks(row.calls, MOST) {
-            let aim = Aim { program: Program::Head, call, nth };
-            cut(&cluster, &format!("{call:?}-{nth}"), aim, &mut row);
-        }
-        table.add("head", call, row);
-    }
+    procs::end(cluster.head_pid(), Signal::TERM);
+    cut_all("head", Program::Head, MOST, &mut table, |label, aim, row| {
+        cut(&cluster, label, aim, row)
+    });
     table.check(15);
     cluster.up();
     meter::check(&cluster);
-    assert_eq!(cluster.json(&["admin", "verify"])["wrong"], serde_json::json!([]));
+    cluster.verify();
     cluster.down(&[]);
 }

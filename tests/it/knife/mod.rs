@@ -10,7 +10,6 @@ mod nodes;
 
 use pcluster_tests::knife::{Aim, Call, Cut, Knife, Program};
 use pcluster_tests::{Cluster, procs, skip, within};
-use rustix::process::Signal;
 use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Duration;
@@ -85,7 +84,7 @@ fn picks(calls: u32, most: u32) -> BTreeSet<u32> {
     (0..most).map(|at| 1 + at * (calls - 1) / (most - 1).max(1)).collect()
 }
 
-/// A head under a knife, ready to answer.
+/// A head under a knife, just started.
 fn head_under(cluster: &Cluster, aim: Option<Aim>) -> Knife {
     let mut command = Command::new(cluster.bin().join("pcluster-headnode"));
     cluster.dress(&mut command);
@@ -94,9 +93,27 @@ fn head_under(cluster: &Cluster, aim: Option<Aim>) -> Knife {
     Knife::start(command, &out, aim).expect("a head can be started under the knife")
 }
 
-/// Counts calls of `program` without a kill; any kind will do.
-fn counting(program: Program) -> Aim {
-    Aim { program, call: Call::Write, nth: 0 }
+/// Cuts a program at calls of every kind that it makes, `most` of each. `once` does it and everything
+/// after it, and counts what came of it.
+fn cut_all(
+    name: &str,
+    program: Program,
+    most: u32,
+    table: &mut Table,
+    mut once: impl FnMut(&str, Aim, &mut Row) -> Cut,
+) {
+    let word = name.rsplit(' ').next().unwrap_or(name);
+    let mut whole = Row::default();
+    let made = once(&format!("{word}-whole"), Aim::counting(program), &mut whole);
+    assert!(whole == Row::default() && made.victim.is_some(), "without a kill: {whole:?} {made:?}");
+    for call in Call::ALL {
+        let mut row = Row { calls: made.calls(call), ..Row::default() };
+        for nth in picks(row.calls, most) {
+            let label = format!("{word}-{call:?}-{nth}");
+            row.kills += u32::from(once(&label, Aim { program, call, nth }, &mut row).killed);
+        }
+        table.add(name, call, row);
+    }
 }
 
 /// What is left although no node is, beside the head.
@@ -127,13 +144,5 @@ fn leaked(cluster: &Cluster, head: i32) -> u32 {
 fn settle(cut: &Cut) {
     if let (true, Some(victim)) = (cut.killed, cut.victim) {
         pcluster_tests::until("the victim's end", || (!procs::is_alive(victim)).then_some(()));
-    }
-}
-
-/// Tells a head to end, and waits for that.
-fn end_head(pid: i32, signal: Signal) {
-    if procs::is_alive(pid) {
-        procs::signal(pid, signal);
-        pcluster_tests::until("the end of the head", || (!procs::is_alive(pid)).then_some(()));
     }
 }

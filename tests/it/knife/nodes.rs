@@ -1,10 +1,9 @@
 //! Agent, keeper and step daemon under the knife, each alone, while the head goes on.
-use super::{Row, Table, counting, end_head, head_under, leaked, may_cut, picks, settle};
+use super::{Row, Table, cut_all, head_under, leaked, may_cut, settle};
 use pcluster_tests::clients::Face;
-use pcluster_tests::knife::{Aim, Call, Cut, Knife, Program};
-use pcluster_tests::{Cluster, Setup, meter, until};
+use pcluster_tests::knife::{Aim, Cut, Knife, Program};
+use pcluster_tests::{Cluster, Setup, meter, procs, until};
 use rustix::process::Signal;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 /// How often each kind is tried.
 const MOST: u32 = 5;
@@ -23,8 +22,6 @@ struct Seen {
     leaked: u32,
 }
 
-static NEXT: AtomicU32 = AtomicU32::new(0);
-
 /// A job that says each of its starts, and holds a lock with every process that it leaves behind.
 fn job(label: &str, last: &str) -> String {
     format!(
@@ -35,10 +32,9 @@ fn job(label: &str, last: &str) -> String {
 }
 
 /// From zero nodes to zero, one job, with the knife aimed.
-fn scenario(cluster: &Cluster, knife: &Knife, aim: Aim, options: &[&str], last: &str) -> Seen {
-    let label = NEXT.fetch_add(1, Ordering::Relaxed).to_string();
+fn scenario(cluster: &Cluster, knife: &Knife, label: &str, aim: Aim, last: &str) -> Seen {
     knife.aim(aim);
-    let id = cluster.submit(options, &job(&label, last));
+    let id = cluster.submit(&[], &job(label, last));
     let code = cluster.wait(&id);
     cluster.until_no_nodes();
     let cut = knife.cut();
@@ -56,7 +52,6 @@ fn scenario(cluster: &Cluster, knife: &Knife, aim: Aim, options: &[&str], last: 
 impl Row {
     /// Counts a scenario; `right` is whether the job ended as is promised.
     fn count(&mut self, seen: &Seen, right: bool) {
-        self.kills += u32::from(seen.cut.killed);
         self.lost += u32::from(!right || seen.attempts.is_empty());
         let mut once = seen.attempts.clone();
         once.dedup();
@@ -68,33 +63,14 @@ impl Row {
     }
 }
 
-/// Cuts a program at calls of every kind that it makes.
-fn cut_all(
-    name: &str,
-    program: Program,
-    table: &mut Table,
-    mut once: impl FnMut(Aim) -> (Seen, bool),
-) {
-    let (seen, right) = once(counting(program));
-    assert!(right && seen.cut.victim.is_some(), "without a kill: {seen:?}");
-    for call in Call::ALL {
-        let mut row = Row { calls: seen.cut.calls(call), ..Row::default() };
-        for nth in picks(row.calls, MOST) {
-            let (seen, right) = once(Aim { program, call, nth });
-            row.count(&seen, right);
-        }
-        table.add(name, call, row);
-    }
-}
-
 /// The head goes politely, with nothing left and the bill equal to the meter.
 fn end(cluster: &Cluster, knife: Knife) {
     meter::check(cluster);
     let head = knife.pid();
     drop(knife);
-    end_head(head, Signal::TERM);
+    procs::end(head, Signal::TERM);
     cluster.up();
-    assert_eq!(cluster.json(&["admin", "verify"])["wrong"], serde_json::json!([]));
+    cluster.verify();
     cluster.down(&[]);
 }
 
@@ -105,60 +81,46 @@ fn ready(cluster: &Cluster) -> Knife {
     knife
 }
 
-#[test]
-fn an_agent_killed_at_any_call_loses_nothing_and_doubles_nothing() {
+/// Cuts a program at its calls while the head goes on, each time with a job that ends with 3 as is
+/// `right` for it.
+fn one_job_each(name: &str, program: Program, kills: u32, right: fn(&Seen) -> bool) {
     if !may_cut() {
         return;
     }
-    let cluster = Cluster::cold("agent-cut", Setup::compute(COMPUTE));
+    let cluster = Cluster::cold(&format!("{name}-cut"), Setup::compute(COMPUTE));
     let knife = ready(&cluster);
     let mut table = Table::default();
-    cut_all("agent", Program::Agent, &mut table, |aim| {
-        let seen = scenario(&cluster, &knife, aim, &[], "exit 3");
-        let right = seen.code == 3 && seen.attempts == ["1"];
-        (seen, right)
+    cut_all(name, program, MOST, &mut table, |label, aim, row| {
+        let seen = scenario(&cluster, &knife, label, aim, "exit 3");
+        row.count(&seen, seen.code == 3 && right(&seen));
+        seen.cut
     });
-    table.check(12);
+    table.check(kills);
     end(&cluster, knife);
+}
+
+/// It was lost at most once: what counts is the first attempt, or the second.
+fn at_most_again(seen: &Seen) -> bool {
+    let newest = ["1", "2"].contains(&seen.attempts.last().map_or("", String::as_str));
+    newest && seen.attempts.len() <= 2
+}
+
+#[test]
+fn an_agent_killed_at_any_call_loses_nothing_and_doubles_nothing() {
+    one_job_each("agent", Program::Agent, 12, |seen| seen.attempts == ["1"]);
 }
 
 /// A lost keeper takes its run along: what is left of it is ended first, then it goes back to the
 /// queue. Only the newest attempt counts.
 #[test]
 fn a_keeper_killed_at_any_call_ends_its_attempt_and_the_next_one_alone_goes_on() {
-    if !may_cut() {
-        return;
-    }
-    let cluster = Cluster::cold("keeper-cut", Setup::compute(COMPUTE));
-    let knife = ready(&cluster);
-    let mut table = Table::default();
-    cut_all("keeper", Program::Keeper, &mut table, |aim| {
-        let seen = scenario(&cluster, &knife, aim, &[], "exit 3");
-        let newest = ["1", "2"].contains(&seen.attempts.last().map_or("", String::as_str));
-        let right = seen.code == 3 && newest && seen.attempts.len() <= 2;
-        (seen, right)
-    });
-    table.check(6);
-    end(&cluster, knife);
+    one_job_each("keeper", Program::Keeper, 6, at_most_again);
 }
 
 /// The end of a machine is the end of its node: what ran there runs again elsewhere.
 #[test]
 fn a_machine_killed_at_any_call_leaves_nothing_behind_and_its_job_runs_elsewhere() {
-    if !may_cut() {
-        return;
-    }
-    let cluster = Cluster::cold("machine-cut", Setup::compute(COMPUTE));
-    let knife = ready(&cluster);
-    let mut table = Table::default();
-    cut_all("machine", Program::Machine, &mut table, |aim| {
-        let seen = scenario(&cluster, &knife, aim, &[], "exit 3");
-        let newest = ["1", "2"].contains(&seen.attempts.last().map_or("", String::as_str));
-        let right = seen.code == 3 && newest && seen.attempts.len() <= 2;
-        (seen, right)
-    });
-    table.check(3);
-    end(&cluster, knife);
+    one_job_each("machine", Program::Machine, 3, at_most_again);
 }
 
 /// A step has no second attempt: its `srun` says that it is gone, and the job goes on.
@@ -169,18 +131,17 @@ fn a_step_daemon_killed_at_any_call_ends_its_step_and_not_its_job() {
     }
     let face = Face::with("stepd-cut", Setup::compute(COMPUTE));
     let cluster = face.cluster();
-    end_head(cluster.head_pid(), Signal::TERM);
+    procs::end(cluster.head_pid(), Signal::TERM);
     let knife = ready(cluster);
     let mut table = Table::default();
     let step = "echo step >>$0";
     let path = format!("PATH={}:$PATH", face.names().display());
-    cut_all("step daemon", Program::StepDaemon, &mut table, |aim| {
-        let label = NEXT.load(Ordering::Relaxed);
+    cut_all("step daemon", Program::StepDaemon, MOST, &mut table, |label, aim, row| {
         let file = format!("steps-{label}");
         let last = format!(
             "{path}\nsrun sh -c '{step}' {file}; echo $? >>codes-{label}; srun true; echo $? >>next-{label}; exit 3"
         );
-        let seen = scenario(cluster, &knife, aim, &[], &last);
+        let seen = scenario(cluster, &knife, label, aim, &last);
         let (steps, code) = (cluster.file(&file), cluster.file(&format!("codes-{label}")));
         let told = if code == "0\n" { steps == "step\n" } else { steps.len() <= "step\n".len() };
         let next = cluster.file(&format!("next-{label}"));
@@ -190,7 +151,8 @@ fn a_step_daemon_killed_at_any_call_ends_its_step_and_not_its_job() {
         if !right {
             println!("step {steps:?}, srun {code:?}, the next {next:?}");
         }
-        (seen, right)
+        row.count(&seen, right);
+        seen.cut
     });
     table.check(6);
     end(cluster, knife);

@@ -15,7 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc::Sender;
 
-/// `PTRACE_EVENT_EXEC` and `PTRACE_EVENT_STOP` of the kernel.
+/// `PTRACE_EVENT_EXEC` of the kernel.
 const EVENT_EXEC: i32 = 4;
 /// `PTRACE_SYSCALL_INFO_ENTRY`: the call is about to be made.
 const ENTRY: u8 = 1;
@@ -188,14 +188,14 @@ impl Tracer<'_> {
             self.victim = None;
             return false;
         }
-        let made = aimed.cut.made.entry(call).or_default();
-        let nth = *made + 1;
-        let meant = aimed.aim.is_some_and(|aim| aim.call == call && aim.nth == nth);
+        let Aimed { aim, cut, .. } = &mut *aimed;
+        let made = cut.made.entry(call).or_default();
+        let meant = aim.is_some_and(|aim| aim.call == call && aim.nth == *made + 1);
         if meant && kill(group, Signal::SIGKILL).is_ok() {
-            aimed.cut.killed = true;
+            cut.killed = true;
             return true;
         }
-        *aimed.cut.made.entry(call).or_default() = nth;
+        *made += 1;
         false
     }
 }
