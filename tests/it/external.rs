@@ -1,10 +1,8 @@
 //! Nodes from a program that is not ours: containers of `examples/external/boxes`, on good days and bad ones.
-use pcluster_tests::dice::Dice;
 use pcluster_tests::{
-    Cluster, PATIENCE, Setup, meter, not_run, people, repository, skip, until, within,
+    Cluster, PATIENCE, Setup, bins, dice, meter, not_run, people, repository, skip, until, within,
 };
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -57,8 +55,7 @@ fn cluster(label: &str, compute: &str, wrap: Option<u64>) -> Cluster {
     }
     let text = format!("#!/bin/sh\nPCLUSTER_BOXES_DIR='{}' exec {line} \"$@\"\n", home.display());
     let program = cluster.work().join("boxes");
-    fs::write(&program, text).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    bins::program(&program, &text);
     cluster.up();
     cluster
 }
@@ -88,21 +85,19 @@ fn the_example_keeps_every_rule_and_a_broken_program_does_not() {
         return;
     }
     let cluster = Cluster::cold("trial", Setup::default());
-    let boxes = repository().join("examples/external/boxes");
-    let test = |program: &str| {
-        let mut command =
-            cluster.command(&["provider", "test", "--patience", "50s", "--json", program]);
-        cluster.say(command.env("PCLUSTER_BOXES_DIR", cluster.root().join("boxes")))
+    let boxes = repository().join("examples/external/boxes").display().to_string();
+    let test = |words: &[&str]| {
+        let mut command = cluster.command(&["provider", "test", "--json"]);
+        command.args(words).env("PCLUSTER_BOXES_DIR", cluster.root().join("boxes"));
+        cluster.say(&mut command)
     };
-    let said = test(&boxes.display().to_string()).expect_code(0);
+    let said = test(&["--patience", "50s", &boxes]).expect_code(0);
     let told: serde_json::Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!((&told["rules"], &told["held"]), (&8.into(), &8.into()), "{told}");
     // A box shares its host's `poweroff`.
-    let mut command = cluster.command(&["provider", "test", "--power-off", "--json"]);
-    let said =
-        cluster.say(command.arg(&boxes).env("PCLUSTER_BOXES_DIR", cluster.root().join("boxes")));
+    let said = test(&["--power-off", &boxes]);
     assert!(said.code == 1 && said.out.contains("power_off = false"), "{said:#?}");
-    let said = test("false");
+    let said = test(&["--patience", "50s", "false"]);
     assert_eq!(said.code, 1);
     let told: serde_json::Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!(told["held"], 0);
@@ -130,8 +125,12 @@ fn jobs_run_in_boxes_from_zero_to_zero_although_the_head_is_killed() {
     over(&cluster);
 }
 
-/// The bad day of this seed; how many faults it had.
-fn bad_day(seed: u64) -> usize {
+#[test]
+fn a_slow_and_flaky_provider_loses_doubles_and_leaves_nothing() {
+    if !can_box() {
+        return;
+    }
+    let seed = dice::seed("PCLUSTER_FLAKY_SEED", "a flaky provider");
     let cluster = cluster("flaky", "cpus = 1, memory = \"600 MB\", max = 3", Some(seed));
     let faults = cluster.root().join("day/faults");
     let id = cluster.submit(&["--array", "1-8", "--time", "5m"], &format!("{ALONE}; sleep 0.2"));
@@ -152,18 +151,7 @@ fn bad_day(seed: u64) -> usize {
     assert_eq!(started, (1..=8).map(|task| task.to_string()).collect::<Vec<_>>(), "seed {seed}");
     assert_eq!(cluster.file("twice"), "", "seed {seed}");
     over(&cluster);
-    count()
-}
-
-#[test]
-fn a_slow_and_flaky_provider_loses_doubles_and_leaves_nothing() {
-    if !can_box() {
-        return;
-    }
-    let mut dice = Dice::from_env("PCLUSTER_FLAKY_SEED", "a flaky provider");
-    let seed = dice.below(1_000_000);
-    let faults = bad_day(seed);
-    println!("{faults} faults, none lost, none doubled, none left");
+    println!("{} faults, none lost, none doubled, none left", count());
 }
 
 #[test]
@@ -186,7 +174,6 @@ fn a_program_that_is_not_there_is_what_a_waiting_job_says() {
     cluster.ok(&["cancel", &id]);
     // Nobody can tell that nothing is left, until there is a program that does.
     let cloud = cluster.work().join("cloud");
-    fs::write(&cloud, "#!/bin/sh\necho '{\"machines\":[]}'\n").unwrap();
-    fs::set_permissions(&cloud, fs::Permissions::from_mode(0o755)).unwrap();
+    bins::program(&cloud, "#!/bin/sh\necho '{\"machines\":[]}'\n");
     cluster.down(&[]);
 }

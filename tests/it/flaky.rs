@@ -3,9 +3,8 @@
 //! Deliberately absent: lists that lag, answers of calls that are lost, machines that come up after
 //! their call has failed. The process provider reads and starts what is there, so these are the
 //! simulator's (`crates/sim/src/faults.rs`).
-use pcluster_tests::{Cluster, Setup, meter, until};
+use pcluster_tests::{Cluster, Setup, bins, meter, until};
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 /// Becomes the machine, or does what the plan says; a plan is for one machine.
@@ -25,15 +24,8 @@ short) timeout -s KILL 0.3 "$@"; exit 1 ;;
 esac
 "#;
 
-/// Every fault once, in an order that the seed makes.
-fn plan(mut seed: u64) -> Vec<&'static str> {
-    let mut faults = vec!["slow", "dead", "hung", "twice", "late", "short", "absent", "unlisted"];
-    for at in (1..faults.len()).rev() {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        faults.swap(at, usize::try_from(seed >> 33).unwrap_or(0) % (at + 1));
-    }
-    faults
-}
+/// Every fault once.
+const FAULTS: [&str; 8] = ["dead", "twice", "unlisted", "short", "hung", "slow", "absent", "late"];
 
 struct Shop {
     cluster: Cluster,
@@ -42,17 +34,13 @@ struct Shop {
 
 impl Shop {
     fn new() -> Self {
-        let setup = |launcher: &str| {
-            Setup {
+        let setup = Setup {
             compute: "cpus = 2, memory = \"1 GB\", max = 2, idle_timeout = \"1 s\", boot_timeout = \"4 s\"".to_owned(),
-            more: launcher.to_owned(),
             ..Setup::default()
-        }
         };
-        let cluster = Cluster::cold("flaky", setup(""));
+        let cluster = Cluster::cold("flaky", setup);
         let launcher = cluster.root().join("launcher");
-        fs::write(&launcher, LAUNCHER).unwrap();
-        fs::set_permissions(&launcher, fs::Permissions::from_mode(0o755)).unwrap();
+        bins::program(&launcher, LAUNCHER);
         let words = [launcher.display().to_string(), cluster.root().display().to_string()];
         let file = cluster.work().join("cluster.toml");
         let text = fs::read_to_string(&file).unwrap();
@@ -110,16 +98,15 @@ impl Shop {
 fn an_array_runs_through_whatever_the_provider_does_and_the_bill_is_the_meter() {
     let shop = Shop::new();
     let cluster = &shop.cluster;
-    let faults = plan(20);
-    for fault in &faults {
+    for fault in FAULTS {
         let id = shop.round(fault);
-        let rows = cluster.json(&["queue", "-t", "all", &id])["jobs"].as_array().cloned().unwrap();
+        let rows = cluster.tasks(&id);
         assert!(rows.iter().all(|row| row["outcome"]["word"] == "completed"), "{fault}: {rows:#?}");
         cluster.until_no_nodes();
     }
     let mut starts: Vec<String> = cluster.file("starts").lines().map(str::to_owned).collect();
     starts.sort();
-    let mut once: Vec<String> = faults
+    let mut once: Vec<String> = FAULTS
         .iter()
         .flat_map(|fault| (1..=3).map(move |task| format!("{fault} {task} 1")))
         .collect();

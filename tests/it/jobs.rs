@@ -1,5 +1,5 @@
 //! What people do with jobs, and how jobs end.
-use pcluster_tests::{Cluster, Setup, until};
+use pcluster_tests::{Cluster, Setup, bins, until};
 use std::fs;
 
 const GATE: &str = "while [ ! -e go ]; do sleep 0.05; done";
@@ -260,9 +260,7 @@ fn a_job_sees_its_environment_its_directory_and_an_image_profile() {
     fs::create_dir_all(tools.join("bin")).unwrap();
     fs::write(tools.join("image.toml"), "name = \"tools\"\n").unwrap();
     fs::write(tools.join("profile"), "export FROM_PROFILE=yes\n").unwrap();
-    fs::write(tools.join("bin/mytool"), "#!/bin/sh\necho \"tool $1\"\n").unwrap();
-    use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(tools.join("bin/mytool"), fs::Permissions::from_mode(0o755)).unwrap();
+    bins::program(&tools.join("bin/mytool"), "#!/bin/sh\necho \"tool $1\"\n");
     cluster.up();
     cluster.script(
         "job.sh",

@@ -96,6 +96,14 @@ pub fn gate_to(folder: &Path, gate: &Path, verb: &str) {
         gate.display(),
         real.display()
     );
-    fs::write(&agent, text).expect("the folder is ours");
-    fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).expect("the file is ours");
+    program(&agent, &text);
+}
+
+/// Writes a program of this text, which everybody may run.
+///
+/// # Panics
+/// When the disk refuses.
+pub fn program(path: &Path, text: &str) {
+    fs::write(path, text).expect("the folder is ours");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("the file is ours");
 }

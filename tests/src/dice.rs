@@ -16,17 +16,13 @@ impl Dice {
         Self { state: seed }
     }
 
-    /// A seed from the variable, else another one each time; said, so that it can be given again.
+    /// From the [`seed`] of this variable.
     ///
     /// # Panics
     /// When the variable is no number.
     #[must_use]
     pub fn from_env(variable: &str, what: &str) -> Self {
-        let given = std::env::var(variable).ok().filter(|text| !text.is_empty());
-        let seed =
-            given.map_or_else(by_the_clock, |text| text.parse().expect("a seed is a number"));
-        println!("{what}: {variable}={seed}");
-        Self::new(seed)
+        Self::new(seed(variable, what))
     }
 
     fn next(&mut self) -> u64 {
@@ -61,6 +57,18 @@ impl Dice {
     pub fn time(&mut self, most: Duration) -> Duration {
         Duration::from_micros(self.below(u64::try_from(most.as_micros()).unwrap_or(u64::MAX)))
     }
+}
+
+/// A seed from the variable, else another one each time; said, so that it can be given again.
+///
+/// # Panics
+/// When the variable is no number.
+#[must_use]
+pub fn seed(variable: &str, what: &str) -> u64 {
+    let given = std::env::var(variable).ok().filter(|text| !text.is_empty());
+    let seed = given.map_or_else(by_the_clock, |text| text.parse().expect("a seed is a number"));
+    println!("{what}: {variable}={seed}");
+    seed
 }
 
 fn by_the_clock() -> u64 {
