@@ -1,17 +1,14 @@
 //! The state of a cluster: checked, copied while a job runs, lost, and brought back.
-use pcluster_tests::Cluster;
+use pcluster_tests::{Cluster, scripts};
 use std::fs;
-
-const ALONE: &str =
-    "exec 9>>lock; flock -n 9 || { echo twice >>twice; exit 99; }; echo start >>starts";
 
 #[test]
 fn a_running_node_knows_a_head_again_whose_state_was_restored() {
     let cluster = Cluster::new("restored");
-    let gate = "while [ ! -e go ]; do sleep 0.05; done";
+    let (alone, gate) = (scripts::start_alone(), scripts::gate("go"));
     let done = cluster.submit(&[], "exit 3");
     assert_eq!(cluster.wait(&done), 3);
-    let id = cluster.submit(&[], &format!("{ALONE}; {gate}; exit 4"));
+    let id = cluster.submit(&[], &format!("{alone}; {gate}; exit 4"));
     cluster.until_lines("starts", 1);
     let said = cluster.ok(&["admin", "verify"]);
     assert!(said.out.ends_with("in order\n"), "{}", said.out);
@@ -35,7 +32,7 @@ fn a_running_node_knows_a_head_again_whose_state_was_restored() {
     cluster.ok(&["admin", "restore", copy]);
     cluster.up();
     cluster.until_state(&id, "running");
-    fs::write(cluster.work().join("go"), "").unwrap();
+    cluster.touch("go");
     assert_eq!(cluster.wait(&id), 4);
     assert_eq!((cluster.file("starts"), cluster.file("twice")), ("start\n".into(), String::new()));
     assert_eq!(cluster.outcome_of(&done), "failed");

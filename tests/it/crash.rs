@@ -1,21 +1,18 @@
 //! Heads, agents and machines that are killed with -9 under running jobs.
+use pcluster_tests::scripts::{gate, start_alone};
 use pcluster_tests::{Cluster, PATIENCE, Setup, procs, until};
 use rustix::process::Signal;
-use std::fs;
-
-/// Says when two runs of one job are alive at once: the lock dies with its last holder.
-const ALONE: &str =
-    "exec 9>>lock; flock -n 9 || { echo twice >>twice; exit 99; }; echo start >>starts";
 
 #[test]
 fn an_exit_code_arrives_although_the_head_was_killed_and_away_when_the_job_ended() {
     let cluster = Cluster::new("head");
-    let wait = "while [ ! -e go ]; do sleep 0.05; done; echo late; echo end >>ends; exit 9";
-    let id = cluster.submit(&[], &format!("{ALONE}; {wait}"));
+    let (alone, gate) = (start_alone(), gate("go"));
+    let text = format!("{alone}; {gate}; echo late; echo end >>ends; exit 9");
+    let id = cluster.submit(&[], &text);
     cluster.until_lines("starts", 1);
     cluster.kill_head();
     cluster.run(&["queue"]).expect_code(6).expect_error("error: no head answers\n");
-    fs::write(cluster.work().join("go"), "").unwrap();
+    cluster.touch("go");
     cluster.until_lines("ends", 1);
     cluster.up();
     assert_eq!(cluster.wait(&id), 9);
@@ -29,8 +26,8 @@ fn an_exit_code_arrives_although_the_head_was_killed_and_away_when_the_job_ended
 fn a_running_job_runs_on_over_a_killed_head_and_the_queue_is_kept() {
     let cluster =
         Cluster::with("runs-on", Setup::compute("cpus = 1, memory = \"512 MB\", max = 1"));
-    let gate = "while [ ! -e go ]; do sleep 0.05; done";
-    let first = cluster.submit(&[], &format!("{ALONE}; {gate}; exit 4"));
+    let (alone, gate) = (start_alone(), gate("go"));
+    let first = cluster.submit(&[], &format!("{alone}; {gate}; exit 4"));
     let second = cluster.submit(&["-J", "next"], "echo second; exit 5");
     let held = cluster.submit(&["--hold"], "exit 6");
     cluster.until_lines("starts", 1);
@@ -39,7 +36,7 @@ fn a_running_job_runs_on_over_a_killed_head_and_the_queue_is_kept() {
     cluster.up();
     cluster.until_state(&first, "running");
     assert_eq!(cluster.live_nodes()[0]["id"], node, "the same node was found again");
-    fs::write(cluster.work().join("go"), "").unwrap();
+    cluster.touch("go");
     assert_eq!((cluster.wait(&first), cluster.wait(&second)), (4, 5));
     assert_eq!(cluster.state_of(&held), "held");
     cluster.ok(&["release", &held]);
@@ -51,12 +48,12 @@ fn a_running_job_runs_on_over_a_killed_head_and_the_queue_is_kept() {
 #[test]
 fn a_stopped_head_leaves_its_jobs_alone_too() {
     let cluster = Cluster::new("term");
-    let id =
-        cluster.submit(&[], &format!("{ALONE}; while [ ! -e go ]; do sleep 0.05; done; exit 8"));
+    let (alone, gate) = (start_alone(), gate("go"));
+    let id = cluster.submit(&[], &format!("{alone}; {gate}; exit 8"));
     cluster.until_lines("starts", 1);
     cluster.end_head(Signal::TERM);
     cluster.up();
-    fs::write(cluster.work().join("go"), "").unwrap();
+    cluster.touch("go");
     assert_eq!(cluster.wait(&id), 8);
     assert_eq!(cluster.file("starts"), "start\n");
     cluster.down(&[]);
@@ -65,13 +62,13 @@ fn a_stopped_head_leaves_its_jobs_alone_too() {
 #[test]
 fn an_agent_that_is_killed_under_a_job_still_gives_its_exit_code() {
     let cluster = Cluster::new("agent");
-    let id =
-        cluster.submit(&[], &format!("{ALONE}; while [ ! -e go ]; do sleep 0.05; done; exit 7"));
+    let (alone, gate) = (start_alone(), gate("go"));
+    let id = cluster.submit(&[], &format!("{alone}; {gate}; exit 7"));
     cluster.until_lines("starts", 1);
     let agent = cluster.node_process("agent.json");
     procs::signal(agent, Signal::KILL);
     until("another agent", || (cluster.node_process("agent.json") != agent).then_some(()));
-    fs::write(cluster.work().join("go"), "").unwrap();
+    cluster.touch("go");
     assert_eq!(cluster.wait(&id), 7);
     assert_eq!(cluster.rows(&id)[0]["attempt"], 1);
     assert_eq!((cluster.file("starts"), cluster.file("twice")), ("start\n".into(), String::new()));
@@ -81,8 +78,9 @@ fn an_agent_that_is_killed_under_a_job_still_gives_its_exit_code() {
 #[test]
 fn a_job_whose_machine_is_killed_runs_again_elsewhere_and_never_twice_at_once() {
     let cluster = Cluster::new("machine");
+    let alone = start_alone();
     let second = "[ $(wc -l <starts) -ge 2 ] && exit 0; sleep 1000";
-    let id = cluster.submit(&[], &format!("echo \"try $PCLUSTER_ATTEMPT\"; {ALONE}; {second}"));
+    let id = cluster.submit(&[], &format!("echo \"try $PCLUSTER_ATTEMPT\"; {alone}; {second}"));
     cluster.until_lines("starts", 1);
     procs::signal(cluster.node_process("machine.json"), Signal::KILL);
     assert_eq!(cluster.wait(&id), 0);
@@ -103,7 +101,8 @@ fn a_job_whose_machine_is_killed_runs_again_elsewhere_and_never_twice_at_once() 
 #[test]
 fn a_job_that_must_not_run_again_fails_with_its_node() {
     let cluster = Cluster::new("no-requeue");
-    let id = cluster.submit(&["--no-requeue"], &format!("{ALONE}; sleep 1000"));
+    let alone = start_alone();
+    let id = cluster.submit(&["--no-requeue"], &format!("{alone}; sleep 1000"));
     cluster.until_lines("starts", 1);
     procs::signal(cluster.node_process("machine.json"), Signal::KILL);
     assert_eq!(cluster.wait(&id), 1);
@@ -115,8 +114,9 @@ fn a_job_that_must_not_run_again_fails_with_its_node() {
 #[test]
 fn a_job_whose_keeper_is_killed_ends_with_all_that_it_left_and_runs_again() {
     let cluster = Cluster::new("keeper");
+    let alone = start_alone();
     let second = "[ $(wc -l <starts) -ge 2 ] && exit 0; (setsid sleep 1000 &); sleep 1000";
-    let id = cluster.submit(&[], &format!("{ALONE}; {second}"));
+    let id = cluster.submit(&[], &format!("{alone}; {second}"));
     cluster.until_lines("starts", 1);
     procs::signal(cluster.keepers()[0], Signal::KILL);
     assert_eq!(cluster.wait(&id), 0);
@@ -132,7 +132,8 @@ fn a_job_whose_keeper_is_killed_ends_with_all_that_it_left_and_runs_again() {
 #[test]
 fn a_job_that_must_not_run_again_fails_with_its_keeper() {
     let cluster = Cluster::new("keeper-once");
-    let text = format!("{ALONE}; (setsid sh -c 'echo $$ >pid; sleep 1000' &); sleep 1000");
+    let alone = start_alone();
+    let text = format!("{alone}; (setsid sh -c 'echo $$ >pid; sleep 1000' &); sleep 1000");
     let id = cluster.submit(&["--no-requeue"], &text);
     cluster.until_lines("pid", 1);
     procs::signal(cluster.keepers()[0], Signal::KILL);
@@ -160,8 +161,8 @@ fn the_same_key_after_a_crash_answers_with_the_first_job() {
 #[test]
 fn those_who_follow_a_job_get_every_line_once_over_a_restart_of_the_head() {
     let cluster = Cluster::new("follow");
-    let text = "echo one; while [ ! -e go ]; do sleep 0.05; done; echo two; exit 3";
-    let run = cluster.start(&mut cluster.command(&["run", "-q", "--", "sh", "-c", text]));
+    let text = format!("echo one; {}; echo two; exit 3", gate("go"));
+    let run = cluster.start(&mut cluster.command(&["run", "-q", "--", "sh", "-c", &text]));
     until("the first line", || run.out().contains("one\n").then_some(()));
     let logs = cluster.start(&mut cluster.command(&["logs", "-f", "1"]));
     let wait = cluster.start(&mut cluster.command(&["wait", "1"]));
@@ -169,7 +170,7 @@ fn those_who_follow_a_job_get_every_line_once_over_a_restart_of_the_head() {
     // A command that finds no head at its start says so; one that waits already is patient.
     until("three who wait", || (cluster.connected_clients() >= 3).then_some(()));
     cluster.kill_head();
-    fs::write(cluster.work().join("go"), "").unwrap();
+    cluster.touch("go");
     cluster.up();
     let said = run.ended(PATIENCE);
     assert_eq!(said.code, 3, "{said:#?}");

@@ -1,13 +1,17 @@
 //! Nodes from a program that is not ours: containers of `examples/external/boxes`, on good days and bad ones.
 use pcluster_tests::{
-    Cluster, PATIENCE, Setup, bins, dice, meter, not_run, people, repository, skip, until, within,
+    Cluster, PATIENCE, Setup, bins, dice, meter, not_run, people, repository, scripts, skip, until,
+    within,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What starts says so; two that live at once of one task say that.
-const ALONE: &str = "exec 9>>lock-$PCLUSTER_TASK_ID; flock -n 9 || { echo twice >>twice; exit 99; }; echo $PCLUSTER_TASK_ID >>starts";
+fn alone() -> String {
+    let alone = scripts::alone_or_99("lock-$PCLUSTER_TASK_ID");
+    format!("{alone}; echo $PCLUSTER_TASK_ID >>starts")
+}
 
 fn can_box() -> bool {
     if !people::is_root() {
@@ -110,12 +114,12 @@ fn jobs_run_in_boxes_from_zero_to_zero_although_the_head_is_killed() {
         return;
     }
     let cluster = cluster("boxes", "cpus = 1, memory = \"600 MB\", max = 3", None);
-    let wait = "while [ ! -e go ]; do sleep 0.05; done; echo $(hostname)";
-    let id = cluster.submit(&["--array", "1-6"], &format!("{ALONE}; {wait}"));
+    let text = format!("{}; {}; echo $(hostname)", alone(), scripts::gate("go"));
+    let id = cluster.submit(&["--array", "1-6"], &text);
     cluster.until_lines("starts", 3);
     cluster.kill_head();
     cluster.up();
-    fs::write(cluster.work().join("go"), "").unwrap();
+    cluster.touch("go");
     assert_eq!(cluster.wait(&id), 0);
     assert_eq!(cluster.file("starts").lines().count(), 6);
     assert_eq!(cluster.file("twice"), "");
@@ -133,7 +137,8 @@ fn a_slow_and_flaky_provider_loses_doubles_and_leaves_nothing() {
     let seed = dice::seed("PCLUSTER_FLAKY_SEED", "a flaky provider");
     let cluster = cluster("flaky", "cpus = 1, memory = \"600 MB\", max = 3", Some(seed));
     let faults = cluster.root().join("day/faults");
-    let id = cluster.submit(&["--array", "1-8", "--time", "5m"], &format!("{ALONE}; sleep 0.2"));
+    let id =
+        cluster.submit(&["--array", "1-8", "--time", "5m"], &format!("{}; sleep 0.2", alone()));
     let count = || fs::read_to_string(&faults).unwrap_or_default().lines().count();
     until("a bad day's faults", || (count() >= 6).then_some(()));
     cluster.kill_head();

@@ -52,7 +52,7 @@ fn a_head_on_a_full_disk_takes_no_new_job_and_ends_those_it_has() {
     disk.fill(0);
     let ballast = cluster.state().join("ballast");
     until("the ballast to go", || (!ballast.exists()).then_some(()));
-    fs::write(cluster.work().join("go"), "").unwrap();
+    cluster.touch("go");
     assert_eq!((cluster.wait(&first), cluster.wait(&second)), (7, 5));
     assert_eq!(cluster.state_of(&third), "finished");
     // Killed and started as it is.
@@ -86,7 +86,7 @@ fn a_head_killed_on_a_disk_without_a_byte_left_starts_there_and_records_the_end(
     disk.fill(0);
     cluster.kill_head();
     assert!(cluster.state().join("ballast").exists());
-    fs::write(cluster.work().join("go"), "").unwrap();
+    cluster.touch("go");
     cluster.until_lines("ends", 1);
     cluster.up();
     assert_eq!(cluster.wait(&id), 9);
@@ -119,7 +119,7 @@ fn the_end_of_a_job_on_a_node_whose_disk_is_full_is_neither_lost_nor_doubled() {
     disk.fill(0);
     // The end is told by an agent that has started on the full disk, too.
     procs::signal(cluster.node_process("agent.json"), Signal::KILL);
-    fs::write(cluster.work().join("go"), "").unwrap();
+    cluster.touch("go");
     cluster.until_lines("ends", 1);
     assert_eq!(cluster.wait(&first), 7);
     assert_eq!(cluster.rows(&first)[0]["attempt"], 1);
@@ -160,7 +160,7 @@ fn a_job_that_fills_the_shared_path_ends_with_its_own_code_and_others_go_on() {
     let said = cluster.ok(&["logs", &full]).out;
     assert!(said.contains("the disk of this output file is full"), "{said}");
     assert_eq!(cluster.state_of(&other), "running");
-    fs::write(cluster.work().join("go"), "").unwrap();
+    cluster.touch("go");
     assert_eq!(cluster.wait(&other), 6);
     cluster.down(&[]);
 }

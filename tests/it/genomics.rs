@@ -121,7 +121,7 @@ fn why_and_queue_tell_the_story_while_it_waits() {
         why.starts_with(&format!("job {joint} (joint) waits for job {array} (call, afterok)")),
         "{why}"
     );
-    fs::write(cluster.work().join("go"), "").unwrap();
+    cluster.touch("go");
     assert_eq!(cluster.wait(&joint), 0);
     cluster.down(&[]);
 }

@@ -1,21 +1,16 @@
 //! What people do with jobs, and how jobs end.
+use pcluster_tests::scripts::gate;
 use pcluster_tests::{Cluster, Setup, bins, until};
 use std::fs;
-
-const GATE: &str = "while [ ! -e go ]; do sleep 0.05; done";
-
-fn open(cluster: &Cluster) {
-    fs::write(cluster.work().join("go"), "").unwrap();
-}
 
 #[test]
 fn a_waiting_job_that_is_cancelled_never_starts() {
     let cluster = Cluster::with("queued", Setup::compute("cpus = 1, memory = \"512 MB\", max = 1"));
-    let first = cluster.submit(&[], GATE);
+    let first = cluster.submit(&[], &gate("go"));
     let second = cluster.submit(&[], "echo ran >>ran");
     cluster.until_state(&first, "running");
     cluster.ok(&["cancel", &second]);
-    open(&cluster);
+    cluster.touch("go");
     assert_eq!(cluster.wait(&first), 0);
     assert_ne!(cluster.wait(&second), 0);
     assert_eq!(cluster.outcome_of(&second), "cancelled");
@@ -143,9 +138,10 @@ fn an_array_never_runs_more_tasks_at_once_than_its_throttle() {
 #[test]
 fn single_tasks_of_an_array_are_cancelled() {
     let cluster = Cluster::with("tasks", Setup::compute("cpus = 1, memory = \"512 MB\", max = 1"));
-    let id = cluster.submit(&["--array", "1-4"], &format!("{GATE}; echo $PCLUSTER_TASK_ID >>ran"));
+    let id = cluster
+        .submit(&["--array", "1-4"], &format!("{}; echo $PCLUSTER_TASK_ID >>ran", gate("go")));
     cluster.ok(&["cancel", &format!("{id}_[3-4]")]);
-    open(&cluster);
+    cluster.touch("go");
     cluster.wait(&id);
     assert_eq!(cluster.file("ran"), "1\n2\n");
     cluster.run(&["cancel", &format!("{id}_9")]).expect_code(4);
@@ -176,7 +172,7 @@ fn a_job_that_its_user_requeues_runs_again_and_appends() {
 #[test]
 fn hold_release_and_update_change_a_waiting_job() {
     let cluster = Cluster::with("update", Setup::compute("cpus = 1, memory = \"512 MB\", max = 1"));
-    let first = cluster.submit(&[], GATE);
+    let first = cluster.submit(&[], &gate("go"));
     let id = cluster.submit(&["-J", "before"], "echo $SLURM_JOB_NAME");
     cluster.until_state(&first, "running");
     cluster.ok(&["hold", &id]);
@@ -191,7 +187,7 @@ fn hold_release_and_update_change_a_waiting_job() {
         .run(&["update", &id, "--mem", "900G"])
         .expect_code(3)
         .expect_error("error: no node of this cluster can hold");
-    open(&cluster);
+    cluster.touch("go");
     assert_eq!(cluster.wait(&first), 0);
     assert_eq!(cluster.state_of(&id), "held");
     cluster.ok(&["release", &id]);

@@ -1,6 +1,5 @@
 //! Nothing outlives its job, its node or its cluster.
 use pcluster_tests::{Cluster, Setup, people, procs, until};
-use std::fs;
 
 #[test]
 fn a_daemonised_grandchild_dies_with_its_job() {
@@ -56,7 +55,7 @@ fn down_waits_for_running_jobs() {
     let down = cluster.start(&mut cluster.command(&["down"]));
     until("the word of down", || down.out().contains("waits for 1 running job").then_some(()));
     cluster.run(&["submit", "--wrap", "true"]).expect_code(3).expect_words(&["going down"]);
-    fs::write(cluster.work().join("go"), "").unwrap();
+    cluster.touch("go");
     let said = down.ended(pcluster_tests::PATIENCE).expect_code(0);
     assert!(said.out.contains("0 left"), "{said:#?}");
     assert_eq!(cluster.file("ended"), "done\n");
@@ -98,7 +97,7 @@ fn a_node_is_drained_terminated_and_shown_with_its_story() {
     assert_eq!(cluster.live_nodes()[0]["state"], "draining");
     cluster.ok(&["node", "resume", "compute-1"]);
     cluster.ok(&["node", "drain", "compute-1"]);
-    fs::write(cluster.work().join("go"), "").unwrap();
+    cluster.touch("go");
     assert_eq!(cluster.wait(&first), 0);
     cluster.until_no_nodes();
     let second = cluster.submit(&[], "true");

@@ -1,6 +1,5 @@
 //! Limits: memory, money, boots that fail, jobs of several nodes.
 use pcluster_tests::{Cluster, Setup, people, skip, until};
-use std::fs;
 
 #[test]
 fn a_job_that_takes_more_memory_than_it_asked_for_is_ended_with_that_reason() {
@@ -92,7 +91,7 @@ fn one_node_runs_several_jobs_at_once_and_a_second_one_comes_for_the_rest() {
     let ids: Vec<String> = (0..3).map(|_| cluster.submit(&["--mem", "100M"], wait)).collect();
     cluster.until_lines("up", 3);
     assert_eq!(cluster.live_nodes().len(), 2, "two on one, one on the other");
-    fs::write(cluster.work().join("go"), "").unwrap();
+    cluster.touch("go");
     for id in &ids {
         assert_eq!(cluster.wait(id), 0);
     }

@@ -1,7 +1,6 @@
 //! The head goes to another machine: a copy of its state, restored under another address.
-use crate::unlogged::lose_state;
 use pcluster_tests::net::{HEAD, Network};
-use pcluster_tests::{Cluster, Setup, meter};
+use pcluster_tests::{Cluster, Setup, meter, scripts};
 use std::fs;
 
 fn up_on(cluster: &Cluster, network: &Network, machine: u32) {
@@ -24,19 +23,15 @@ fn running_nodes_find_a_head_that_was_restored_on_another_machine() {
     };
     let cluster = Cluster::cold("moved", setup);
     up_on(&cluster, &network, 2);
-    let job = |name: &str, code: u32| {
-        let wait = format!("while [ ! -e go-{name} ]; do sleep 0.05; done");
-        let text = format!("echo {name} >>starts; {wait}; echo {name} >>ends; exit {code}");
-        cluster.submit(&["-J", name], &text)
-    };
+    let job = |name: &str, code: u8| cluster.submit(&["-J", name], &scripts::gated(name, code));
     let (first, second) = (job("first", 4), job("second", 6));
     cluster.until_lines("starts", 2);
     let copy = cluster.work().join("copy");
     cluster.ok(&["admin", "backup", copy.to_str().unwrap()]);
     cluster.kill_head();
-    lose_state(&cluster);
+    cluster.lose_state();
     // One job ends while there is no head, the other runs on.
-    fs::write(cluster.work().join("go-second"), "").unwrap();
+    cluster.touch("go-second");
     cluster.until_lines("ends", 1);
 
     cluster.ok(&["admin", "restore", copy.to_str().unwrap()]);
@@ -47,7 +42,7 @@ fn running_nodes_find_a_head_that_was_restored_on_another_machine() {
     up_on(&cluster, &network, 3);
     assert_eq!(cluster.wait(&second), 6);
     cluster.until_state(&first, "running");
-    fs::write(cluster.work().join("go-first"), "").unwrap();
+    cluster.touch("go-first");
     assert_eq!(cluster.wait(&first), 4);
     let mut starts: Vec<String> = cluster.file("starts").lines().map(str::to_owned).collect();
     starts.sort();

@@ -93,14 +93,14 @@ fn a_command_without_a_head_says_so_and_with_it_again_goes_on() {
     );
     cluster.until_lines(&format!("pcluster-{id}.out"), 1);
     cluster.kill_head();
-    fs::write(cluster.work().join("away"), "").unwrap();
+    cluster.touch("away");
     cluster.until_lines("away.rc", 1);
     assert_ne!(cluster.file("away.rc").trim(), "0");
     assert!(cluster.file("away.txt").contains("the head is away"), "{}", cluster.file("away.txt"));
     cluster.up();
     // The agent comes back by itself; the job's command then finds it.
     cluster.until_state(&id, "running");
-    fs::write(cluster.work().join("back"), "").unwrap();
+    cluster.touch("back");
     assert_eq!(cluster.wait(&id), 0);
     assert!(cluster.file("back.txt").contains(&id));
     cluster.down(&[]);
@@ -136,7 +136,7 @@ fn a_stream_ends_at_a_step_daemon_and_nothing_of_it_is_left() {
     let head = String::from_utf8(head).unwrap();
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     assert_eq!(cluster.step_daemons().len(), 1, "{:#?}", cluster.processes());
-    fs::write(cluster.work().join("go"), "").unwrap();
+    cluster.touch("go");
     assert_eq!(cluster.wait(&id), 0);
     // The daemon went with its job, and the stream with the daemon.
     let mut rest = Vec::new();

@@ -1,17 +1,10 @@
 //! Nodes whose head is gone for good: none bills for ever, and none forgets what it has not told.
-use pcluster_tests::{Cluster, Setup, meter, until};
-use std::fs;
+use pcluster_tests::{Cluster, Setup, meter, scripts, until};
 use std::path::PathBuf;
 use std::time::Duration;
 
 fn gated(cluster: &Cluster, name: &str) -> String {
-    let wait = format!("while [ ! -e go-{name} ]; do sleep 0.05; done");
-    let text = format!("echo {name} >>starts; {wait}; echo {name} >>ends; exit 7");
-    cluster.submit(&["-J", name], &text)
-}
-
-fn open(cluster: &Cluster, name: &str) {
-    fs::write(cluster.work().join(format!("go-{name}")), "").unwrap();
+    cluster.submit(&["-J", name], &scripts::gated(name, 7))
 }
 
 /// Folders of instances whose machines have written down their own end.
@@ -32,12 +25,12 @@ fn without_a_head_an_idle_node_goes_and_one_with_a_job_keeps_its_end_for_a_later
     let cluster = Cluster::with("orphans", setup);
     let (idle, busy) = (gated(&cluster, "idle"), gated(&cluster, "busy"));
     cluster.until_lines("starts", 2);
-    open(&cluster, "idle");
+    cluster.touch("go-idle");
     assert_eq!(cluster.wait(&idle), 7);
     cluster.kill_head();
     until("the end of the idle node", || (ended(&cluster).len() == 1).then_some(()));
     // The other one works on, past the bound of an idle node, and then holds what it has to tell.
-    open(&cluster, "busy");
+    cluster.touch("go-busy");
     cluster.until_lines("ends", 2);
     // Nothing to wait for: that it is still there after `orphan_after` is what is tested.
     std::thread::sleep(Duration::from_secs(4));
@@ -52,7 +45,7 @@ fn without_a_head_an_idle_node_goes_and_one_with_a_job_keeps_its_end_for_a_later
     let unheard = gated(&cluster, "unheard");
     cluster.until_lines("starts", 3);
     cluster.kill_head();
-    open(&cluster, "unheard");
+    cluster.touch("go-unheard");
     until("the end of everything", || cluster.processes().is_empty().then_some(()));
     assert_eq!(cluster.file("ends").lines().count(), 3);
     cluster.up();

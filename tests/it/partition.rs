@@ -1,7 +1,6 @@
 //! Nodes that are cut off from their head, for all the times that the head tells apart.
 use pcluster_tests::net::Network;
-use pcluster_tests::{Cluster, Setup, meter, until};
-use std::fs;
+use pcluster_tests::{Cluster, Setup, meter, scripts, until};
 use std::time::Duration;
 
 /// Shorter than `silent_after`: nothing to wait for, the pause itself is what is tested.
@@ -20,12 +19,14 @@ fn timers(network: &Network, max: u32, lost_grace: &str) -> Setup {
 /// An array of `tasks` that run until their gates open, one on each node: the task and the number of
 /// its node.
 fn on_all_nodes(cluster: &Cluster, tasks: u32) -> (String, Vec<(u32, u32)>) {
-    let text = "task=$SLURM_ARRAY_TASK_ID\n\
-        exec 9>>lock-$task; flock -n 9 || echo twice >>twice\n\
-        echo \"$task ${PCLUSTER_NODE##*-} $PCLUSTER_ATTEMPT\" >>starts\n\
-        while [ ! -e go-$task ]; do sleep 0.05; done; echo $task >>ends; exit $task";
+    let (alone, gate) = (scripts::alone("lock-$task"), scripts::gate("go-$task"));
+    let text = format!(
+        "task=$SLURM_ARRAY_TASK_ID\n{alone}\n\
+         echo \"$task ${{PCLUSTER_NODE##*-}} $PCLUSTER_ATTEMPT\" >>starts\n\
+         {gate}; echo $task >>ends; exit $task"
+    );
     let array = format!("1-{tasks}");
-    let id = cluster.submit(&["--array", &array], text);
+    let id = cluster.submit(&["--array", &array], &text);
     cluster.until_lines("starts", tasks as usize);
     let number = |word: Option<&str>| word.and_then(|word| word.parse().ok()).unwrap();
     let starts = cluster.file("starts");
@@ -97,7 +98,7 @@ fn cuts_that_end_in_time_cost_nothing_whatever_they_cut() {
     assert!(lost >= 5, "{lost} nodes were called lost");
 
     for task in 1..=3 {
-        fs::write(cluster.work().join(format!("go-{task}")), "").unwrap();
+        cluster.touch(&format!("go-{task}"));
     }
     cluster.wait(&id);
     assert_eq!(cluster.file("starts").lines().count(), 3, "{}", cluster.file("starts"));
@@ -114,13 +115,13 @@ fn a_node_cut_off_for_too_long_is_ended_before_its_job_runs_again() {
     let (task, node) = places[0];
     network.cable(node, false);
     // The gate of the other one: it must not feel anything of it.
-    fs::write(cluster.work().join(format!("go-{}", places[1].0)), "").unwrap();
+    cluster.touch(&format!("go-{}", places[1].0));
     cluster.until_lines("starts", 3);
     let again = cluster.file("starts").lines().last().unwrap_or_default().to_owned();
     let words: Vec<&str> = again.split(' ').collect();
     assert_eq!((words[0], words[2]), (task.to_string().as_str(), "2"), "{again}");
     assert_ne!(words[1], node.to_string(), "{again}");
-    fs::write(cluster.work().join(format!("go-{task}")), "").unwrap();
+    cluster.touch(&format!("go-{task}"));
     assert_eq!(cluster.wait(&id), 2, "the highest code");
     assert_eq!((cluster.file("ends").lines().count(), cluster.file("twice")), (2, String::new()));
     assert_eq!(lost_events(&cluster), 1);

@@ -1,9 +1,8 @@
 //! Programs that stand still for longer than all timers, and go on: a machine that sleeps, a
 //! debugger, a hypervisor that moves its guest.
 use pcluster_tests::proxy::{self, Proxy, Way};
-use pcluster_tests::{Cluster, Setup, meter, procs, until};
+use pcluster_tests::{Cluster, Setup, meter, procs, scripts, until};
 use rustix::process::Signal;
-use std::fs;
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
@@ -12,9 +11,10 @@ use std::time::Duration;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// A job that says each of its starts and holds a lock while anything of it lives.
-const JOB: &str = "exec 9>>lock-$PCLUSTER_JOB_ID; flock -n 9 || echo twice >>twice\n\
-    echo $PCLUSTER_ATTEMPT >>starts-$PCLUSTER_JOB_ID\n\
-    while [ ! -e go ]; do sleep 0.05; done; exit 5";
+fn job() -> String {
+    let (alone, gate) = (scripts::alone("lock-$PCLUSTER_JOB_ID"), scripts::gate("go"));
+    format!("{alone}\necho $PCLUSTER_ATTEMPT >>starts-$PCLUSTER_JOB_ID\n{gate}; exit 5")
+}
 
 /// Short timers; `grace` is how long a silent node is waited for.
 fn setup(grace: &str) -> Setup {
@@ -36,13 +36,9 @@ fn pause(pid: i32, meanwhile: impl FnOnce()) {
 }
 
 fn started(cluster: &Cluster) -> String {
-    let id = cluster.submit(&[], JOB);
+    let id = cluster.submit(&[], &job());
     cluster.until_lines(&format!("starts-{id}"), 1);
     id
-}
-
-fn go(cluster: &Cluster) {
-    fs::write(cluster.work().join("go"), "").unwrap();
 }
 
 /// The job has ended by itself; these are its attempts, in order, and no two were alive at once.
@@ -57,7 +53,7 @@ fn ended_after(cluster: &Cluster, id: &str, starts: &[&str]) {
 fn head() {
     let cluster = Cluster::with("still-head", setup("2 s"));
     let id = started(&cluster);
-    pause(cluster.head_pid(), || go(&cluster));
+    pause(cluster.head_pid(), || cluster.touch("go"));
     ended_after(&cluster, &id, &["1"]);
     assert_eq!(cluster.rows(&id)[0]["attempt"].as_u64(), Some(1));
     meter::to_zero(&cluster);
@@ -67,7 +63,7 @@ fn head() {
 fn agent_that_is_waited_for() {
     let cluster = Cluster::with("still-agent", setup("10 min"));
     let id = started(&cluster);
-    pause(cluster.node_process("agent.json"), || go(&cluster));
+    pause(cluster.node_process("agent.json"), || cluster.touch("go"));
     ended_after(&cluster, &id, &["1"]);
     meter::to_zero(&cluster);
 }
@@ -80,10 +76,10 @@ fn agent_that_is_given_up() {
     let agent = cluster.node_process("agent.json");
     let mut ordered = String::new();
     pause(agent, || {
-        ordered = cluster.submit(&[], JOB);
+        ordered = cluster.submit(&[], &job());
         cluster.until_lines(&format!("starts-{id}"), 2);
         cluster.until_lines(&format!("starts-{ordered}"), 1);
-        go(&cluster);
+        cluster.touch("go");
     });
     assert!(!procs::is_alive(agent), "it went with its node");
     ended_after(&cluster, &id, &["1", "2"]);
@@ -96,7 +92,7 @@ fn agent_that_is_given_up() {
 fn keeper() {
     let cluster = Cluster::with("still-keeper", setup("2 s"));
     let id = started(&cluster);
-    pause(cluster.keepers()[0], || go(&cluster));
+    pause(cluster.keepers()[0], || cluster.touch("go"));
     ended_after(&cluster, &id, &["1"]);
     meter::to_zero(&cluster);
 }
@@ -108,7 +104,7 @@ fn machine() {
     let agent = cluster.node_process("agent.json");
     pause(cluster.node_process("machine.json"), || {
         procs::signal(agent, Signal::KILL);
-        go(&cluster);
+        cluster.touch("go");
     });
     ended_after(&cluster, &id, &["1"]);
     meter::to_zero(&cluster);
@@ -123,7 +119,7 @@ fn half_open() {
     let cluster = Cluster::with("half-open", setup);
     let id = started(&cluster);
     net.set(Way::Swallow);
-    go(&cluster);
+    cluster.touch("go");
     until("a silent node", || {
         let node = cluster.json(&["nodes"])["nodes"][0].to_string();
         (node.contains("silent") || node.contains("lost")).then_some(())
@@ -144,10 +140,10 @@ fn an_agent_that_comes_back_to_a_node_that_was_given_up_doubles_nothing() {
     let agent = cluster.node_process("agent.json");
     let machine = cluster.node_process("machine.json");
     procs::signal(agent, Signal::STOP);
-    let ordered = cluster.submit(&[], JOB);
+    let ordered = cluster.submit(&[], &job());
     until("the end of the machine", || (!procs::is_alive(machine)).then_some(()));
     procs::signal(agent, Signal::CONT);
-    go(&cluster);
+    cluster.touch("go");
     until("the end of what ran there", || cluster.keepers().is_empty().then_some(()));
     cluster.open_gate();
     for job in [&id, &ordered] {
@@ -186,8 +182,7 @@ fn a_head_that_slept_past_its_timers_gives_up_no_node_and_loses_no_job() {
             ..Setup::default()
         },
     );
-    let id =
-        cluster.submit(&[], "echo start >>starts; while [ ! -e go ]; do sleep 0.05; done; exit 5");
+    let id = cluster.submit(&[], &format!("echo start >>starts; {}; exit 5", scripts::gate("go")));
     cluster.until_lines("starts", 1);
     let node = cluster.live_nodes()[0]["id"].clone();
     let head = cluster.head_pid();
@@ -200,7 +195,7 @@ fn a_head_that_slept_past_its_timers_gives_up_no_node_and_loses_no_job() {
     sleep(Duration::from_secs(5));
     assert_eq!(cluster.state_of(&id), "running");
     assert_eq!(cluster.live_nodes()[0]["id"], node);
-    fs::write(cluster.work().join("go"), "").unwrap();
+    cluster.touch("go");
     assert_eq!(cluster.wait(&id), 5);
     assert_eq!(
         (cluster.file("starts").as_str(), cluster.rows(&id)[0]["attempt"].as_u64()),

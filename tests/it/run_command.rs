@@ -10,7 +10,7 @@ fn output_is_streamed_and_the_exit_code_is_the_commands() {
     let started = cluster.start(&mut cluster.command(&["run", "--", "sh", "-c", text]));
     until("the first line", || started.out().contains("first\n").then_some(()));
     assert!(!started.out().contains("second"), "it streams");
-    fs::write(cluster.work().join("go"), "").unwrap();
+    cluster.touch("go");
     let said = started.ended(PATIENCE).expect_code(5);
     assert_eq!(said.out, "first\nsecond\n");
     let files: Vec<_> =
@@ -70,7 +70,7 @@ fn ctrl_c_only_lets_go_of_what_others_wait_for() {
         started.ended(PATIENCE).expect_words(&["goes on", "pcluster logs -f 1"]);
     }
     assert_eq!(cluster.state_of(&id), "running");
-    fs::write(cluster.work().join("go"), "").unwrap();
+    cluster.touch("go");
     assert_eq!(cluster.wait(&id), 3);
     cluster.down(&[]);
 }

@@ -1,6 +1,5 @@
 //! The screens of a live cluster: what is stable in them, their width, their colours, their pipes.
 use pcluster_tests::{Cluster, Setup};
-use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
@@ -76,7 +75,7 @@ fn every_screen_keeps_its_width_has_no_colour_in_a_pipe_and_ends_well_at_a_close
     let nodes = cluster.ok(&["nodes"]).out;
     assert!(nodes.starts_with("NODE "), "{nodes}");
     assert!(nodes.lines().nth(1).unwrap().starts_with("compute-1 busy "), "{nodes}");
-    fs::write(cluster.work().join("go"), "").unwrap();
+    cluster.touch("go");
     cluster.down(&["--now"]);
 }
 

@@ -90,7 +90,7 @@ fn what_steps_use_is_seen_while_they_run_and_when_they_have_ended() {
     assert!(average > 16 << 10 && average < kib(rows[1][2]), "{said}");
     let pids = face.asks(&format!("sstat -i -n -P -j {id}.0"));
     assert!(pids.split('|').nth(2).unwrap().split(',').all(|pid| pid.parse::<u32>().is_ok()));
-    fs::write(cluster.work().join("go"), "").unwrap();
+    cluster.touch("go");
     assert_eq!(cluster.wait(&id), 0);
     let after = face.asks(&format!("sacct -n -P -j {id}.0 -o {fields}"));
     let after: Vec<&str> = after.split('|').collect();
@@ -235,7 +235,7 @@ fn a_head_that_is_killed_only_delays_a_step() {
     cluster.until_lines("out", 20);
     cluster.kill_head();
     cluster.up();
-    fs::write(cluster.work().join("go"), "").unwrap();
+    cluster.touch("go");
     until("the end of the step", || {
         (cluster.file("out").matches("last").count() == 2).then_some(())
     });
@@ -276,7 +276,7 @@ fn a_task_of_an_array_finds_itself_and_agents_that_are_killed_only_delay() {
     until("another agent", || (cluster.node_process("agent.json") != agent).then_some(()));
     let before = cluster.file("out-1").lines().count();
     cluster.until_lines("out-1", before + 20);
-    fs::write(cluster.work().join("go"), "").unwrap();
+    cluster.touch("go");
     assert_eq!(cluster.wait(&id), 0);
     for task in 1..=2 {
         let out = cluster.file(&format!("out-{task}"));

@@ -1,10 +1,9 @@
 //! Two heads, two clusters, two users.
 use pcluster_tests::people::{self, Person};
+use pcluster_tests::scripts::gate;
 use pcluster_tests::{Cluster, Setup, skip, until};
 use std::fs;
 use std::process::Command;
-
-const GATE: &str = "while [ ! -e go ]; do sleep 0.05; done";
 
 #[test]
 fn a_second_head_on_one_state_directory_is_refused() {
@@ -52,7 +51,7 @@ fn roots_cluster_and_a_users_do_not_see_each_others_nodes() {
 }
 
 fn see_only_their_own(one: &Cluster, other: &Cluster) {
-    let (a, b) = (one.submit(&[], GATE), other.submit(&[], GATE));
+    let (a, b) = (one.submit(&[], &gate("go")), other.submit(&[], &gate("go")));
     one.until_state(&a, "running");
     other.until_state(&b, "running");
     for cluster in [one, other] {
@@ -65,7 +64,7 @@ fn see_only_their_own(one: &Cluster, other: &Cluster) {
     }
     one.down(&["--now"]);
     assert_eq!(other.state_of(&b), "running", "the other's job runs on");
-    fs::write(other.work().join("go"), "").unwrap();
+    other.touch("go");
     assert_eq!(other.wait(&b), 0);
     other.down(&[]);
 }

@@ -1,26 +1,10 @@
 //! A state that was brought back from a copy, and machines that were launched after the copy.
-use pcluster_tests::{Cluster, Setup, meter, procs, until};
+use pcluster_tests::{Cluster, Setup, meter, procs, scripts, until};
 use std::fs;
 
-/// Everything of the state is lost but the provider's own folder.
-pub fn lose_state(cluster: &Cluster) {
-    for entry in fs::read_dir(cluster.state()).unwrap().flatten() {
-        let path = entry.path();
-        if path.file_name().is_some_and(|name| name == "nodes") {
-            continue;
-        }
-        if path.is_dir() {
-            fs::remove_dir_all(path).unwrap()
-        } else {
-            fs::remove_file(path).unwrap()
-        }
-    }
-}
-
-/// A job that says that it starts, waits for its gate and says that it ends.
+/// A job that says which process it is and that it starts, waits for its gate and says that it ends.
 fn gated(cluster: &Cluster, name: &str) -> String {
-    let wait = format!("while [ ! -e go-{name} ]; do sleep 0.05; done");
-    let text = format!("echo $$ >>pid-{name}; echo {name} >>starts; {wait}; echo {name} >>ends");
+    let text = format!("echo $$ >>pid-{name}; {}", scripts::gated(name, 0));
     cluster.submit(&["-J", name], &text)
 }
 
@@ -59,7 +43,7 @@ fn machines_launched_after_a_copy_are_ended_or_kept_by_an_admins_word_and_billed
         cluster.until_lines("starts", count);
     }
     cluster.kill_head();
-    lose_state(&cluster);
+    cluster.lose_state();
     cluster.ok(&["admin", "restore", copy]);
     cluster.up();
     cluster.until_state(&known, "running");
@@ -99,10 +83,10 @@ fn machines_launched_after_a_copy_are_ended_or_kept_by_an_admins_word_and_billed
     until_registered(&cluster, "p-2.0", 3);
     cluster.ok(&["queue"]);
     assert_eq!(state_of_node(&cluster, "compute-2"), "draining");
-    fs::write(cluster.work().join("go-kept"), "").unwrap();
+    cluster.touch("go-kept");
     let gone = || cluster.live_nodes().iter().all(|node| node["name"] != "compute-2");
     until("the end of its node", || gone().then_some(()));
-    fs::write(cluster.work().join("go-known"), "").unwrap();
+    cluster.touch("go-known");
     assert_eq!(cluster.wait(&known), 0);
     assert_eq!(cluster.file("starts"), "known\nkept\nended\n");
     assert_eq!(cluster.file("ends"), "kept\nknown\n");

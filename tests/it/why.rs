@@ -1,8 +1,6 @@
 //! `why`: every wait has a cause in words, and the smallest change that helps.
+use pcluster_tests::scripts::gate;
 use pcluster_tests::{Cluster, Setup, until};
-use std::fs;
-
-const GATE: &str = "while [ ! -e go ]; do sleep 0.05; done";
 
 /// The first line and the word, once the word is the expected one.
 fn why(cluster: &Cluster, id: &str, word: &str) -> String {
@@ -31,7 +29,7 @@ fn a_job_that_waits_for_its_node_names_the_node_and_its_phase() {
 #[test]
 fn jobs_that_wait_for_room_and_for_their_turn_name_who_is_ahead() {
     let cluster = Cluster::with("turn", Setup::compute("cpus = 2, memory = \"1 GB\", max = 1"));
-    let first = cluster.submit(&["-J", "ahead"], GATE);
+    let first = cluster.submit(&["-J", "ahead"], &gate("go"));
     cluster.until_state(&first, "running");
     // The second needs the whole node; the third would fit beside the first and is of lower rank.
     let second = cluster.submit(&["-J", "wide", "-c", "2"], "true");
@@ -41,7 +39,7 @@ fn jobs_that_wait_for_room_and_for_their_turn_name_who_is_ahead() {
     let text = why(&cluster, &third, "priority");
     assert!(text.starts_with("job 3 (late) waits for its turn"), "{text}");
     assert!(text.contains("job 2 (wide)"), "{text}");
-    fs::write(cluster.work().join("go"), "").unwrap();
+    cluster.touch("go");
     assert_eq!(cluster.wait(&third), 0);
     cluster.down(&[]);
 }
@@ -63,7 +61,7 @@ fn a_dependency_says_how_far_it_is_and_when_it_can_never_be_met() {
         text.starts_with(&format!("job {second} (joint) waits for job 1 (call, afterok)")),
         "{text}"
     );
-    fs::write(cluster.work().join("go"), "").unwrap();
+    cluster.touch("go");
     assert_eq!(cluster.wait(&first), 2);
     let text = why(&cluster, &second, "dependency_failed");
     assert!(

@@ -121,6 +121,19 @@ impl Cluster {
         self.root.join("state").join(&self.name)
     }
 
+    /// Loses everything of the state but the provider's own folder.
+    ///
+    /// # Panics
+    /// When the disk refuses.
+    pub fn lose_state(&self) {
+        let entries = fs::read_dir(self.state()).expect("a state directory can be read");
+        let paths = entries.map(|entry| entry.expect("a state directory can be read").path());
+        for path in paths.filter(|path| !path.ends_with("nodes")) {
+            if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+                .expect("the state is ours");
+        }
+    }
+
     /// What the head has logged.
     #[must_use]
     pub fn log(&self) -> String {
@@ -275,6 +288,14 @@ impl Cluster {
     #[must_use]
     pub fn file(&self, name: &str) -> String {
         read_lossy(&self.work().join(name))
+    }
+
+    /// Makes an empty file in the work folder: the sign for a job to go on.
+    ///
+    /// # Panics
+    /// When the disk refuses.
+    pub fn touch(&self, name: &str) {
+        fs::write(self.work().join(name), "").expect("the folder is ours");
     }
 
     /// Waits until a file of the work folder has this many lines.

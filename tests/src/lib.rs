@@ -19,6 +19,7 @@ pub mod people;
 pub mod procs;
 pub mod proxy;
 pub mod said;
+pub mod scripts;
 
 pub use cluster::{Cluster, Setup};
 pub use said::Said;

@@ -1,7 +1,7 @@
 //! Many tasks under many kills: nothing is lost, and nothing runs twice.
 mod random;
 
-use pcluster_tests::{Cluster, PATIENCE, Setup, procs};
+use pcluster_tests::{Cluster, PATIENCE, Setup, procs, scripts};
 use rustix::process::Signal;
 
 const TASKS: usize = 60;
@@ -40,8 +40,7 @@ fn an_array_is_done_once_each_although_head_and_agents_are_killed_again_and_agai
 #[test]
 fn tasks_on_machines_that_are_killed_run_again_and_never_twice_at_once() {
     let cluster = Cluster::with("wreck", Setup::compute("cpus = 3, memory = \"2 GB\", max = 2"));
-    // The lock of a task dies with its last process.
-    let alone = "exec 9>>lock-$SLURM_ARRAY_TASK_ID; flock -n 9 || echo twice >>twice";
+    let alone = scripts::alone("lock-$SLURM_ARRAY_TASK_ID");
     let text = format!(
         "{alone}; echo \"$SLURM_ARRAY_TASK_ID $PCLUSTER_ATTEMPT\" >>starts; sleep 1; exit 0"
     );

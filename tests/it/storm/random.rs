@@ -3,7 +3,7 @@
 //!
 //! `PCLUSTER_STORM_SEED` repeats the draws, `PCLUSTER_STORM_SECONDS` makes it long.
 use pcluster_tests::dice::Dice;
-use pcluster_tests::{Cluster, PATIENCE, Setup, meter, procs};
+use pcluster_tests::{Cluster, PATIENCE, Setup, meter, procs, scripts};
 use rustix::process::Signal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -97,7 +97,7 @@ impl Storm {
         let mut taken = Vec::new();
         while !self.over.load(Ordering::SeqCst) {
             let label = taken.len();
-            self.cluster.script("storm.sh", TEXT);
+            self.cluster.script("storm.sh", &text());
             let (key, name) = (format!("storm-{label}"), label.to_string());
             let words = ["submit", "-q", "--key", &key, "--mem", "50M", "storm.sh", &name];
             loop {
@@ -120,8 +120,12 @@ impl Storm {
 
 /// Says its start, holds a lock with all that it leaves behind, and ends with a code of its own.
 /// Some have a step that says its start too; what becomes of it does not change the job's end.
-const TEXT: &str = "exec 9>>lock-$1; flock -n 9 || echo twice >>twice\n\
-    echo \"$1 $PCLUSTER_ATTEMPT\" >>starts; setsid sleep 1000 &\n\
+fn text() -> String {
+    let alone = scripts::alone("lock-$1");
+    format!("{alone}\n{REST}")
+}
+
+const REST: &str = "echo \"$1 $PCLUSTER_ATTEMPT\" >>starts; setsid sleep 1000 &\n\
     [ $(($1 % 4)) = 0 ] && srun sh -c 'echo $0 >>steps; sleep 0.2' $1.$PCLUSTER_ATTEMPT\n\
     sleep 0.4; exit $(($1 % 3))";
 
