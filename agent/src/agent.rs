@@ -12,6 +12,7 @@ use crate::link::{self, LinkEvent};
 use crate::node_dir::NodeDir;
 use crate::order::NodePart;
 use crate::run::{self, LinkNow, RunCommand, RunEvent, Shared, Stage};
+use crate::terminals::Terminals;
 use crate::tls::Dialer;
 use crate::{EXIT_BROKEN, EXIT_LEAVE, facts, gpus, identity, programs};
 use anyhow::{Context as _, Result, ensure};
@@ -21,7 +22,7 @@ use pcluster_core::agent::{
 };
 use pcluster_keeper::proc;
 use pcluster_model::RunId;
-use pcluster_wire::{AgentFrame, HeadFrame, JoinOrder, OnOrphan, SPOKEN, ShareProof};
+use pcluster_wire::{AgentFrame, HeadFrame, JoinOrder, NODE_ITSELF, OnOrphan, SPOKEN, ShareProof};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -87,6 +88,7 @@ struct Agent {
     log: BootLog,
     shared: Arc<Shared>,
     door: Door,
+    terminals: Terminals,
     runs: BTreeMap<RunId, run::Sender>,
     run_events: mpsc::Receiver<RunEvent>,
     run_sender: mpsc::Sender<RunEvent>,
@@ -188,6 +190,7 @@ impl Agent {
             log,
             shared: Arc::new(shared),
             door: offered.door,
+            terminals: Terminals::default(),
             runs: BTreeMap::new(),
             run_events,
             run_sender,
@@ -202,6 +205,8 @@ impl Agent {
             exit: None,
             powers_off: join.on_orphan == OnOrphan::PowerOff,
         };
+        // The daemon that an agent before this one has started may come at any moment.
+        agent.door.begin(NODE_ITSELF, agent.shared.node.uid);
         agent.adopt();
         Ok(agent)
     }
@@ -272,8 +277,9 @@ impl Agent {
                     self.hang_up_if_not_welcomed();
                     // One that was killed before it came up is started again; the keeper knows.
                     for run in self.door.without_daemon() {
-                        self.tell(run, RunCommand::Steps);
+                        self.start_daemon(run);
                     }
+                    self.terminals.reap();
                 }
             }
             if self.outgoing.is_some() {
@@ -376,7 +382,7 @@ impl Agent {
             }
             AgentAction::Attach { run, stream, live: true } => {
                 if self.door.attach(run, stream) {
-                    self.tell(run, RunCommand::Steps);
+                    self.start_daemon(run);
                 }
             }
             AgentAction::EmptyRun { run } => self.tell(run, RunCommand::Empty),
@@ -401,6 +407,14 @@ impl Agent {
         let link = self.link_now.subscribe();
         let sender = run::start(shared, run, stage, self.run_sender.clone(), link);
         self.runs.insert(run, sender);
+    }
+
+    fn start_daemon(&mut self, run: RunId) {
+        if run == NODE_ITSELF {
+            self.terminals.start(&self.shared);
+        } else {
+            self.tell(run, RunCommand::Steps);
+        }
     }
 
     fn tell(&self, run: RunId, command: RunCommand) {

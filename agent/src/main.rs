@@ -20,6 +20,7 @@ mod output;
 mod programs;
 mod run;
 mod sweep;
+mod terminals;
 mod tls;
 mod verbs;
 

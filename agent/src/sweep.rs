@@ -4,6 +4,7 @@
 //! that its cgroups and its scratch are gone. It may be called at any time, by anybody, again.
 use crate::cage;
 use crate::node_dir::{NodeDir, ProcessRecord};
+use crate::terminals;
 use anyhow::{Result, bail};
 use pcluster_keeper::{RunDir, StartRecord, kill_cgroup, kill_leftovers, proc, remove_tree};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -97,7 +98,7 @@ fn members(
     cgroups: &[PathBuf],
 ) -> BTreeMap<i32, proc::Stat> {
     let own = i32::try_from(std::process::id()).unwrap_or(0);
-    let recorded = ["machine.json", "agent.json"]
+    let recorded = ["machine.json", "agent.json", terminals::RECORD]
         .into_iter()
         .filter_map(|name| dir.read::<ProcessRecord>(name).ok().flatten());
     let keepers = starts.iter().map(|start| ProcessRecord {

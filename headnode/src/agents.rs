@@ -182,6 +182,11 @@ impl Hub {
         self.send(node, Out::Frame(HeadFrame::Attach { run, stream: stream.to_owned() }))
     }
 
+    /// The same to the step daemon of the node itself.
+    pub fn attach_node(&self, node: NodeId, stream: &str) -> bool {
+        self.send(node, Out::Frame(HeadFrame::AttachNode { stream: stream.to_owned() }))
+    }
+
     /// False without a connection.
     fn send(&self, node: NodeId, out: Out) -> bool {
         let mut table = self.lock();

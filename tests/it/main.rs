@@ -28,6 +28,7 @@ mod prune;
 mod quickstart;
 mod run_command;
 mod screens;
+mod shell;
 mod slurm_clients;
 mod slurm_examples;
 mod slurm_genomics;

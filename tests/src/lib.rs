@@ -18,6 +18,7 @@ pub mod net;
 pub mod people;
 pub mod procs;
 pub mod proxy;
+pub mod pty;
 pub mod said;
 pub mod scripts;
 

@@ -5,8 +5,10 @@
 //! Deliberately absent: layout of tasks over nodes, words of Slurm but in texts for people, and any
 //! decision about room (the head's).
 pub mod daemon;
+pub mod feed;
 pub mod files;
 pub mod link;
 pub mod message;
+pub mod part;
 pub mod pmi;
 pub mod session;

@@ -207,6 +207,9 @@ pub struct StepOrder {
     pub library: Option<LibraryOrder>,
     /// What its tasks may take together on this node; `None`: what the job has.
     pub memory_bytes: Option<u64>,
+    /// Its tasks start as the job's script does: in the job's environment, below that of this order,
+    /// its directory and its mask. Of the node's own daemon: as after a login.
+    pub as_the_job: bool,
 }
 
 /// One task.

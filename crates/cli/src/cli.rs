@@ -23,8 +23,8 @@ The cluster is that of --config, PCLUSTER_CONFIG, ./cluster.toml or one in a par
 ~/.config/pcluster/cluster.toml, or /etc/pcluster/cluster.toml.
 
 Exit codes: 0 done, 1 the job failed or something needs attention, 2 usage, 3 refused,
-4 no such thing, 5 not allowed, 6 no head, 7 timeout. run, wait and --wait give the job's own
-code (128 + signal), and 255 for their own trouble.";
+4 no such thing, 5 not allowed, 6 no head, 7 timeout. run, wait, shell and --wait give the job's
+own code (128 + signal), and 255 for their own trouble.";
 
 /// A cluster that exists only while there is work.
 #[derive(Debug, Parser)]
@@ -49,6 +49,7 @@ pub enum Command {
     Show(commands::jobs::ShowArgs),
     Why(commands::jobs::WhyArgs),
     Logs(commands::logs::LogsArgs),
+    Shell(commands::shell::ShellArgs),
     Wait(commands::wait::WaitArgs),
     Cancel(commands::act::CancelArgs),
     Hold(commands::act::HoldArgs),
@@ -98,6 +99,7 @@ pub async fn run(args: impl Iterator<Item = OsString>, facts: &ProcessFacts) -> 
         Command::Show(args) => commands::jobs::show(global, &args).await,
         Command::Why(args) => commands::jobs::why(global, &args).await,
         Command::Logs(args) => commands::logs::run(global, &args).await,
+        Command::Shell(args) => commands::shell::run(global, &args).await,
         Command::Wait(args) => commands::wait::run(global, &args).await,
         Command::Cancel(args) => commands::act::cancel(global, &args).await,
         Command::Hold(args) => commands::act::simple(global, &args.ids, "hold").await,

@@ -9,4 +9,5 @@ pub mod failure;
 pub mod look;
 pub mod say;
 pub mod submit;
+pub mod terminal;
 pub mod text;

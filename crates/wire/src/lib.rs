@@ -325,6 +325,9 @@ pub enum HeadFrame {
     /// Somebody who may wants to speak with the step daemon of a run: dial `stream_path(stream)`
     /// and join the two. The name is a secret of 32 hexadecimal digits, good for one connection.
     Attach { run: RunId, stream: String },
+    /// The same for the step daemon of the node itself ([`NODE_ITSELF`]): an admin wants a terminal
+    /// there.
+    AttachNode { stream: String },
     /// A new time limit, counted from the start of the run.
     Limit { run: RunId, time_limit_ms: Option<DurationMs> },
     /// The end of these runs is committed; the agent may forget them.
@@ -358,6 +361,9 @@ pub const CLIENT_PROTOCOL: &str = "pcluster-client";
 pub const STREAM_PROTOCOL: &str = "pcluster-stream";
 /// A node that cannot give a stream it was asked for says why in this header of its `GET`.
 pub const STREAM_REFUSED_HEADER: &str = "x-pcluster-refused";
+
+/// What the node's own step daemon says in the place of its run. No run has this number.
+pub const NODE_ITSELF: RunId = RunId(0);
 
 /// The first word of a step daemon on the agent's client socket; its run and a line end follow.
 /// The agent then writes one line for each stream that is wanted: `attach STREAM`.

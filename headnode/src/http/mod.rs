@@ -86,6 +86,7 @@ fn routes() -> Vec<Route> {
         read("/v1/nodes/{name}", A::SeeCluster, get(nodes::show)),
         read("/v1/nodes/{name}/why", A::SeeCluster, get(nodes::why)),
         read("/v1/nodes/{name}/log", A::ReadNode, get(nodes::log)),
+        read("/v1/nodes/{name}/attach", A::ChangeNode, get(attach::attach_node)),
         write("/v1/nodes/{name}/drain", A::ChangeNode, post(nodes::drain)),
         write("/v1/nodes/{name}/resume", A::ChangeNode, post(nodes::resume)),
         write("/v1/nodes/{name}/terminate", A::ChangeNode, post(nodes::terminate)),

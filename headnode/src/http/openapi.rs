@@ -35,6 +35,7 @@ use utoipa::OpenApi;
         update::update,
         jobs::rerun,
         attach::attach,
+        attach::attach_node,
         nodes::list,
         nodes::show,
         nodes::why,

@@ -20,11 +20,16 @@ mod task;
 mod usage;
 
 use crate::files::{self, Before};
+use pcluster_wire::NODE_ITSELF;
 use rustix::fs::Mode;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// The node's own daemon ends when nobody has spoken with it for this long.
+const UNUSED: Duration = Duration::from_secs(60);
 
 /// What the daemon knows from its environment.
 #[derive(Debug, Clone)]
@@ -37,6 +42,8 @@ pub struct Place {
     pub node: String,
     /// Open files that tasks start with.
     pub files: Before,
+    /// The mask of files that the job has.
+    pub umask: u32,
 }
 
 impl Place {
@@ -54,7 +61,15 @@ impl Place {
             rank: rank.parse().map_err(|_| format!("SLURM_NODEID is not a number: {rank}"))?,
             node: text("PCLUSTER_NODE")?,
             files: files::raise(),
+            // Files of tasks get exactly the mode that the step's mask leaves.
+            umask: rustix::process::umask(Mode::empty()).bits(),
         })
+    }
+
+    /// Of the node itself, and of no run.
+    #[must_use]
+    pub fn is_node(&self) -> bool {
+        self.run == NODE_ITSELF.0
     }
 }
 
@@ -74,9 +89,12 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    orphans::end(&place);
-    // Files of tasks get exactly the mode that the step's mask leaves.
-    rustix::process::umask(Mode::empty());
+    if place.is_node() {
+        // The kernel shall end what people start here before it ends the agent, which may be spared.
+        drop(std::fs::write("/proc/self/oom_score_adj", "0"));
+    } else {
+        orphans::end(&place);
+    }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     match runtime {
@@ -94,9 +112,25 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 }
 
 async fn serve(place: Place) {
+    let is_node = place.is_node();
     let steps = steps::Steps::new(place);
     tokio::spawn(agent::listen(steps.clone()));
-    told_to_end(&steps).await;
+    tokio::select! {
+        () = told_to_end(&steps) => {}
+        // That of a run stays as long as the run; the agent starts the node's own again.
+        () = unused(&steps), if is_node => {}
+    }
+}
+
+/// Until nobody has spoken with this daemon for a while.
+async fn unused(steps: &steps::Steps) {
+    let mut since = Instant::now();
+    while since.elapsed() < UNUSED {
+        tokio::time::sleep(UNUSED / 10).await;
+        if steps.is_used() {
+            since = Instant::now();
+        }
+    }
 }
 
 /// A signal to all of the job reaches the tasks as well; here it only means that the end is near.

@@ -62,6 +62,7 @@ mod tests {
             rank: 0,
             node: "c1".into(),
             files: Before(None),
+            umask: 0o22,
         };
         let is = |text: &str| is_task(text.replace(' ', "\0").as_bytes(), &place);
         assert!(is("A=1 PCLUSTER_RUN_ID=7 SLURM_STEP_ID=0 PCLUSTER_SOCKET=/n1/s"));

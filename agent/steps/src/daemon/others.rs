@@ -36,7 +36,8 @@ pub(super) async fn watch_client(steps: Steps, session: Arc<Session>, events: Ev
         let mut away = Duration::ZERO;
         while !*connected.borrow() {
             tokio::time::sleep(LOOK_EVERY).await;
-            if steps.client().status().await.is_ok() {
+            // Whatever it says: it is there.
+            if steps.client().status().await.map_or_else(|error| !error.is_away(), |_| true) {
                 away += LOOK_EVERY;
             }
             if away >= CLIENT_AWAY {

@@ -11,7 +11,8 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::FdFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use std::ffi::OsString;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, PipeReader};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -42,6 +43,10 @@ pub(super) struct Ends {
     pub library: Option<OwnedFd>,
 }
 
+/// What the daemon is told by its environment.
+const DAEMONS_OWN: [&str; 4] =
+    ["PCLUSTER_SOCKET", "PCLUSTER_RUN_ID", "PCLUSTER_NODE", "SLURM_NODEID"];
+
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Starts a task.
@@ -59,16 +64,26 @@ pub(super) fn spawn(
     let terminal = order.terminal.filter(|_| task.number == 0);
     let report = report_pipe().map_err(failed)?;
     let before = Before {
-        work_dir: order.work_dir.clone(),
-        umask: order.umask.or(Some(0o022)),
+        work_dir: if order.as_the_job { String::new() } else { order.work_dir.clone() },
+        umask: Some(order.umask.unwrap_or(if order.as_the_job { place.umask } else { 0o022 })),
         soft_limits: place.files.among(&order.soft_limits),
         cpus: cpus.to_vec(),
+        on_node: place.is_node(),
         terminal: terminal.is_some(),
         node: place.node.clone(),
         report: format!("/proc/{}/fd/{}", std::process::id(), report.as_raw_fd()),
         fifos: if terminal.is_some() { Vec::new() } else { fifos(task, is_fifo) },
     };
-    let mut command = helper(order, task, &before);
+    let mut command = helper(task, &before);
+    if order.as_the_job {
+        command.envs(as_the_job(order, place, std::env::vars_os()));
+    } else {
+        command.envs(order.environment.iter().map(|(name, value)| (name, value)));
+    }
+    command.envs(task.environment.iter().map(|(name, value)| (name, value)));
+    if !order.as_the_job {
+        command.envs(of_this_node(order));
+    }
     let terminal = match terminal {
         Some((rows, columns)) => {
             Some(attach_terminal(&mut command, rows, columns).map_err(failed)?)
@@ -126,7 +141,7 @@ fn fifos(task: &TaskOrder, is_fifo: impl Fn(&str) -> bool) -> Vec<(u8, String)> 
 }
 
 /// The daemon's own program in its other role.
-fn helper(order: &StepOrder, task: &TaskOrder, before: &Before) -> Command {
+fn helper(task: &TaskOrder, before: &Before) -> Command {
     let mut command = Command::new("/proc/self/exe");
     // As a part of the agent the daemon is its subcommand.
     if std::env::args_os().nth(1).is_some_and(|word| word == "stepd") {
@@ -136,11 +151,26 @@ fn helper(order: &StepOrder, task: &TaskOrder, before: &Before) -> Command {
         .arg("task")
         .arg(serde_json::to_string(before).unwrap_or_default())
         .args(&task.argv)
-        .env_clear()
-        .envs(order.environment.iter().map(|(name, value)| (name, value)))
-        .envs(task.environment.iter().map(|(name, value)| (name, value)))
-        .envs(of_this_node(order));
+        .env_clear();
     command
+}
+
+/// The daemon's own environment, which is the job's, below that of the order. On the node itself
+/// without what only the daemon is to know.
+fn as_the_job(
+    order: &StepOrder,
+    place: &Place,
+    own: impl Iterator<Item = (OsString, OsString)>,
+) -> BTreeMap<OsString, OsString> {
+    let mut all: BTreeMap<OsString, OsString> = own.collect();
+    if place.is_node() {
+        DAEMONS_OWN.iter().for_each(|name| drop(all.remove(OsStr::new(name))));
+    } else {
+        let step = || OsString::from(order.step.to_string());
+        all.extend([("SLURM_STEP_ID".into(), step()), ("SLURM_STEPID".into(), step())]);
+    }
+    all.extend(order.environment.iter().map(|(name, value)| (name.into(), value.into())));
+    all
 }
 
 /// What the caller cannot know of this node: its agent's socket, its scratch folder, and where its

@@ -142,7 +142,9 @@ pub(super) async fn run(
             StepPartEnd { exit_code: 1, ..Default::default() }
         }
     };
-    others::report(steps, run, number, &StepPartEnd { rank, ..end }).await;
+    if !steps.place().is_node() {
+        others::report(steps, run, number, &StepPartEnd { rank, ..end }).await;
+    }
     audience.tell(FromNode::Done);
     steps.heard(session).await;
 }

@@ -72,6 +72,11 @@ impl Steps {
         &self.0.client
     }
 
+    /// Somebody speaks with this daemon, or may come back.
+    pub(super) fn is_used(&self) -> bool {
+        !self.known().sessions.is_empty()
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -262,7 +267,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_only_says_hello_is_forgotten() {
         let files = crate::files::Before(None);
-        let place = Place { socket: "/nowhere".into(), run: 7, rank: 0, node: "c1".into(), files };
+        let (socket, node) = ("/nowhere".into(), "c1".into());
+        let place = Place { socket, run: 7, rank: 0, node, files, umask: 0o22 };
         let steps = Steps::new(place);
         let (client, node) = tokio::io::duplex(4096);
         let hello = Hello { session: "s".into(), received: 0, resumed: false };

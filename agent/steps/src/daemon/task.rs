@@ -21,9 +21,12 @@ use std::process::{Command, ExitCode};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Before {
+    /// Empty: where the daemon is.
     pub work_dir: String,
     pub umask: Option<u32>,
     pub soft_limits: Vec<(String, Option<u64>)>,
+    /// It belongs to no step: it is on the node itself.
+    pub on_node: bool,
     /// None: as the daemon.
     pub cpus: Vec<u32>,
     /// The standard input is a terminal that is to be the controlling one.
@@ -60,11 +63,14 @@ pub(super) fn become_task(order: &str, argv: Vec<OsString>) -> ExitCode {
     // Closed on exec.
     let _report = tell_launcher(&before.report);
     let error = match found(program.as_ref(), &path) {
-        Ok(file) => Command::new(file)
-            .arg0(program)
-            .args(args)
-            .env("SLURM_TASK_PID", std::process::id().to_string())
-            .exec(),
+        Ok(file) => {
+            let mut task = Command::new(file);
+            task.arg0(program).args(args);
+            if !before.on_node {
+                task.env("SLURM_TASK_PID", std::process::id().to_string());
+            }
+            task.exec()
+        }
         Err(error) => error,
     };
     say(&format!("execve(): {}: {}", Path::new(program).display(), words(&error)));
@@ -153,6 +159,9 @@ impl Before {
                 let text = words(&error.into());
                 say(&format!("sched_setaffinity({:?}): {text}", self.cpus));
             }
+        }
+        if self.work_dir.is_empty() {
+            return;
         }
         if let Err(error) = std::env::set_current_dir(&self.work_dir) {
             let (dir, text) = (&self.work_dir, words(&error));

@@ -58,6 +58,8 @@ impl Node {
             .env("PCLUSTER_RUN_ID", "7")
             .env("PCLUSTER_NODE", "c1")
             .env("SLURM_NODEID", "0")
+            .env("OF_THE_JOB", "its own")
+            .current_dir(&folder)
             .spawn()
             .expect("the test can do this");
         Self { daemon, folder, wishes, streams, ends }

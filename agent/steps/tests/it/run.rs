@@ -41,6 +41,22 @@ async fn tasks_write_end_and_are_reported() {
 }
 
 #[tokio::test]
+async fn a_step_that_is_as_the_job_has_the_jobs_environment_directory_and_mask() {
+    let node = Node::start();
+    let script = "echo $OF_THE_JOB, $OF_THE_ORDER, $PCLUSTER_RUN_ID.$SLURM_STEP_ID; umask; pwd -P";
+    let mut of_job = order(3, &[script]);
+    (of_job.as_the_job, of_job.umask) = (true, None);
+    of_job.environment = vec![("OF_THE_ORDER".into(), "another".into())];
+    let mut client = Client::launch(of_job);
+    client.hear(node.attach().await, |heard| heard.done).await;
+    let folder = std::fs::canonicalize(&node.folder).unwrap();
+    let mask = rustix::process::umask(rustix::fs::Mode::empty());
+    rustix::process::umask(mask);
+    let wanted = format!("its own, another, 7.3\n{:04o}\n{}\n", mask.bits(), folder.display());
+    assert_eq!(client.heard.output[&0], wanted);
+}
+
+#[tokio::test]
 async fn a_lost_stream_loses_nothing() {
     let node = Node::start();
     let script = "echo one; read x; echo got $x; i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done";

@@ -107,7 +107,19 @@ impl Client {
     /// # Errors
     /// [`ClientError`]: `Unavailable` when the node cannot be reached now.
     pub async fn attach(&self, run: u64, rank: u32) -> Result<UnixStream, ClientError> {
-        let asked = self.upgrade(format!("/v1/runs/{run}/parts/{rank}/attach"));
+        self.stream(format!("/v1/runs/{run}/parts/{rank}/attach")).await
+    }
+
+    /// `GET /v1/nodes/{name}/attach`: a byte stream to the step daemon of the node itself.
+    ///
+    /// # Errors
+    /// [`ClientError`]: `Unavailable` when the node cannot be reached now.
+    pub async fn attach_node(&self, name: &str) -> Result<UnixStream, ClientError> {
+        self.stream(format!("/v1/nodes/{}/attach", encoded(name))).await
+    }
+
+    async fn stream(&self, path: String) -> Result<UnixStream, ClientError> {
+        let asked = self.upgrade(path);
         tokio::time::timeout(ATTACH_WITHIN, asked)
             .await
             .map_err(|_| ClientError::Silent(ATTACH_WITHIN))?

@@ -13,6 +13,7 @@ pub mod nodes;
 pub mod paper;
 pub mod provider;
 pub mod run;
+pub mod shell;
 pub mod status;
 pub mod submit;
 pub mod up;

@@ -8,7 +8,7 @@ const LABELS: usize = 10;
 /// Rows of an array shown one by one; more are counted.
 const MOST_ROWS: usize = 20;
 
-fn state(job: &JobView, look: &Look) -> String {
+pub fn state(job: &JobView, look: &Look) -> String {
     let time = elapsed(job.elapsed_ms);
     let limit = limit_short(job.time_limit_ms);
     match job.state {

@@ -20,8 +20,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use pcluster_model::{DurationMs, RunId, Timestamp};
 use pcluster_wire::{
-    AgentFrame, EndWhy, Exit, HeadFrame, OnOrphan, RunEnd, RunReport, SPOKEN, ShareProof,
-    StartOrder, Usage,
+    AgentFrame, EndWhy, Exit, HeadFrame, NODE_ITSELF, OnOrphan, RunEnd, RunReport, SPOKEN,
+    ShareProof, StartOrder, Usage,
 };
 
 /// Ended tombstones that are remembered after the head forgot them.
@@ -199,6 +199,9 @@ impl AgentState {
             HeadFrame::Attach { run, stream } => {
                 let live = self.runs.get(&run).is_some_and(RunEntry::is_live);
                 out.push(AgentAction::Attach { run, stream, live });
+            }
+            HeadFrame::AttachNode { stream } => {
+                out.push(AgentAction::Attach { run: NODE_ITSELF, stream, live: true });
             }
             HeadFrame::Forget { runs } => self.forget(&runs, out),
             HeadFrame::Leave { why } => {

@@ -4,14 +4,14 @@
 //! of the tasks. Deliberately absent: making the step, and its layout.
 use super::console::Console;
 use super::exits::{Exits, task_list};
-use super::input::Feed;
-use super::part::{News, Part, Whose};
 use super::signals::{Interrupt, Interrupts, Signals, Told};
-use super::terminal;
 use crate::words::clock::Clock;
 use pcluster_api::StepPartEnd;
 use pcluster_api::client::Client;
+use pcluster_client::terminal;
+use pcluster_steps::feed::Feed;
 use pcluster_steps::message::{FromNode, Message, StepOrder, ToNode};
+use pcluster_steps::part::{News, Part, Whose};
 use pcluster_steps::pmi::Hub;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -203,7 +203,8 @@ impl Step {
                 }
             }
             News::Message(Message::Control(message)) => self.control(part, message),
-            News::Away => {
+            News::Back => {}
+            News::Away(_) => {
                 let node = &self.nodes[part];
                 self.say(&format!("waiting for node {node}: it or the head is out of reach"));
             }

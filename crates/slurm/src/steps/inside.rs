@@ -5,17 +5,19 @@
 use super::asks::StepAsk;
 use super::console::Console;
 use super::coordinate::{Manner, coordinate};
-use super::input::Feed;
+use super::input;
 use super::layout::{Layout, Room, lay_out};
 use super::orders::{self, Caller};
 use super::signals::Signals;
-use super::{environment, multi, part, terminal};
+use super::{environment, multi};
 use crate::Context;
 use crate::refusal::Refusal;
 use pcluster_api::client::{Client, ClientError};
 use pcluster_api::{
     AllocationView, JobRecord, JobState, Problem, ProblemKind, RecordsQuery, StepRequest,
 };
+use pcluster_client::terminal;
+use pcluster_steps::part;
 use std::time::{Duration, Instant};
 
 /// Pauses between two requests to a head that is away.
@@ -177,7 +179,7 @@ pub(super) async fn step(
     let label = ask.label.then(|| layout.tasks());
     let console = Console::open(&ask.output, ask.error.as_ref(), ask.append, label, &facts);
     let console = console.map_err(error);
-    let feed = Feed::start(&ask.input, layout.nodes.len(), &facts).map_err(error);
+    let feed = input::start(&ask.input, layout.nodes.len(), &facts).map_err(error);
     let (console, feed) = match (console, feed) {
         (Ok(console), Ok(feed)) => (console, feed),
         (Err(refusal), _) | (_, Err(refusal)) => {

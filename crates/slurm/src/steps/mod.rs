@@ -16,11 +16,9 @@ mod names;
 pub mod nudge;
 mod orders;
 mod outside;
-mod part;
 mod salloc;
 mod sattach;
 mod signals;
-mod terminal;
 pub mod usage;
 
 use crate::Context;

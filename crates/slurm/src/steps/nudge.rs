@@ -2,9 +2,9 @@
 //!
 //! Invariant: it is told to the daemon of every node of the job, and each has it before this returns
 //! or a limit is over. Deliberately absent: waiting for what the signal does.
-use super::part::{Part, Whose};
 use pcluster_api::client::{Client, ClientError};
 use pcluster_steps::message::ToNode;
+use pcluster_steps::part::{Part, Whose};
 use std::time::Duration;
 use tokio::sync::mpsc;
 

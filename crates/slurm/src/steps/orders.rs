@@ -106,6 +106,7 @@ pub(super) fn orders(
             unbuffered: ask.unbuffered,
             library: library.clone(),
             memory_bytes: memory_on(ask, job, placed),
+            as_the_job: false,
         }
     };
     (0..layout.nodes.len()).map(order).collect()

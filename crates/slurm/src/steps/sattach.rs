@@ -4,15 +4,16 @@
 use super::asks::{Source, Target};
 use super::console::Console;
 use super::exits::Exits;
-use super::input::Feed;
+use super::input;
 use super::inside::allocation_of;
-use super::part::{News, Part, Whose};
 use super::signals::{Signals, Told};
 use crate::Context;
 use crate::refusal::Refusal;
 use crate::words::jobid::{self, StepId};
 use pcluster_api::{AllocationView, PartView};
+use pcluster_steps::feed::Feed;
 use pcluster_steps::message::{FromNode, Message, ToNode};
+use pcluster_steps::part::{News, Part, Whose};
 use tokio::sync::mpsc;
 
 const USAGE: &str = "\
@@ -91,7 +92,7 @@ pub(super) async fn sattach(args: &[String], context: &Context) -> Result<u8, Re
         parts: job.parts.iter().enumerate().map(connect).collect(),
         over: vec![false; job.parts.len()],
         console: Console::open(&Target::Own, None, false, label, &facts).map_err(own)?,
-        feed: Feed::start(&Source::All, job.parts.len(), &facts).map_err(own)?,
+        feed: input::start(&Source::All, job.parts.len(), &facts).map_err(own)?,
         exits: Exits::default(),
         seen: false,
         quiet: line.quiet,
@@ -175,7 +176,7 @@ impl Watch {
             News::Message(Message::Control(FromNode::InputTaken { bytes })) => {
                 self.feed.taken(part, bytes);
             }
-            News::Message(Message::Control(_)) | News::Away => {}
+            News::Message(Message::Control(_)) | News::Away(_) | News::Back => {}
         }
         Ok(())
     }

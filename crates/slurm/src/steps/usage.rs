@@ -2,9 +2,9 @@
 //!
 //! Invariant: a node that does not answer in time, or may not be asked, costs its part of the answer
 //! and nothing else. Deliberately absent: a memory of what was answered; the head keeps none.
-use super::part::key;
 use pcluster_api::client::Client;
 use pcluster_steps::message::{FromNode, Message, PartUsage, ToNode};
+use pcluster_steps::part::key;
 use pcluster_steps::session::Session;
 use std::time::Duration;
 use tokio::task::JoinSet;

@@ -1,12 +1,12 @@
-//! One part of a step, seen from `srun`: a session with the step daemon of a node, on streams that
-//! are made again for as long as the job lives.
+//! One part of a step, seen from the client that started it: a session with the step daemon of a
+//! node, on streams that are made again for as long as the job, or the node, lives.
 //!
 //! Invariant: what a daemon said is delivered before the word that it is gone. Deliberately absent:
 //! what the messages mean.
+use crate::message::{FromNode, Message, ToNode};
+use crate::session::Session;
 use pcluster_api::AllocationView;
 use pcluster_api::client::{Client, ClientError};
-use pcluster_steps::message::{FromNode, Message, ToNode};
-use pcluster_steps::session::Session;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -20,10 +20,12 @@ const ASK_EVERY: Duration = Duration::from_secs(5);
 
 /// What comes from a part.
 #[derive(Debug)]
-pub(super) enum News {
+pub enum News {
     Message(Message<FromNode>),
-    /// It is out of reach for now.
-    Away,
+    /// It is out of reach for now, and why.
+    Away(String),
+    /// It was said to be out of reach, and is there again.
+    Back,
     /// There is nobody to speak with any more, and why.
     Gone(String),
     /// Its daemon is another one now, which does not know the step and has ended what was left of it.
@@ -32,23 +34,34 @@ pub(super) enum News {
 
 /// A part of a step.
 #[derive(Debug, Clone)]
-pub(super) struct Part {
+pub struct Part {
     session: Arc<Session>,
 }
 
 impl Part {
     /// Starts to speak with the daemon of this rank of a job; news carry `index`.
-    pub(super) fn connect(
+    #[must_use]
+    pub fn connect(
         client: &Client,
         job: &Whose,
         rank: u32,
         index: usize,
         news: &mpsc::Sender<(usize, News)>,
     ) -> Self {
+        Self::reach(client, Daemon::OfRun { job: job.clone(), rank }, index, news)
+    }
+
+    /// Starts to speak with this daemon; news carry `index`.
+    #[must_use]
+    pub fn reach(
+        client: &Client,
+        daemon: Daemon,
+        index: usize,
+        news: &mpsc::Sender<(usize, News)>,
+    ) -> Self {
         let (session, mut messages) = Session::new(key());
         let (over, ended) = tokio::sync::oneshot::channel();
-        let line =
-            Line { client: client.clone(), job: job.clone(), rank, index, news: news.clone() };
+        let line = Line { client: client.clone(), daemon, index, news: news.clone() };
         let of_line = Arc::clone(&session);
         tokio::spawn(async move {
             let _ = over.send(line.keep(&of_line).await);
@@ -78,16 +91,16 @@ impl Part {
     }
 
     /// Tells the daemon something, now or when it can be reached again.
-    pub(super) fn tell(&self, message: ToNode) {
+    pub fn tell(&self, message: ToNode) {
         self.session.send_now(Message::Control(message).encode());
     }
 
-    pub(super) fn input(&self, message: &Message<ToNode>) {
+    pub fn input(&self, message: &Message<ToNode>) {
         self.session.send_now(message.encode());
     }
 
     /// Waits until everything told has arrived.
-    pub(super) async fn settled(&self) {
+    pub async fn settled(&self) {
         self.session.settled().await;
     }
 }
@@ -98,16 +111,56 @@ async fn deliver(news: &mpsc::Sender<(usize, News)>, index: usize, message: &[u8
     }
 }
 
+/// Which step daemon is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Daemon {
+    /// That of a run, on the node of this rank.
+    OfRun { job: Whose, rank: u32 },
+    /// The node's own, which belongs to no run.
+    OfNode(String),
+}
+
+impl Daemon {
+    async fn attach(&self, client: &Client) -> Result<tokio::net::UnixStream, ClientError> {
+        match self {
+            Self::OfRun { job, rank } => client.attach(job.run, *rank).await,
+            Self::OfNode(name) => client.attach_node(name).await,
+        }
+    }
+
+    /// Why there is nobody to wait for: the head says that the run, or the node, is no more.
+    async fn is_over(&self, client: &Client) -> Option<&'static str> {
+        let (over, why) = match self {
+            Self::OfRun { job, .. } => {
+                let now = client.allocation(&job.id).await.map(|now| now.run != job.run);
+                (now, "the job has ended, or is to run again")
+            }
+            Self::OfNode(name) => {
+                let now = client.node(name).await.map(|now| now.node.gone_at_ms.is_some());
+                (now, "the node is gone")
+            }
+        };
+        let is_over = match over {
+            Ok(over) => over,
+            Err(ClientError::Problem(problem)) => !is_for_now(&problem),
+            Err(_) => false,
+        };
+        is_over.then_some(why)
+    }
+}
+
 /// The job that a part is of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Whose {
+pub struct Whose {
     /// `41`, `41_3`.
-    id: String,
-    run: u64,
+    pub id: String,
+    pub run: u64,
 }
 
 impl Whose {
-    pub(super) fn of(job: &AllocationView) -> Self {
+    /// That of this allocation.
+    #[must_use]
+    pub fn of(job: &AllocationView) -> Self {
         let id = match job.task {
             Some(task) => format!("{}_{task}", job.job),
             None => job.job.to_string(),
@@ -118,8 +171,7 @@ impl Whose {
 
 struct Line {
     client: Client,
-    job: Whose,
-    rank: u32,
+    daemon: Daemon,
     index: usize,
     news: mpsc::Sender<(usize, News)>,
 }
@@ -131,9 +183,12 @@ impl Line {
         let mut away_since: Option<Instant> = None;
         let (mut said, mut asked) = (false, Instant::now());
         loop {
-            match self.client.attach(self.job.run, self.rank).await {
+            match self.daemon.attach(&self.client).await {
                 Ok(stream) => {
-                    (away_since, said) = (None, false);
+                    away_since = None;
+                    if std::mem::take(&mut said) {
+                        self.tell(News::Back).await;
+                    }
                     let ended = session.dial(stream, &mut resumed).await;
                     if let Err(error) = ended
                         && error.kind() == std::io::ErrorKind::ConnectionRefused
@@ -144,36 +199,29 @@ impl Line {
                 Err(ClientError::Problem(problem)) if !is_for_now(&problem) => {
                     return News::Gone(problem.message);
                 }
-                Err(_) => {
+                Err(error) => {
                     let since = *away_since.get_or_insert_with(Instant::now);
                     // A node may be silent for long, and a suspended job is; whether it is lost is
                     // the head's word.
                     if asked.elapsed() > ASK_EVERY {
                         asked = Instant::now();
-                        if self.job_is_over().await {
-                            let why = "the job has ended, or is to run again";
+                        if let Some(why) = self.daemon.is_over(&self.client).await {
                             return News::Gone(why.to_owned());
                         }
                     }
                     if since.elapsed() > SAY_AFTER && !said {
                         said = true;
-                        let _ = self.news.send((self.index, News::Away)).await;
+                        self.tell(News::Away(error.to_string())).await;
                     }
                 }
             }
             tokio::time::sleep(AGAIN).await;
         }
     }
-}
 
-impl Line {
-    /// True when the head says that this run is no more.
-    async fn job_is_over(&self) -> bool {
-        match self.client.allocation(&self.job.id).await {
-            Ok(job) => job.run != self.job.run,
-            Err(ClientError::Problem(problem)) => !is_for_now(&problem),
-            Err(_) => false,
-        }
+    /// Whoever listens no more hears nothing.
+    async fn tell(&self, news: News) {
+        let _ = self.news.send((self.index, news)).await;
     }
 }
 
@@ -184,7 +232,8 @@ fn is_for_now(problem: &pcluster_api::Problem) -> bool {
 }
 
 /// A name that nobody can guess.
-pub(super) fn key() -> String {
+#[must_use]
+pub fn key() -> String {
     let mut bytes = [0_u8; 16];
     // From the kernel; without it nothing here could be secret, so the time must do.
     if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).is_err() {
