@@ -3,6 +3,7 @@
 //!
 //! Invariant: the loop itself waits for nothing but news; what the brain says is done in its order.
 //! A signal to end only restarts the agent: keepers go on, and the next agent finds them.
+use crate::accounts::Users;
 use crate::blobs::Blobs;
 use crate::bootlog::BootLog;
 use crate::cage::{Cage, System};
@@ -22,7 +23,9 @@ use pcluster_core::agent::{
 };
 use pcluster_keeper::proc;
 use pcluster_model::RunId;
-use pcluster_wire::{AgentFrame, HeadFrame, JoinOrder, NODE_ITSELF, OnOrphan, SPOKEN, ShareProof};
+use pcluster_wire::{
+    AgentFrame, HeadFrame, JoinOrder, NODE_ITSELF, OnOrphan, SPOKEN, ShareProof, UserRefusal,
+};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -45,6 +48,8 @@ const PENDING: usize = 64;
 const PENDING_MOST: usize = 4096;
 /// A head that has not welcomed this agent by then is tried again.
 const GREETING: Duration = Duration::from_secs(30);
+/// How often users who are refused are looked at anew.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// Runs that are ended on the way out get this long.
 const LAST_RUNS: Duration = Duration::from_secs(5);
 
@@ -101,6 +106,10 @@ struct Agent {
     up_since: Instant,
     /// Shared paths being looked at, apart: a stale one may not answer for hours.
     proofs: Option<JoinHandle<Vec<ShareProof>>>,
+    /// Users whose jobs are refused, as the head knows them.
+    refuses: Vec<UserRefusal>,
+    /// Since when it is looked whether they must be.
+    looked_at: Instant,
     exit: Option<(ExitWhy, Instant)>,
     /// Its end is that of the machine.
     powers_off: bool,
@@ -176,6 +185,7 @@ impl Agent {
             cage,
             blobs: Blobs::new(&dir, dialer.clone(), join.head_addresses.clone())?,
             gpus: gpus::Gpus::default(),
+            users: Users::new(&join),
             dir,
         };
         let clock = Steady::new();
@@ -202,6 +212,8 @@ impl Agent {
             address: String::new(),
             up_since: Instant::now(),
             proofs: None,
+            refuses: Vec::new(),
+            looked_at: Instant::now(),
             exit: None,
             powers_off: join.on_orphan == OnOrphan::PowerOff,
         };
@@ -274,6 +286,7 @@ impl Agent {
                     let input = AgentInput::Tick { clock: clock::wall(), load_milli: facts::load_milli() };
                     self.step(input);
                     self.take_proofs().await;
+                    self.look_at_refusals();
                     self.hang_up_if_not_welcomed();
                     // One that was killed before it came up is started again; the keeper knows.
                     for run in self.door.without_daemon() {
@@ -471,6 +484,25 @@ impl Agent {
         }
     }
 
+    /// An admin may have mended an account.
+    fn look_at_refusals(&mut self) {
+        self.tell_refusals();
+        if !self.refuses.is_empty() && self.looked_at.elapsed() >= LOOK_AGAIN {
+            self.looked_at = Instant::now();
+            let shared = Arc::clone(&self.shared);
+            tokio::spawn(async move { shared.users.look_again().await });
+        }
+    }
+
+    /// Whose jobs are refused here, if that is news.
+    fn tell_refusals(&mut self) {
+        let users = self.shared.users.refusals();
+        if users != self.refuses {
+            self.refuses.clone_from(&users);
+            self.step(AgentInput::Refuses { users, clock: clock::wall() });
+        }
+    }
+
     /// A head that listens and never answers is as good as none.
     fn hang_up_if_not_welcomed(&mut self) {
         if self.outgoing.is_some()
@@ -498,6 +530,8 @@ impl Agent {
             RunEvent::Said(said) => {
                 if matches!(said, KeeperSaid::Ended(_) | KeeperSaid::NotStarted { .. }) {
                     self.door.end(said.run());
+                    // Before the run comes back to the head, which would give it to this node again.
+                    self.tell_refusals();
                 }
                 self.step(AgentInput::Keeper(said));
             }

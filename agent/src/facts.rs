@@ -29,6 +29,7 @@ pub fn find(state: &Path, limit: Option<Resources>, cage: &Cage) -> Facts {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         clock: clock::wall(),
         shares: Vec::new(),
+        refuses: Vec::new(),
     }
 }
 

@@ -3,6 +3,7 @@
 //! `run DIR` is the agent proper. `machine DIR` is a process node: it plays the machine on which an
 //! agent runs. `sweep DIR` ends everything that a node left behind. DIR holds `join.json`. `stepd` is
 //! something else: a process of a job, the parent of the tasks of its steps there (`pcluster_steps`).
+mod accounts;
 mod agent;
 mod blobs;
 mod bootlog;

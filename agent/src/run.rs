@@ -13,6 +13,7 @@ pub use prepare::{accept, accepted};
 pub use report::said;
 
 use self::report::{ended, said_held, wall};
+use crate::accounts::Users;
 use crate::blobs::Blobs;
 use crate::cage::Cage;
 use crate::clock;
@@ -55,6 +56,7 @@ pub struct Shared {
     pub cage: Cage,
     pub blobs: Blobs,
     pub gpus: Gpus,
+    pub users: Users,
 }
 
 /// What the agent's loop asks of a run.

@@ -63,6 +63,8 @@ pub const HELLOS_AT_ONCE: u32 = 30;
 pub const LINK_QUEUE: usize = 1024;
 /// Runs that a connection remembers as its node's: the last words of older ones were heard long ago.
 pub const RUNS_OF_LINK: usize = 4096;
+/// Users whom one node may refuse.
+pub const REFUSED_USERS: usize = 256;
 /// Read and write buffers of one agent's connection, in bytes.
 pub const LINK_BUFFER_BYTES: usize = 8 << 10;
 /// A frame that an agent does not take within this ends its connection.

@@ -5,7 +5,7 @@
 use crate::limits;
 use pcluster_core::input::Principal;
 use pcluster_model::UserName;
-use pcluster_wire::UserIdentity;
+use pcluster_wire::{GroupName, UserIdentity};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -121,6 +121,8 @@ async fn look_up(uid: u32) -> Result<Person, PeopleError> {
     let wrong = |why: Failure| PeopleError::Lookup(uid, why.to_string());
     let groups = run("id", &["-G", "--", name]).await.map_err(wrong)?;
     let groups: Result<Vec<u32>, _> = groups.split_whitespace().map(str::parse).collect();
+    let groups = groups.map_err(|_| odd())?;
+    let group_names = names_of(gid, &groups).await;
     // A group without a name makes `id -Gn` fail after it has printed all names.
     let names = run("id", &["-Gn", "--", name]).await.unwrap_or_default();
     Ok(Person {
@@ -128,12 +130,41 @@ async fn look_up(uid: u32) -> Result<Person, PeopleError> {
             name: (*name).to_owned(),
             uid,
             gid,
-            groups: groups.map_err(|_| odd())?,
+            groups,
             home: (*home).to_owned(),
             shell: (*shell).to_owned(),
+            group_names,
         },
         group_names: names.split_whitespace().map(str::to_owned).collect(),
     })
+}
+
+/// What its groups are called; those without a name are left out.
+async fn names_of(primary: u32, groups: &[u32]) -> Vec<GroupName> {
+    let mut numbers: Vec<u32> = groups.iter().copied().chain([primary]).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let words: Vec<String> = numbers.iter().map(u32::to_string).collect();
+    let asked = Command::new("getent")
+        .arg("group")
+        .args(&words)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    // It prints those that it finds, whatever it ends with.
+    let text = match tokio::time::timeout(limits::PEOPLE_WAIT, asked).await {
+        Ok(Ok(output)) => String::from_utf8_lossy(&output.stdout).into_owned(),
+        Ok(Err(_)) | Err(_) => {
+            let lines = numbers.iter().filter_map(|gid| line_of("/etc/group", *gid));
+            lines.collect::<Vec<_>>().join("\n")
+        }
+    };
+    let named = text.lines().filter_map(|line| {
+        let (name, rest) = line.split_once(':')?;
+        let gid = rest.split(':').nth(1)?.parse().ok()?;
+        Some(GroupName { gid, name: name.to_owned() })
+    });
+    named.filter(|group| numbers.binary_search(&group.gid).is_ok()).collect()
 }
 
 /// For machines without `getent`.

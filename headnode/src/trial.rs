@@ -49,6 +49,7 @@ impl TrialArgs {
         }
         ExternalSettings {
             external: External {
+                add_users: false,
                 name: "trial".into(),
                 command: self.command.clone(),
                 timeout_ms: DurationMs::from_secs(self.patience_seconds),

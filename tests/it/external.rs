@@ -13,7 +13,7 @@ fn alone() -> String {
     format!("{alone}; echo $PCLUSTER_TASK_ID >>starts")
 }
 
-fn can_box() -> bool {
+pub(crate) fn can_box() -> bool {
     if !people::is_root() {
         skip("containers of their own processes need root here");
         return false;
@@ -34,20 +34,23 @@ fn can_box() -> bool {
     }
 }
 
+/// What a cluster has whose nodes are boxes.
+pub(crate) fn boxed(compute: &str) -> Setup {
+    Setup {
+        compute: compute.to_owned(),
+        provider: "boxes".to_owned(),
+        head: "listen = \"127.0.0.1:0\"\nsweep = \"1 s\"\n".to_owned(),
+        more: "[limits]\nroot_jobs = true\n[storage]\nshared = \"/\"\n\
+               [external.boxes]\ncommand = \"./boxes\"\ntimeout = \"3 s\"\n\
+               consistency = \"4 s\"\npower_off = false\n"
+            .to_owned(),
+        ..Setup::default()
+    }
+}
+
 /// A cluster whose nodes are boxes; `wrap` stands before the program.
 fn cluster(label: &str, compute: &str, wrap: Option<u64>) -> Cluster {
-    let cluster = Cluster::cold(
-        label,
-        Setup {
-            compute: compute.to_owned(),
-            provider: "boxes".to_owned(),
-            head: "listen = \"127.0.0.1:0\"\nsweep = \"1 s\"\n".to_owned(),
-            more: "[external.boxes]\ncommand = \"./boxes\"\ntimeout = \"3 s\"\n\
-                   consistency = \"4 s\"\npower_off = false\n[limits]\nroot_jobs = true\n[storage]\nshared = \"/\"\n"
-                .to_owned(),
-            ..Setup::default()
-        },
-    );
+    let cluster = Cluster::cold(label, boxed(compute));
     let real = repository().join("examples/external/boxes");
     let home = cluster.root().join("boxes");
     let mut line = format!("'{}'", real.display());
@@ -65,7 +68,7 @@ fn cluster(label: &str, compute: &str, wrap: Option<u64>) -> Cluster {
 }
 
 /// The folders of all machines that ever were.
-fn boxes(cluster: &Cluster) -> Vec<PathBuf> {
+pub(crate) fn boxes(cluster: &Cluster) -> Vec<PathBuf> {
     let list = |folder: &Path| -> Vec<PathBuf> {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).collect()
@@ -76,7 +79,7 @@ fn boxes(cluster: &Cluster) -> Vec<PathBuf> {
 }
 
 /// Down to nothing: no node, no box, and the bill is what the boxes' own times say.
-fn over(cluster: &Cluster) {
+pub(crate) fn over(cluster: &Cluster) {
     cluster.until_no_nodes();
     meter::equals(cluster, meter::of_records(&boxes(cluster)));
     cluster.down(&[]);

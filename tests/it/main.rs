@@ -42,4 +42,5 @@ mod storm;
 mod two;
 mod unlogged;
 mod upgrade;
+mod users;
 mod why;

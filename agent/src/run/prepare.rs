@@ -45,6 +45,7 @@ pub async fn prepare(shared: &Shared, order: &StartOrder) -> Result<(), Failed> 
     let here =
         |error: io::Error| Failed::Here(format!("cannot prepare the run: {}", plain(&error)));
     accept(&dir, order).map_err(here)?;
+    shared.users.admit(&order.user).await.map_err(|error| Failed::Here(error.to_string()))?;
     let script = (!order::only_steps(order)).then(|| dir.path().join("script"));
     if let Some(script) = &script {
         // Linked at once: the store may make room while the next blob is fetched.

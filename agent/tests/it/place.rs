@@ -112,6 +112,7 @@ impl Place {
                 groups: vec![],
                 home: "/".to_owned(),
                 shell: "/bin/sh".to_owned(),
+                group_names: vec![],
             },
             pool: "compute".to_owned(),
             resources: Resources { cpus: 1, memory_bytes: 256 << 20, gpus: 0, tmp_bytes: 0 },
@@ -151,6 +152,8 @@ impl Subject for Place {
             orphan_after_ms: self.orphan_after,
             report_hold_ms: DurationMs::from_hours(1),
             on_orphan: OnOrphan::Exit,
+            accounts: None,
+            local_home: false,
         };
         LaunchOrder {
             cluster: ClusterId::from(CLUSTER),

@@ -346,11 +346,13 @@ fn external(r: &mut Resolver<'_>, name: String) -> External {
         *program = format!("{}/{below}", r.source.folder.trim_end_matches('/'));
     }
     let minute = DurationMs::from_secs(60);
+    let power_off = r.bool_or(&at("power_off"), true, Origin::Default);
     External {
         command,
         timeout_ms: r.duration_or(&at("timeout"), minute, Origin::Default),
         consistency_ms: r.duration_or(&at("consistency"), minute, Origin::Default),
-        power_off: r.bool_or(&at("power_off"), true, Origin::Default),
+        power_off,
+        add_users: r.bool_or(&at("add_users"), power_off, Origin::Default),
         name,
     }
 }

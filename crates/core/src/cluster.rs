@@ -14,6 +14,7 @@ use pcluster_model::config::{Config, Pool};
 use pcluster_model::{
     BlobHash, ClusterId, JobId, LaunchId, NodeId, PoolName, RunId, Timestamp, UserName,
 };
+use pcluster_wire::UserRefusal;
 use serde::{Deserialize, Serialize};
 
 /// The cluster is going down.
@@ -181,6 +182,17 @@ impl Cluster {
     #[must_use]
     pub fn is_connected(&self, node: NodeId) -> bool {
         self.volatile.links.get(&node).is_some_and(|link| link.connected)
+    }
+
+    /// Users whose jobs this node refuses, as it told.
+    pub(crate) fn refusals(&self, node: NodeId) -> &[UserRefusal] {
+        let facts = self.volatile.links.get(&node).and_then(|link| link.facts.as_ref());
+        facts.map_or(&[], |facts| &facts.refuses)
+    }
+
+    /// That it refuses this one.
+    pub(crate) fn refusal(&self, node: NodeId, uid: u32) -> Option<&UserRefusal> {
+        self.refusals(node).iter().find(|refusal| refusal.uid == uid)
     }
 
     /// When a live run started, as its node told it.

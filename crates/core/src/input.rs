@@ -10,7 +10,7 @@ use pcluster_model::{
     Timestamp, UserName,
 };
 use pcluster_model::{RunId, SignalScope};
-use pcluster_wire::{Facts, RunEnd, RunReport};
+use pcluster_wire::{Facts, RunEnd, RunReport, UserRefusal};
 
 /// Who asks, as the transport proved it (peer credentials, never the body).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +116,8 @@ pub enum AgentSaid {
         phase: String,
     },
     Heartbeat,
+    /// These users' jobs are refused there.
+    Refuses(Vec<UserRefusal>),
     RunStarted {
         run: RunId,
         started_at: Timestamp,

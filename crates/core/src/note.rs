@@ -72,6 +72,11 @@ impl Cluster {
             AgentSaid::RunStarted { run, started_at } => {
                 self.note_run_start(*run, id, *started_at);
             }
+            AgentSaid::Refuses(users) => {
+                if let Some(facts) = &mut link.facts {
+                    facts.refuses.clone_from(users);
+                }
+            }
             AgentSaid::Disconnected => {
                 link.connected = false;
                 link.told.clear();

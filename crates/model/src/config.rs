@@ -134,6 +134,9 @@ pub struct Pool {
     /// Scratch disk of each node in bytes; 0 is what the machine has.
     #[serde(default)]
     pub local_bytes: u64,
+    /// Users have an empty home of their own on each node, and not that of the head.
+    #[serde(default)]
+    pub local_home: bool,
     /// The provider bills at least this much of each machine.
     #[serde(default)]
     pub minimum_billing_ms: DurationMs,
@@ -253,6 +256,9 @@ pub struct External {
     /// A machine that has no head any more switches itself off; else its agent ends, and that must be
     /// the machine's end.
     pub power_off: bool,
+    /// The agent adds the accounts of users whose jobs come; else they must be there.
+    #[serde(default)]
+    pub add_users: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

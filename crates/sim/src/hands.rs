@@ -372,6 +372,7 @@ fn start_order(plan: StartPlan) -> StartOrder {
             groups: vec![plan.owner.gid],
             home: "/home/ana".into(),
             shell: "/bin/sh".into(),
+            group_names: Vec::new(),
         },
         pool: plan.pool,
         resources: plan.resources,

@@ -257,6 +257,7 @@ fn pool(rng: &mut Rng, name: &str, default: bool) -> Pool {
         exclusive: rng.chance(1_500),
         shares: Vec::new(),
         local_bytes: 0,
+        local_home: false,
         minimum_billing_ms: DurationMs::from_secs(60),
         features: vec![format!("{name}-net")],
     }

@@ -55,6 +55,7 @@ fn wait_words(wait: &Wait) -> (&'static str, String) {
         Wait::Rested { class, .. } => rested_words(class),
         Wait::Canary { .. } => ("launch_failed", "boots fail, one is tried".into()),
         Wait::NoShape => ("no_room", "no node can hold it".into()),
+        Wait::UserRefused { .. } => ("user_refused", "nodes refuse its user".into()),
         Wait::UnloggedMachines { .. } => {
             ("unlogged_machines", "an admin decides about machines".into())
         }

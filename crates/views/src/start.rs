@@ -110,6 +110,7 @@ fn wait_end(cx: &Cx<'_>, job: &Job, wait: &Wait) -> Option<i64> {
         Wait::Budget { .. }
         | Wait::Canary { .. }
         | Wait::NoShape
+        | Wait::UserRefused { .. }
         | Wait::UnloggedMachines { .. }
         | Wait::Closing => None,
     }

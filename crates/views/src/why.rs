@@ -184,6 +184,15 @@ fn waits_for(cx: &Cx<'_>, job: &Job, reason: &Reason, wait: &Wait) -> Frame {
                 .facts(room::largest(cx, job))
                 .change(format!("pcluster update {} --mem SIZE, or cancel it", job.id))
         }
+        Wait::UserRefused { node, why } => {
+            let name =
+                cx.cluster.nodes.get(node).map_or_else(String::new, |node| node.name.clone());
+            let owner = cx.name_of(&job.owner.user);
+            frame(format!("{who} waits: the nodes of pool {} refuse jobs of {owner}", job.pool))
+                .fact(&name, why.clone())
+                .change("an admin mends the account there, or takes another image for the pool")
+                .hint(format!("pcluster node show {name}"))
+        }
         Wait::UnloggedMachines { machines } => {
             let machines = words::counted((*machines).into(), "machine");
             frame(format!("{who} waits: nothing is launched until an admin says what becomes of {machines} that this log does not know"))

@@ -87,6 +87,16 @@ pub struct Facts {
     /// Shared paths that were asked for and could be read: path and the token found there.
     #[serde(default)]
     pub shares: Vec<ShareProof>,
+    /// Users whose jobs this node refuses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refuses: Vec<UserRefusal>,
+}
+
+/// A user whose jobs cannot run on a node, while those of others can.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserRefusal {
+    pub uid: u32,
+    pub why: String,
 }
 
 /// A shared path as a node sees it.
@@ -214,6 +224,9 @@ pub enum AgentFrame {
     Heartbeat {
         clock: Timestamp,
         load_milli: u32,
+        /// As in the facts; said at once when it changes.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        refuses: Vec<UserRefusal>,
     },
     RunStarted {
         run: RunId,
@@ -280,6 +293,16 @@ pub struct UserIdentity {
     pub groups: Vec<u32>,
     pub home: String,
     pub shell: String,
+    /// Names of its groups, the primary one among them, as far as they have any.
+    #[serde(default)]
+    pub group_names: Vec<GroupName>,
+}
+
+/// What a group is called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupName {
+    pub gid: u32,
+    pub name: String,
 }
 
 /// Why a run is to end, for the line that its user finds in the output.
@@ -399,6 +422,36 @@ pub struct JoinOrder {
     pub orphan_after_ms: DurationMs,
     pub report_hold_ms: DurationMs,
     pub on_orphan: OnOrphan,
+    /// Whose accounts there are; an older head does not say.
+    #[serde(default)]
+    pub accounts: Option<Accounts>,
+    /// Users find an empty home of their own here, and not the one of the head.
+    #[serde(default)]
+    pub local_home: bool,
+}
+
+impl JoinOrder {
+    /// Whose accounts there are.
+    #[must_use]
+    pub fn accounts(&self) -> Accounts {
+        self.accounts.unwrap_or(match self.on_orphan {
+            OnOrphan::PowerOff => Accounts::Added,
+            OnOrphan::Exit => Accounts::OfHead,
+            OnOrphan::Stay => Accounts::Own,
+        })
+    }
+}
+
+/// The accounts of a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Accounts {
+    /// It is the head's machine.
+    OfHead,
+    /// The agent owns the machine, and adds those that are missing.
+    Added,
+    /// They are other people's: who has none of the same number is refused.
+    Own,
 }
 
 /// What an agent without a head does at last.

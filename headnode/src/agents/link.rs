@@ -24,6 +24,7 @@ use pcluster_model::{ClusterId, NodeId, RunId};
 use pcluster_upkeep::blobs::Blobs;
 use pcluster_wire::{
     AgentFrame, Exit, Facts, HeadFrame, MAX_CHUNK_BYTES, RunEnd, RunReport, SPOKEN, Spoken, Usage,
+    UserRefusal,
 };
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -90,7 +91,14 @@ pub(super) async fn run(mut socket: WebSocket, key: String, place: Place, state:
     let (link, orders) = state.hub.enter(protocol);
     let (sink, stream) = socket.split();
     let mut writer = tokio::spawn(write(sink, orders, node, state.clone()));
-    let mut reader = Reader { node, link, own: BTreeSet::new(), told: false, state: &state };
+    let mut reader = Reader {
+        node,
+        link,
+        own: BTreeSet::new(),
+        told: false,
+        refuses: Vec::new(),
+        state: &state,
+    };
     let (end, written) = tokio::select! {
         end = reader.run(said, stream) => (end, false),
         _ = &mut writer => (LinkEnd::Closed, true),
@@ -176,7 +184,8 @@ fn check_hello(frame: AgentFrame, key: String, state: &LinkState) -> Result<Gree
     if state.hellos.take(node, Instant::now()).is_err() {
         return refused(format!("node {node} comes back too often"));
     }
-    let facts = Box::new(Facts { cage: clean(&facts.cage), ..facts });
+    let refuses = clean_refusals(facts.refuses);
+    let facts = Box::new(Facts { cage: clean(&facts.cage), refuses, ..facts });
     let runs = runs.into_iter().map(clean_report).collect();
     let said = AgentSaid::Hello { key, token_valid, boot_id, facts, runs };
     Ok(Greeting { node, protocol, said })
@@ -198,6 +207,8 @@ struct Reader<'a> {
     own: BTreeSet<RunId>,
     /// That its words cannot be kept was said.
     told: bool,
+    /// The users it refuses, as the loop knows them.
+    refuses: Vec<UserRefusal>,
     state: &'a LinkState,
 }
 
@@ -205,7 +216,8 @@ impl Reader<'_> {
     async fn run(&mut self, hello: AgentSaid, mut stream: SplitStream<WebSocket>) -> LinkEnd {
         // Runs that ended while nobody listened are over once the hello is taken; the tail of their
         // output comes after it.
-        if let AgentSaid::Hello { runs, .. } = &hello {
+        if let AgentSaid::Hello { runs, facts, .. } = &hello {
+            self.refuses.clone_from(&facts.refuses);
             for run in runs.iter().map(RunReport::run) {
                 self.is_own(run);
             }
@@ -251,13 +263,22 @@ impl Reader<'_> {
                 return self.output(run, offset, &data_base64);
             }
             AgentFrame::BootPhase { phase } => AgentSaid::Phase { phase: clean(&phase) },
-            AgentFrame::Heartbeat { .. } => AgentSaid::Heartbeat,
+            AgentFrame::Heartbeat { refuses, .. } => match self.refusals(refuses) {
+                Some(refuses) => AgentSaid::Refuses(refuses),
+                None => AgentSaid::Heartbeat,
+            },
             AgentFrame::RunStarted { run, started_at } => AgentSaid::RunStarted { run, started_at },
             AgentFrame::RunEnded(end) => AgentSaid::RunEnded(clean_end(end)),
             AgentFrame::NotStarted { run, why } => AgentSaid::NotStarted { run, why: clean(&why) },
             AgentFrame::Leaving { why } => AgentSaid::Leaving { why: clean(&why) },
         };
         Ok(self.relay(said).await?)
+    }
+
+    /// The users whom it refuses now, if they are not those of before.
+    fn refusals(&mut self, said: Vec<UserRefusal>) -> Option<Vec<UserRefusal>> {
+        let said = clean_refusals(said);
+        (said != self.refuses).then(|| self.refuses.clone_from(&said)).map(|()| said)
     }
 
     fn output(&mut self, run: RunId, offset: u64, data: &str) -> Result<(), LinkEnd> {
@@ -296,6 +317,11 @@ impl Reader<'_> {
         }
         own && self.own.insert(run)
     }
+}
+
+fn clean_refusals(refusals: Vec<UserRefusal>) -> Vec<UserRefusal> {
+    let kept = refusals.into_iter().take(limits::REFUSED_USERS);
+    kept.map(|refusal| UserRefusal { why: clean(&refusal.why), ..refusal }).collect()
 }
 
 /// What a node says is kept for ever and shown on terminals, and a node may be hostile.

@@ -8,7 +8,7 @@ use pcluster_core::input::Tags;
 use pcluster_model::config::{Config, Image, ImageSource, ProviderKind};
 use pcluster_model::{ClusterId, InstanceRef, NodeId, PoolName, Price};
 use pcluster_providers::{ErrorClass, LaunchImage, LaunchOrder, Listed, ProviderError};
-use pcluster_wire::{JoinOrder, OnOrphan};
+use pcluster_wire::{Accounts, JoinOrder, OnOrphan};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -126,7 +126,22 @@ impl Orders {
                     OnOrphan::PowerOff
                 }
             },
+            accounts: Some(accounts(config, &plan.provider)),
+            local_home: config.pool(&plan.offering.pool).is_some_and(|pool| pool.local_home),
         }
+    }
+}
+
+/// Whose accounts the machines of a provider have.
+fn accounts(config: &Config, provider: &ProviderKind) -> Accounts {
+    match provider {
+        ProviderKind::Process => Accounts::OfHead,
+        ProviderKind::Ssh => Accounts::Own,
+        ProviderKind::Vm | ProviderKind::Ec2 => Accounts::Added,
+        ProviderKind::External(name) => match config.external(name) {
+            Some(external) if !external.add_users => Accounts::Own,
+            Some(_) | None => Accounts::Added,
+        },
     }
 }
 

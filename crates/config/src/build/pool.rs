@@ -262,6 +262,7 @@ pub(super) fn pool(
         exclusive: r.bool_or(&["pools", name, "exclusive"], false, Origin::Default),
         shares: disks.shares,
         local_bytes: disks.local_bytes,
+        local_home: disks.local_home,
         minimum_billing_ms: match source.provider {
             ProviderKind::Ec2 => DurationMs::from_secs(60),
             _ => DurationMs::ZERO,

@@ -13,6 +13,7 @@ const SHARED_SIZE: u64 = 100 << 30;
 pub(super) struct Disks {
     pub(super) shares: Vec<Share>,
     pub(super) local_bytes: u64,
+    pub(super) local_home: bool,
 }
 
 /// Looks `key` up in the pool's own `storage`, then in the file's.
@@ -114,11 +115,50 @@ pub(super) fn of_pool(r: &mut Resolver<'_>, pool: &str, provider: &ProviderKind)
     };
     let mut shares = vec![Share { path, source: source.clone(), size_bytes }];
     shares.extend(more_shares(r, &source));
+    let local_home = home(r, pool, provider, &mut shares);
     // Process nodes see every path of this machine: a narrower `shared` refuses nothing.
     if *provider == ProviderKind::Process && !shares.iter().any(|share| share.path == "/") {
         shares.push(Share { path: "/".into(), source: ShareSource::Mounted, size_bytes: None });
     }
-    Disks { shares, local_bytes }
+    Disks { shares, local_bytes, local_home }
+}
+
+/// Homes are those of the head, unless the file says otherwise: its `/home`, and where the user of the head
+/// lives, if that is elsewhere. True when each node has empty ones of its own.
+fn home(
+    r: &mut Resolver<'_>,
+    pool: &str,
+    provider: &ProviderKind,
+    shares: &mut Vec<Share>,
+) -> bool {
+    let asked = inherited(r, pool, "home");
+    if !matches!(provider, ProviderKind::Vm | ProviderKind::Ec2) {
+        return false;
+    }
+    let local = match asked {
+        Some(Value::Text(word)) => word == "local",
+        _ => {
+            let origin = Origin::ProviderDefault { provider: provider.as_str().into() };
+            settle_default(r, pool, "home", &quote("shared"), &origin);
+            false
+        }
+    };
+    if local {
+        return true;
+    }
+    // Root's home is each machine's own.
+    let own = Some(r.machine.home.clone()).filter(|home| home.starts_with('/') && home != "/root");
+    for path in ["/home".to_owned()].into_iter().chain(own) {
+        let path = tidy(&path);
+        let holds = |share: &Share| {
+            let below = path.strip_prefix(share.path.as_str());
+            share.path == "/" || below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if !shares.iter().any(holds) {
+            shares.push(Share { path, source: ShareSource::Head, size_bytes: None });
+        }
+    }
+    false
 }
 
 /// `[shares."/path"]`.

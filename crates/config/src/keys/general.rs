@@ -30,7 +30,7 @@ pub(super) const FIRST: &[Key] = &[
     key("storage.shared_size", Kind::Size, "(ec2: 100 GB)", Noted, "the size of the shared disk where the provider creates it"),
     key("storage.from", Kind::ShareFrom, "(process, ssh: mounted; vm, ec2: head)", Noted, "who holds `shared`: head (exported by it), mounted (already there), nfs:HOST:/PATH, efs:ID or fsx:ID"),
     key("storage.local", Kind::Size, "(what the machine has)", Acts, "the scratch disk of each node; a job asks for part of it with --tmp"),
-    key("storage.home", Kind::OneOf(&["shared", "local"]), "shared", Noted, "/home on vm and ec2 nodes: shared from the head, or an empty one"),
+    key("storage.home", Kind::OneOf(&["shared", "local"]), "(vm, ec2: shared)", Acts, "/home on vm and ec2 nodes: shared from the head, or \"local\": an empty one on each node"),
 ];
 
 /// Everything after the pools.
@@ -131,4 +131,5 @@ pub(super) const REST: &[Key] = &[
     key("external.*.timeout", Kind::Duration, "60 s", Acts, "a call that takes longer is ended and has failed"),
     key("external.*.consistency", Kind::Duration, "60 s", Acts, "how long after a call its list may still be wrong"),
     key("external.*.power_off", Kind::Bool, "true", Acts, "a machine that has no head any more switches itself off; false: its agent ends, and with it the machine (containers)"),
+    key("external.*.add_users", Kind::Bool, "(as power_off)", Acts, "accounts that are missing on a machine are added to its /etc before a job of theirs; false: they must be there with the same numbers"),
 ];

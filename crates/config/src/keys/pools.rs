@@ -22,7 +22,7 @@ pub(super) const ROWS: &[Key] = &[
     key("pools.*.storage.shared_size", Kind::Size, "(that of the file)", Noted, "the size of the shared disk where the provider creates it"),
     key("pools.*.storage.from", Kind::ShareFrom, "(that of the file)", Noted, "who holds `shared`"),
     key("pools.*.storage.local", Kind::Size, "(that of the file)", Acts, "the scratch disk of each node"),
-    key("pools.*.storage.home", Kind::OneOf(&["shared", "local"]), "(that of the file)", Noted, "/home on vm and ec2 nodes"),
+    key("pools.*.storage.home", Kind::OneOf(&["shared", "local"]), "(that of the file)", Acts, "/home on vm and ec2 nodes"),
     key("pools.*.default", Kind::Bool, "(compute, else the first pool)", Acts, "jobs that name no pool come here"),
     key("pools.*.idle_timeout", Kind::Duration, "(ec2: 5 min; process, vm: 60 s)", Acts, "an idle node stops after this at the latest; 0 is at once"),
     key("pools.*.boot_timeout", Kind::Duration, "3 min", Acts, "a boot without progress fails after this"),

@@ -67,6 +67,20 @@ fn explicit_sizes_win_and_say_so_once() {
 }
 
 #[test]
+fn homes_are_shared_on_machines_that_start_bare_unless_the_file_says_local() {
+    let of = |storage: &str| {
+        let pool = pool(&format!("provider = \"vm\"\nstorage = {{ {storage} }}\n"));
+        let paths = pool.shares.iter().map(|share| share.path.clone()).collect::<Vec<_>>();
+        (paths.join(" "), pool.local_home)
+    };
+    assert_eq!(of("home = \"shared\""), ("/shared /home".into(), false));
+    assert_eq!(of("home = \"local\""), ("/shared".into(), true));
+    assert_eq!(of("shared = \"/home\""), ("/home".into(), false), "it is that already");
+    assert_eq!(of("shared = \"/homes\""), ("/homes /home".into(), false));
+    assert!(!pool("provider = \"process\"\nstorage = { home = \"local\" }\n").local_home);
+}
+
+#[test]
 fn cpus_without_a_maximum_fill_the_machine() {
     let pool = pool("provider = \"process\"\ncompute = { cpus = 2 }\n");
     assert_eq!(pool.max, 2);
@@ -128,6 +142,8 @@ fn the_five_lines_of_the_product() {
     assert_eq!(pool.shapes[0].spot_price, Some(Price(320_800)));
     assert_eq!(pool.default_time_ms, Some(DurationMs::from_hours(24)));
     assert_eq!(pool.shares[0].source, ShareSource::Head);
+    let paths: Vec<&str> = pool.shares.iter().map(|share| share.path.as_str()).collect();
+    assert_eq!((paths, pool.local_home), (vec!["/shared", "/home"], false));
     assert_eq!(pool.minimum_billing_ms, DurationMs::from_secs(60));
     assert!(!config.root_jobs);
 }

@@ -136,6 +136,10 @@ impl AgentState {
             AgentInput::Frame(frame) => self.frame(now, frame, &mut out),
             AgentInput::Keeper(said) => self.keeper(now, said, &mut out),
             AgentInput::Tick { clock, load_milli } => self.tick(now, clock, load_milli, &mut out),
+            AgentInput::Refuses { users, clock } => {
+                self.setup.facts.refuses.clone_from(&users);
+                self.say(AgentFrame::Heartbeat { clock, load_milli: 0, refuses: users }, &mut out);
+            }
         }
         out
     }
@@ -359,7 +363,8 @@ impl AgentState {
             Link::Welcomed => {
                 if now.since(self.last_heartbeat) >= self.heartbeat {
                     self.last_heartbeat = now;
-                    out.push(AgentAction::Send(AgentFrame::Heartbeat { clock, load_milli: load }));
+                    let refuses = self.setup.facts.refuses.clone();
+                    self.say(AgentFrame::Heartbeat { clock, load_milli: load, refuses }, out);
                 }
             }
             Link::Down | Link::Greeting => {

@@ -2,10 +2,13 @@
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
+use alloc::vec::Vec;
 use pcluster_model::{
     ClusterId, DurationMs, InstanceRef, NodeId, RunId, Signal, SignalScope, Timestamp,
 };
-use pcluster_wire::{AgentFrame, EndWhy, Facts, HeadFrame, OnOrphan, RunEnd, StartOrder};
+use pcluster_wire::{
+    AgentFrame, EndWhy, Facts, HeadFrame, OnOrphan, RunEnd, StartOrder, UserRefusal,
+};
 use serde::{Deserialize, Serialize};
 
 /// Who this agent is; the same for the whole life of the process.
@@ -81,6 +84,11 @@ pub enum AgentInput {
     Tick {
         clock: Timestamp,
         load_milli: u32,
+    },
+    /// These users, and no others, are refused here.
+    Refuses {
+        users: Vec<UserRefusal>,
+        clock: Timestamp,
     },
 }
 

@@ -29,6 +29,7 @@ impl Cluster {
         let back = match &said {
             AgentSaid::Phase { .. }
             | AgentSaid::Heartbeat
+            | AgentSaid::Refuses(_)
             | AgentSaid::RunStarted { .. }
             | AgentSaid::RunEnded(_)
             | AgentSaid::NotStarted { .. } => {
@@ -61,6 +62,7 @@ impl Cluster {
             AgentSaid::Leaving { why } => self.decide_leaving(id, why),
             AgentSaid::Phase { .. }
             | AgentSaid::Heartbeat
+            | AgentSaid::Refuses(_)
             | AgentSaid::RunStarted { .. }
             | AgentSaid::Disconnected => Decision::nothing(),
         }
@@ -211,9 +213,13 @@ impl Cluster {
         let wanted =
             self.runs.get(&run).is_some_and(|run| !run.is_ending() && !self.begins_too_late(run));
         let mut events = self.part_events(node, run, PartEnd::NotStarted { why: why.clone() });
-        // A node that cannot prepare a run nobody cancelled would get it again at once.
+        // A node that cannot prepare a run nobody cancelled would get it again at once. One that
+        // refuses its user gets those of others.
         let ready = self.nodes.get(&node).is_some_and(Node::is_ready);
-        if wanted && ready && !events.is_empty() {
+        let owner =
+            self.runs.get(&run).and_then(|run| self.jobs.get(&run.job)).map(|j| j.owner.uid);
+        let refused = owner.is_some_and(|uid| self.refusal(node, uid).is_some());
+        if wanted && ready && !refused && !events.is_empty() {
             events.push(Event::NodeDraining { node, cause: StopCause::Unfit { why } });
         }
         events

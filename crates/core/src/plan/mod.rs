@@ -33,6 +33,8 @@ pub enum Wait {
     Rested { offering: OfferingKey, class: String, message: String, next_try: Timestamp },
     /// The pool launches one canary at a time after failed boots.
     Canary { offering: OfferingKey, message: String },
+    /// Every node that is there refuses its user; this one says why.
+    UserRefused { node: NodeId, why: String },
     /// No shape of the pool holds it (the configuration changed since it was submitted).
     NoShape,
     /// Machines of launches that the log does not know are there, and no admin has said what

@@ -78,6 +78,8 @@ struct Pass<'a> {
     pool: &'a Pool,
     now: Timestamp,
     rooms: Vec<Room<'a>>,
+    /// Some node refuses somebody.
+    refusing: bool,
     checks: usize,
     failed: BTreeSet<Class>,
     money_left: Option<MicroUsd>,
@@ -94,11 +96,13 @@ impl Cluster {
         let mut counters = Counters { run: self.meta.last_run, job: self.meta.last_job };
         let mut money_left = self.account(now).map(|account| account.left());
         for pool in &config.pools {
+            let rooms = self.rooms(pool);
             let mut pass = Pass {
                 cluster: self,
                 pool,
                 now,
-                rooms: self.rooms(pool),
+                refusing: rooms.iter().any(|room| !self.refusals(room.node.id).is_empty()),
+                rooms,
                 checks: 0,
                 failed: BTreeSet::new(),
                 money_left,
@@ -172,6 +176,10 @@ impl Pass<'_> {
             self.report.waits.insert(job.id, Wait::NotReached);
             return;
         }
+        if let Some(refused) = self.refused(job) {
+            self.report.waits.insert(job.id, refused);
+            return;
+        }
         let mut numbers = Numbers { numbered: job.numbered, counters };
         let mut placements = Vec::new();
         let own = |task: &u32| job.own.specs.contains_key(task);
@@ -207,7 +215,8 @@ impl Pass<'_> {
             return;
         }
         let class = class_of(spec);
-        if self.failed.contains(&class) {
+        // With users that are refused, jobs alike need not fail alike.
+        if self.failed.contains(&class) && !self.refusing {
             self.wait(job, spec);
             return;
         }
@@ -227,6 +236,15 @@ impl Pass<'_> {
                 reserved_until: until,
             });
         }
+    }
+
+    /// Every node that is there refuses its user: another one of the same image would, too.
+    fn refused(&self, job: &Job) -> Option<Wait> {
+        let first = self.rooms.first().filter(|_| self.refusing)?.node.id;
+        let refusal = |node| self.cluster.refusal(node, job.owner.uid);
+        let all = self.rooms.iter().all(|room| refusal(room.node.id).is_some());
+        let why = refusal(first)?.why.clone();
+        all.then_some(Wait::UserRefused { node: first, why })
     }
 
     /// Nothing is free for it. The first such job of a pool that cannot grow is protected.
@@ -326,7 +344,10 @@ impl Pass<'_> {
         let mut fitting: Vec<(bool, u32, NodeId, usize, Resources)> = Vec::new();
         for (at, room) in self.rooms.iter().enumerate() {
             self.checks += 1;
-            if !may_hold(self.pool, spec, room.node) || !may_use(room, self.now, limit) {
+            if !may_hold(self.pool, spec, room.node)
+                || !may_use(room, self.now, limit)
+                || self.refusing && self.cluster.refusal(room.node.id, job.owner.uid).is_some()
+            {
                 continue;
             }
             let need = need_on(self.pool, spec, &room.node.usable);

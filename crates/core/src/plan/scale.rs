@@ -92,7 +92,10 @@ impl Cluster {
             // may fill that room with another small one.
             let claim = pass.report.claims.get(&pool.name).copied();
             for job in self.queued_in(pool).take(SCALE_JOBS) {
-                if self.block(job, now).is_none() && claim.is_none_or(|claim| claim == job.id) {
+                let wait = pass.report.waits.get(&job.id);
+                let refused = matches!(wait, Some(Wait::UserRefused { .. }));
+                let block = refused || self.block(job, now).is_some();
+                if !block && claim.is_none_or(|claim| claim == job.id) {
                     pass.cover(job);
                 }
             }

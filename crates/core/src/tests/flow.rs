@@ -443,6 +443,35 @@ fn a_gang_whose_time_is_over_elsewhere_before_its_script_began_goes_back() {
 }
 
 #[test]
+fn a_node_that_refuses_a_user_keeps_its_jobs_waiting_and_runs_those_of_others() {
+    let mut small = Small::new(config(3, vec![shape("2c", 2, 0)]));
+    let job = small.submit(spec("one", 1));
+    small.boot();
+    let (node, run) = small.started()[0];
+    let uid = small.cluster.jobs[&job].owner.uid;
+    let why = alloc::string::String::from("another ana is here");
+    let users = vec![pcluster_wire::UserRefusal { uid, why: why.clone() }];
+    small.give(Input::AgentSaid { node, said: crate::AgentSaid::Refuses(users) });
+    let said = crate::AgentSaid::NotStarted { run, why: why.clone() };
+    small.give(Input::AgentSaid { node, said });
+    assert!(small.cluster.nodes[&node].is_ready(), "others may use it");
+    let waits = |small: &Small, job| small.cluster.volatile.report.waits.get(&job).cloned();
+    assert_eq!(waits(&small, job), Some(Wait::UserRefused { node, why: why.clone() }));
+    assert_eq!(small.cluster.nodes.len(), 1, "another of the same image would refuse, too");
+    // The same words of another's job; it runs.
+    let asked = Request::Submit { spec: alloc::boxed::Box::new(spec("one", 1)), key: None };
+    small.ask(&user("bo", uid + 1), asked);
+    assert_eq!(small.started().len(), 1);
+    // A second submission of the one who is refused waits, and what boots is not for it.
+    let second = small.submit(spec("one", 1));
+    assert_eq!(waits(&small, second), Some(Wait::UserRefused { node, why }));
+    small.give(Input::AgentSaid { node, said: crate::AgentSaid::Refuses(Vec::new()) });
+    assert_eq!(small.started().len(), 1, "there is room for one more on it");
+    assert!(small.cluster.jobs[&job].live.contains_key(&0));
+    small.check_replay();
+}
+
+#[test]
 fn a_gang_starts_on_all_its_nodes_or_none_and_goes_back_with_any_of_them() {
     let mut small = Small::new(config(3, vec![shape("2c", 2, 0)]));
     let one = small.submit(spec("one", 1));

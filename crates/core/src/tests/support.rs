@@ -73,6 +73,7 @@ pub fn config(max: u32, shapes: Vec<Shape>) -> Config {
             exclusive: false,
             shares: Vec::new(),
             local_bytes: 0,
+            local_home: false,
             minimum_billing_ms: DurationMs::ZERO,
             features: vec!["lab".into()],
         }],

@@ -15,6 +15,7 @@ fn provider(script: &str, timeout: DurationMs) -> ExternalProvider {
     };
     ExternalProvider::new(ExternalSettings {
         external: External {
+            add_users: false,
             name: "odd".into(),
             command: ["sh", "-c", script, "odd"].map(String::from).into(),
             timeout_ms: timeout,

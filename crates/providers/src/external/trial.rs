@@ -52,6 +52,8 @@ impl<T: Fn(&'static str) + Sync> Subject for Trial<T> {
             } else {
                 OnOrphan::Exit
             },
+            accounts: None,
+            local_home: false,
         };
         let text = |join| serde_json::to_string(&join).unwrap_or_default();
         let tags =
