@@ -13,6 +13,7 @@ use crate::link::{self, LinkEvent};
 use crate::node_dir::NodeDir;
 use crate::order::NodePart;
 use crate::run::{self, LinkNow, RunCommand, RunEvent, Shared, Stage};
+use crate::shares::Shares;
 use crate::terminals::Terminals;
 use crate::tls::Dialer;
 use crate::{EXIT_BROKEN, EXIT_LEAVE, facts, gpus, identity, programs};
@@ -35,7 +36,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval, timeout};
 
 /// How often time passes for the brain.
@@ -104,8 +104,7 @@ struct Agent {
     pending: VecDeque<AgentFrame>,
     address: String,
     up_since: Instant,
-    /// Shared paths being looked at, apart: a stale one may not answer for hours.
-    proofs: Option<JoinHandle<Vec<ShareProof>>>,
+    shares: Shares,
     /// Users whose jobs are refused, as the head knows them.
     refuses: Vec<UserRefusal>,
     /// Since when it is looked whether they must be.
@@ -211,7 +210,7 @@ impl Agent {
             pending: VecDeque::new(),
             address: String::new(),
             up_since: Instant::now(),
-            proofs: None,
+            shares: Shares::default(),
             refuses: Vec::new(),
             looked_at: Instant::now(),
             exit: None,
@@ -285,7 +284,7 @@ impl Agent {
                 _ = ticks.tick() => {
                     let input = AgentInput::Tick { clock: clock::wall(), load_milli: facts::load_milli() };
                     self.step(input);
-                    self.take_proofs().await;
+                    self.prove_shares();
                     self.look_at_refusals();
                     self.hang_up_if_not_welcomed();
                     // One that was killed before it came up is started again; the keeper knows.
@@ -471,15 +470,16 @@ impl Agent {
             let why = format!("the head wants protocol {protocol}, this agent speaks {SPOKEN}");
             self.log.line(&why);
         }
-        if let HeadFrame::Welcome { shares, .. } = &frame
-            && self.proofs.is_none()
-        {
-            let shares = shares.clone();
-            self.proofs = Some(tokio::task::spawn_blocking(move || facts::prove_shares(&shares)));
+        if let HeadFrame::Welcome { checks, heartbeat_ms, .. } = &frame {
+            let every = Duration::from_millis(heartbeat_ms.0);
+            self.shares.ask(checks.clone(), every, std::time::Instant::now());
         }
         self.step(AgentInput::Frame(frame));
         if !before && self.brain.is_welcomed() {
             self.log.phase("registered", "registered");
+            if let Some(path) = self.shares.unproved() {
+                self.log.phase(&format!("check {path}"), &format!("looking at {path}"));
+            }
             self.link_now.send_replace(LinkNow::Up(self.connections));
         }
     }
@@ -514,15 +514,14 @@ impl Agent {
         }
     }
 
-    async fn take_proofs(&mut self) {
-        let Some(proofs) = self.proofs.take_if(|proofs| proofs.is_finished()) else { return };
-        let proofs = proofs.await.unwrap_or_default();
-        for proof in &proofs {
-            if let Some(trouble) = &proof.trouble {
-                self.log.line(&format!("shared path {}: {trouble}", proof.path));
-            }
+    /// What is found of the shared paths goes to the head when it changes.
+    fn prove_shares(&mut self) {
+        let Some(proofs) = self.shares.turn(std::time::Instant::now()) else { return };
+        for ShareProof { path, trouble } in &proofs {
+            let text = trouble.as_deref().unwrap_or("is as it should be");
+            self.log.phase(&format!("check {path}"), &format!("{path} {text}"));
         }
-        self.brain.set_shares(proofs);
+        self.step(AgentInput::Shares(proofs));
     }
 
     fn run_event(&mut self, event: RunEvent) {

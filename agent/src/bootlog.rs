@@ -13,7 +13,7 @@ pub struct BootLog {
     lines: VecDeque<String>,
     /// How many of the last lines the head has not been sent on this connection.
     unsent: usize,
-    phase: &'static str,
+    phase: String,
     unsent_phase: bool,
     /// Lines without their time since the last step of the boot: trouble that repeats itself, with
     /// one head address or with several in turn, is told once.
@@ -37,11 +37,11 @@ impl BootLog {
     }
 
     /// A line, and a step of the boot.
-    pub fn phase(&mut self, phase: &'static str, text: &str) {
+    pub fn phase(&mut self, phase: &str, text: &str) {
         self.told.clear();
         self.line(text);
         if self.phase != phase {
-            self.phase = phase;
+            phase.clone_into(&mut self.phase);
             self.unsent_phase = true;
         }
     }
@@ -62,7 +62,7 @@ impl BootLog {
             self.unsent = 0;
         }
         if self.unsent_phase {
-            frames.push(AgentFrame::BootPhase { phase: self.phase.to_owned() });
+            frames.push(AgentFrame::BootPhase { phase: self.phase.clone() });
             self.unsent_phase = false;
         }
         frames

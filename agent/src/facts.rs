@@ -2,7 +2,7 @@
 use crate::cage::Cage;
 use crate::clock;
 use pcluster_model::Resources;
-use pcluster_wire::{Facts, ShareProof};
+use pcluster_wire::Facts;
 use std::path::Path;
 
 /// Memory that an agent keeps from jobs where the launch order sets no limit.
@@ -14,7 +14,7 @@ pub fn find(state: &Path, limit: Option<Resources>, cage: &Cage) -> Facts {
     let memory = total_memory();
     let machine = Resources {
         cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
-        memory_bytes: (memory - memory / 20).saturating_sub(KEPT_BYTES),
+        memory_bytes: memory.saturating_sub(KEPT_BYTES),
         gpus: 0,
         tmp_bytes: free_bytes(state),
     };
@@ -30,6 +30,7 @@ pub fn find(state: &Path, limit: Option<Resources>, cage: &Cage) -> Facts {
         clock: clock::wall(),
         shares: Vec::new(),
         refuses: Vec::new(),
+        proves_shares: true,
     }
 }
 
@@ -70,15 +71,6 @@ pub fn load_milli() -> u32 {
         text.split(' ').next().and_then(|word| word.split_once('.')).unwrap_or(("0", "0"));
     let hundredths: u32 = part.get(..2).and_then(|part| part.parse().ok()).unwrap_or(0);
     whole.parse::<u32>().unwrap_or(0).saturating_mul(1000).saturating_add(hundredths * 10)
-}
-
-/// Looks at each shared path the head asks for.
-pub fn prove_shares(paths: &[String]) -> Vec<ShareProof> {
-    let prove = |path: &String| {
-        let trouble = std::fs::read_dir(path).err();
-        ShareProof { path: path.clone(), trouble: trouble.map(|error| crate::cage::plain(&error)) }
-    };
-    paths.iter().map(prove).collect()
 }
 
 /// For the boot log.

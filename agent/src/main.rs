@@ -20,6 +20,8 @@ mod order;
 mod output;
 mod programs;
 mod run;
+mod scratch;
+mod shares;
 mod sweep;
 mod terminals;
 mod tls;

@@ -21,12 +21,14 @@ use crate::gpus::Gpus;
 use crate::node_dir::NodeDir;
 use crate::order::NodePart;
 use crate::output::{Output, Source};
+use crate::scratch::Scratch;
 use base64::Engine as _;
 use pcluster_core::agent::KeeperSaid;
 use pcluster_keeper::{
     Adopted, Command, EXIT_ALREADY_STARTED, ExitRecord, KeeperHandle, RunDir, SendError,
     StartRecord, Target, kill_cgroup, kill_leftovers, remove_tree, spawn_keeper,
 };
+use pcluster_model::units::scratch_words;
 use pcluster_model::{DurationMs, RunId, SignalScope};
 use pcluster_wire::{AgentFrame, EndWhy, StartOrder};
 use std::collections::VecDeque;
@@ -35,7 +37,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::process::Child;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
@@ -353,6 +355,7 @@ impl RunTask {
     async fn hold(&mut self, mut handle: KeeperHandle, child: Option<Child>) -> Stage {
         let ended = end_of(&handle);
         let mut started = false;
+        let mut scratch = self.scratch();
         loop {
             if !started {
                 drop(handle.refresh());
@@ -364,6 +367,13 @@ impl RunTask {
                         Ok(None) | Err(_) => Source::None,
                     };
                 }
+            }
+            if let (Some(scratch), Some(private)) =
+                (&mut scratch, &handle.start_record().private_dir)
+                && let Some(used_bytes) = scratch.turn(Instant::now(), &private.join("tmp"))
+            {
+                let words = scratch_words(used_bytes, scratch.limit());
+                self.wait_for_keeper(Command::Full { used_bytes, words });
             }
             self.deliver(&handle);
             self.stream().await;
@@ -392,6 +402,12 @@ impl RunTask {
             drop(child.wait());
         }
         self.look(&mut false).unwrap_or_else(|| Stage::Lost(handle.start_record().clone()))
+    }
+
+    /// A run that asked for scratch may use what it asked for.
+    fn scratch(&self) -> Option<Scratch> {
+        let order = accepted(&self.dir).ok().filter(|order| order.spec.tmp_bytes > 0)?;
+        Some(Scratch::new(order.resources.tmp_bytes.max(order.spec.tmp_bytes), Instant::now()))
     }
 
     fn deliver(&mut self, handle: &KeeperHandle) {

@@ -15,6 +15,7 @@ pub mod token;
 use crate::inbox::LinkId;
 use crate::limits;
 use crate::mirror::Mirror;
+use crate::shares::ShareTokens;
 use pcluster_core::effect::StartPlan;
 use pcluster_core::reply::Reply;
 use pcluster_core::{AgentSaid, Order};
@@ -39,6 +40,7 @@ pub enum Out {
 pub struct Hub {
     table: Arc<Mutex<Table>>,
     mirror: Mirror,
+    tokens: ShareTokens,
 }
 
 /// A connection that has said `Hello`.
@@ -76,7 +78,14 @@ impl Hub {
     /// No connections yet.
     #[must_use]
     pub fn new(mirror: Mirror) -> Self {
-        Self { table: Arc::default(), mirror }
+        let tokens = ShareTokens::new(mirror.read().meta.cluster.clone());
+        Self { table: Arc::default(), mirror, tokens }
+    }
+
+    /// By which nodes know shared paths.
+    #[must_use]
+    pub fn tokens(&self) -> &ShareTokens {
+        &self.tokens
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -119,6 +128,7 @@ impl Hub {
         match reply {
             Reply::Welcome { node, node_name, shares, forget } => {
                 let heartbeat_ms = self.heartbeat();
+                let checks = self.tokens.checks(&shares);
                 let mut table = self.lock();
                 if let Some(older) = table.newest.insert(node, link)
                     && older != link
@@ -126,7 +136,8 @@ impl Hub {
                     table.close(older);
                 }
                 if let Some(&Line { protocol, .. }) = table.links.get(&link) {
-                    let welcome = HeadFrame::Welcome { protocol, node_name, heartbeat_ms, shares };
+                    let welcome =
+                        HeadFrame::Welcome { protocol, node_name, heartbeat_ms, shares, checks };
                     table.push(link, Out::Frame(welcome));
                 }
                 if !forget.is_empty() {

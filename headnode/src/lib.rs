@@ -26,4 +26,5 @@ pub mod run;
 #[cfg(test)]
 mod scratch;
 pub mod server;
+mod shares;
 pub mod trial;

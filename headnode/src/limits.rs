@@ -156,3 +156,11 @@ pub const LIST_PAUSE: Duration = Duration::from_millis(50);
 pub const PROVIDER_CALLS: usize = 8;
 /// How long open requests of users have at the end.
 pub const LAST_REQUESTS: Duration = Duration::from_secs(2);
+
+/// Tokens of shared paths are looked after this often, and new paths looked for.
+pub const SHARES_EVERY: Duration = Duration::from_secs(60);
+pub const SHARES_LOOK: Duration = Duration::from_secs(1);
+/// A head that starts waits so long for its shared paths.
+pub const SHARES_FIRST: Duration = Duration::from_secs(5);
+/// Shared paths that one node may tell of.
+pub const SHARES_OF_NODE: usize = 64;

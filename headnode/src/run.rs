@@ -8,7 +8,7 @@ use crate::disk;
 use crate::driver::{Driver, DriverError, Ended};
 use crate::inbox::InboxHandle;
 use crate::pruning::Pruning;
-use crate::{http, limits, server};
+use crate::{http, limits, server, shares};
 use pcluster_api::places::{Places, Surroundings};
 use pcluster_core::Input;
 use std::path::{Path, PathBuf};
@@ -86,6 +86,9 @@ pub async fn run(prepared: Prepared) -> Result<Ended, RunError> {
         return join(driver).await;
     }
     hands.providers.start_lists();
+    // Before nodes ask: they are told what to look for once a connection.
+    let tokens = shares::Keeping::start(app.hub.tokens().clone(), app.mirror.clone()).await;
+    tokio::spawn(tokens.run());
     tokio::spawn(listener::serve(port, tls, link));
     let door = server::Door {
         router: http::router(app.clone()),

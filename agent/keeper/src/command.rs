@@ -43,6 +43,13 @@ pub enum Command {
         /// Why; line ends and control characters become spaces.
         reason: String,
     },
+    /// `full USED_BYTES WORDS`: as `end`, with the grace of the order; the outcome is `DiskFull{used_bytes}`.
+    Full {
+        /// What the run uses of the node's disk.
+        used_bytes: u64,
+        /// The same for people.
+        words: String,
+    },
     /// `kill`: KILL to all, now.
     Kill,
     /// `suspend`: all stand still, and so does the time limit.
@@ -86,13 +93,9 @@ impl fmt::Display for Command {
                 };
                 write!(f, "signal {signal} {target}")
             }
-            Self::End { grace_ms, reason } => {
-                let clean: String = reason
-                    .chars()
-                    .map(|c| if c.is_control() { ' ' } else { c })
-                    .take(MAX_REASON)
-                    .collect();
-                write!(f, "end {grace_ms} {}", clean.trim())
+            Self::End { grace_ms, reason } => write!(f, "end {grace_ms} {}", clean(reason).trim()),
+            Self::Full { used_bytes, words } => {
+                write!(f, "full {used_bytes} {}", clean(words).trim())
             }
             Self::Kill => f.write_str("kill"),
             Self::Suspend => f.write_str("suspend"),
@@ -102,6 +105,11 @@ impl fmt::Display for Command {
             Self::Done => f.write_str("done"),
         }
     }
+}
+
+/// Line ends and control characters become spaces.
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_REASON).collect()
 }
 
 impl FromStr for Command {
@@ -133,6 +141,16 @@ impl FromStr for Command {
                 Ok(Self::End {
                     grace_ms: millis(grace)?,
                     reason: reason.trim().chars().take(MAX_REASON).collect(),
+                })
+            }
+            "full" => {
+                let (used, words) = rest.split_once(' ').unwrap_or((rest, ""));
+                let used_bytes = used
+                    .parse()
+                    .map_err(|_| CommandError::Word(used.into(), "a number of bytes"))?;
+                Ok(Self::Full {
+                    used_bytes,
+                    words: words.trim().chars().take(MAX_REASON).collect(),
                 })
             }
             "kill" => Ok(Self::Kill),

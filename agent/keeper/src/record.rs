@@ -86,6 +86,11 @@ pub enum Outcome {
     TimedOut,
     /// The kernel killed a process of the run for memory (also when the main process then exited 0).
     OutOfMemory,
+    /// A `full` command: it used more of the node's disk than it asked for.
+    DiskFull {
+        /// What it used, bytes.
+        used_bytes: u64,
+    },
     /// An `end` or `kill` command.
     Cancelled {
         /// The reason as the command gave it; `kill` for a bare kill.

@@ -34,6 +34,7 @@ pub(super) fn ended(run: RunId, record: &ExitRecord) -> RunEnd {
         Outcome::Signaled { signal, .. } => Exit::Signal(*signal),
         Outcome::TimedOut => Exit::TimedOut,
         Outcome::OutOfMemory => Exit::OutOfMemory,
+        Outcome::DiskFull { .. } => Exit::DiskFull,
         Outcome::Cancelled { .. } => {
             Exit::Ended { code: record.code.unwrap_or(0), signal: record.signal.unwrap_or(0) }
         }
@@ -50,6 +51,10 @@ pub(super) fn ended(run: RunId, record: &ExitRecord) -> RunEnd {
             batch_system_cpu_ms: record.usage.batch_system_cpu_ms,
             batch_max_rss_bytes: record.usage.batch_max_rss_bytes,
             output_bytes: record.usage.output_bytes,
+            scratch_bytes: match record.outcome {
+                Outcome::DiskFull { used_bytes } => used_bytes,
+                _ => 0,
+            },
         },
         started_at: wall(record.started_at_ms),
         ended_at: wall(record.ended_at_ms),

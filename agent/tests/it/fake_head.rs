@@ -122,7 +122,8 @@ impl FakeHead {
             protocol: PROTOCOL,
             node_name: "compute-1".to_owned(),
             heartbeat_ms: DurationMs(200),
-            shares: vec!["/".to_owned()],
+            shares: Vec::new(),
+            checks: Vec::new(),
         });
         (connection, hello)
     }

@@ -1,6 +1,7 @@
 //! The whole state of a cluster, and its derived indexes.
 use crate::event::OfferingKey;
 use crate::job::{Job, Run};
+use crate::learned::Learned;
 use crate::ledger::Ledger;
 use crate::node::{Node, NodeState, OfferingHealth};
 use crate::rows::{RowKey, Touched};
@@ -48,6 +49,9 @@ pub struct Meta {
     pub clock_offset_ms: i64,
     #[serde(default)]
     pub closing: Option<Closing>,
+    /// What nodes have reported, one of each image and shape.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub learned: Vec<Learned>,
     /// Launches that a head may have made whose log is lost: the first and the last of each gap.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unlogged_launches: Vec<(LaunchId, LaunchId)>,
@@ -67,6 +71,8 @@ pub struct Cluster {
     pub steps: BTreeMap<RunId, Vec<Step>>,
     pub ledger: Ledger,
     pub volatile: Volatile,
+    /// The file, with what nodes have reported in the place of guesses.
+    pub(crate) effective: Option<Config>,
     pub(crate) log_length: u64,
     pub(crate) last_at: Timestamp,
     /// Jobs with pending tasks, in the order in which they are tried.
@@ -92,6 +98,7 @@ impl Cluster {
             steps: BTreeMap::new(),
             ledger: Ledger::default(),
             volatile: Volatile::default(),
+            effective: None,
             log_length: 0,
             last_at: Timestamp(0),
             queue: BTreeSet::new(),
@@ -124,10 +131,10 @@ impl Cluster {
         self.last_at
     }
 
-    /// The configuration in force.
+    /// The configuration in force, with what nodes have reported of their shapes.
     #[must_use]
     pub const fn config(&self) -> Option<&Config> {
-        self.meta.config.as_ref()
+        self.effective.as_ref()
     }
 
     #[must_use]
@@ -231,6 +238,7 @@ impl Cluster {
     }
 
     pub(crate) fn rebuild_indexes(&mut self) {
+        self.set_effective();
         self.queue.clear();
         self.queue_keys.clear();
         self.submit_keys.clear();

@@ -297,6 +297,9 @@ pub enum Event {
         node: NodeId,
         usable: Resources,
         cage: String,
+        /// `usable` is what the machine has, and what others of its image and shape will have.
+        #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+        reported: bool,
     },
     /// The machine came back under another boot id; what ran there has ended.
     NodeRebooted {

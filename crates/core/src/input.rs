@@ -10,7 +10,7 @@ use pcluster_model::{
     Timestamp, UserName,
 };
 use pcluster_model::{RunId, SignalScope};
-use pcluster_wire::{Facts, RunEnd, RunReport, UserRefusal};
+use pcluster_wire::{Facts, RunEnd, RunReport, ShareProof, UserRefusal};
 
 /// Who asks, as the transport proved it (peer credentials, never the body).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,6 +129,10 @@ pub enum AgentSaid {
     },
     Leaving {
         why: String,
+    },
+    /// What it found of the shared paths that it was asked to prove.
+    Shares {
+        shares: Vec<ShareProof>,
     },
     Disconnected,
 }

@@ -85,6 +85,7 @@ impl Cluster {
             AgentSaid::RunEnded(RunEnd { run, .. }) | AgentSaid::NotStarted { run, .. } => {
                 link.unknown_runs.remove(run);
             }
+            AgentSaid::Shares { shares } => link.shares.clone_from(shares),
             AgentSaid::Hello { .. } | AgentSaid::Heartbeat | AgentSaid::Leaving { .. } => {}
         }
     }
@@ -109,6 +110,13 @@ impl Cluster {
             phase: "registered".into(),
             phase_since: now,
             facts: Some(facts.clone()),
+            // An agent of before proves nothing; what it says of a path counts all the same.
+            asked_shares: if facts.proves_shares {
+                self.asked_shares(&node.offering.pool)
+            } else {
+                facts.shares.iter().map(|proof| proof.path.clone()).collect()
+            },
+            shares: facts.shares.clone(),
             told: alloc::collections::BTreeSet::new(),
             unknown_runs: self.unknown_among(id, runs),
         };

@@ -5,8 +5,9 @@ use crate::input::ListedInstance;
 use crate::plan::PlanReport;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
+use alloc::vec::Vec;
 use pcluster_model::{InstanceRef, JobId, LaunchId, NodeId, RunId, Timestamp};
-use pcluster_wire::Facts;
+use pcluster_wire::{Facts, ShareProof};
 
 /// The newest connection of a node's agent.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +20,9 @@ pub struct Link {
     pub phase_since: Timestamp,
     /// What it found out, as of its last `Hello`.
     pub facts: Option<Facts>,
+    /// Shared paths that it was asked to prove, and what it last said of them.
+    pub asked_shares: Vec<String>,
+    pub shares: Vec<ShareProof>,
     /// Orders given on this connection.
     pub told: BTreeSet<Told>,
     /// Runs that it says are alive there and that the log does not know.

@@ -72,6 +72,19 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// Memory kept from jobs where nobody says how much, until a node has reported.
+    #[must_use]
+    pub const fn guessed_reserve(memory_bytes: u64) -> u64 {
+        memory_bytes / 20 + (256 << 20)
+    }
+
+    /// Nobody has said how much memory is kept from jobs.
+    #[must_use]
+    pub fn reserve_is_guessed(&self) -> bool {
+        let whole = self.total.memory_bytes;
+        self.reserve_bytes == Self::guessed_reserve(whole).min(whole)
+    }
+
     /// What jobs can use: the machine less what is kept back. A scratch disk whose size nobody
     /// knows yet bounds nothing; the node's own report does.
     #[must_use]

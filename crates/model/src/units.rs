@@ -394,6 +394,18 @@ pub fn format_size(bytes: u64) -> String {
     format!("{bytes} B")
 }
 
+/// `used 2.1 GB of the 2 GB of --tmp`: what is used is rounded up, so that it is seen to be more.
+#[must_use]
+pub fn scratch_words(used_bytes: u64, asked_bytes: u64) -> String {
+    let (unit, name) = if used_bytes >= GIB { (GIB, "GB") } else { (MIB, "MB") };
+    let tenths = u128::from(used_bytes).saturating_mul(10).div_ceil(u128::from(unit));
+    let used = match (tenths / 10, tenths % 10) {
+        (whole, 0) => whole.to_string(),
+        (whole, part) => format!("{whole}.{part}"),
+    };
+    format!("used {used} {name} of the {} of --tmp", format_size(asked_bytes))
+}
+
 /// Time in the largest unit that shows it exactly: `5 min`, `90 s`, `24 h`; [`parse_duration`]
 /// reads it back to the same number. Days begin at two, as the product's defaults are written.
 #[must_use]

@@ -14,7 +14,9 @@ use pcluster_core::agent::{
     AgentAction, AgentInput, AgentMemory, AgentSetup, AgentState, ExitWhy, KeeperSaid,
 };
 use pcluster_model::{DurationMs, LaunchId, NodeId, RunId, Timestamp};
-use pcluster_wire::{AgentFrame, Exit, Facts, HeadFrame, OnOrphan, RunEnd, SPOKEN, Usage};
+use pcluster_wire::{
+    AgentFrame, Exit, Facts, HeadFrame, OnOrphan, RunEnd, SPOKEN, ShareCheck, ShareProof, Usage,
+};
 use std::collections::BTreeMap;
 
 /// The join token of a launch, as the head's hand makes it.
@@ -45,6 +47,9 @@ pub struct SimAgent {
     pub sleeps: Vec<(Timestamp, Timestamp)>,
     /// The wall clock of its machine less true time.
     pub wall_ahead_ms: i64,
+    /// Shared paths that it is to prove, and until when they are bad.
+    pub shares: Vec<String>,
+    pub bad_share_until: Timestamp,
     /// It is older than what the head speaks with.
     pub outdated: bool,
     /// Its boot never ends.
@@ -81,6 +86,8 @@ impl SimAgent {
             asleep_until: Timestamp(0),
             sleeps: Vec::new(),
             wall_ahead_ms: 0,
+            shares: Vec::new(),
+            bad_share_until: Timestamp(0),
             outdated: false,
             hung: false,
             up_since: Timestamp(0),
@@ -463,7 +470,49 @@ impl World {
         let Some(known) = self.net.conns.get(&conn) else { return };
         let (machine, up) = (known.machine, known.up);
         if up && self.agents.get(&machine).is_some_and(|agent| agent.conn == Some(conn)) {
+            let checks = match &frame {
+                HeadFrame::Welcome { checks, .. } => checks.clone(),
+                _ => Vec::new(),
+            };
             self.agent_step(machine, AgentInput::Frame(frame));
+            if !checks.is_empty() {
+                self.agent_will_prove(machine, checks);
+            }
         }
+    }
+
+    fn agent_will_prove(&mut self, id: MachineId, checks: Vec<ShareCheck>) {
+        let takes = self.rng.between(20, 3_000);
+        let Some(agent) = self.agents.get_mut(&id) else { return };
+        agent.shares = checks.into_iter().map(|check| check.path).collect();
+        self.after(takes, What::Prove { machine: id });
+    }
+
+    /// It looks at its shared paths, and says what it finds.
+    pub fn agent_proves(&mut self, id: MachineId) {
+        let now = self.now;
+        let Some(agent) = self.agents.get(&id) else { return };
+        let bad = agent.bad_share_until > now;
+        let proof = |path: &String| ShareProof {
+            path: path.clone(),
+            trouble: bad.then(|| "is full".to_owned()),
+        };
+        let shares = agent.shares.iter().map(proof).collect();
+        let again = agent.bad_share_until;
+        self.agent_step(id, AgentInput::Shares(shares));
+        if bad {
+            self.at(again, What::Prove { machine: id });
+        }
+    }
+
+    /// Its shared paths are bad from now on.
+    pub fn share_turns_bad(&mut self, id: MachineId, span: DurationMs) {
+        let until = self.now + span;
+        let Some(agent) = self.agents.get_mut(&id).filter(|agent| !agent.shares.is_empty()) else {
+            return;
+        };
+        agent.bad_share_until = until;
+        self.trace.line(self.now, format_args!("the shared path of machine {} is full", id.0));
+        self.agent_proves(id);
     }
 }

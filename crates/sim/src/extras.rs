@@ -4,8 +4,10 @@
 //! Invariant: drawn from a stream of its own and added behind what is there, so that a story of the
 //! first edition is told as it was. Deliberately absent: what the kernel answers for (fork bombs,
 //! memory, devices): real keepers meet those in `tests/it`.
+use crate::faults::{Faults, Kind};
 use crate::rng::Rng;
 use crate::scenario::{Ask, Behaviour, Scenario};
+use pcluster_model::config::{Share, ShareSource};
 use pcluster_model::job::JobKind;
 use pcluster_model::{ArraySpec, DurationMs, JobSpec};
 
@@ -34,6 +36,20 @@ pub fn add(rng: &mut Rng, scenario: &mut Scenario) {
         large_array(rng, scenario, jobs);
     }
     scenario.asks.sort_by_key(|(at, _)| *at);
+}
+
+/// Pools have a shared path where one may turn bad, and none elsewhere: those worlds stay as they were.
+pub fn share_paths(scenario: &mut Scenario, faults: &Faults) {
+    if faults.parts(Kind::BadShare) == 0 {
+        return;
+    }
+    let path = "/shared".to_owned();
+    let share = Share { path, source: ShareSource::Mounted, size_bytes: None };
+    for config in scenario.configs_mut() {
+        for pool in &mut config.pools {
+            pool.shares = vec![share.clone()];
+        }
+    }
 }
 
 /// The last of all submissions, so that those before it keep their numbers.

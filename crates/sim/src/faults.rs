@@ -120,6 +120,8 @@ kinds! {
     GivesUp "user gives up" 200,
     /// The head dies between two slices of pruning.
     CrashInPruning "head crash inside pruning" 2_000,
+    /// The shared path of a machine is bad for up to half an hour.
+    BadShare "bad shared path" 300,
 }
 
 /// Chances of every kind.

@@ -3,6 +3,7 @@
 //! Invariant: a draw is made only where a kind of fault strikes, so that a kind that is added later
 //! changes no story. Deliberately absent: what goes wrong with a message or a call, which is decided
 //! where it is sent.
+use crate::agent::SimAgent;
 use crate::cloud::MachineId;
 use crate::faults::Kind;
 use crate::head::From;
@@ -125,18 +126,27 @@ impl World {
             self.agent_roams(machine);
         } else if self.strikes(Kind::Nonsense) {
             self.agent_talks_nonsense(machine);
+        } else if self.strikes(Kind::BadShare) {
+            let span = self.rng.between(20_000, 1_800_000);
+            self.share_turns_bad(machine, DurationMs(span));
         }
     }
 
     /// No fault strikes any more, and what lasted is over, but for what stands still.
     fn faults_end(&mut self) {
         self.healed = Some(self.now);
+        let bad = |agent: &&SimAgent| agent.bad_share_until > self.now;
+        let bad: Vec<MachineId> = self.agents.values().filter(bad).map(|agent| agent.id).collect();
+        for id in bad {
+            self.after(1_000, What::Prove { machine: id });
+        }
         for machine in self.cloud.machines.values_mut() {
             machine.deaf = 0;
         }
         for agent in self.agents.values_mut() {
             agent.cut_off_until = self.now;
             agent.wall_ahead_ms = 0;
+            agent.bad_share_until = self.now;
         }
         self.cut_off_until = self.now;
         self.disk_full_until = self.now;

@@ -220,6 +220,7 @@ impl World {
             cage: "cgroup v2".into(),
             switches_users: true,
             agent_version: "0.1.0".into(),
+            proves_shares: true,
             ..Facts::default()
         };
         let mut agent = SimAgent::new(id, node, token_of(node.launch), facts);

@@ -15,7 +15,7 @@ use pcluster_core::input::{AgentSaid, Input, ProviderSaid};
 use pcluster_core::rows::RowChange;
 use pcluster_core::{Cluster, Job, Prepared, Released, Reply};
 use pcluster_model::{DurationMs, NodeId, Timestamp};
-use pcluster_wire::{AgentFrame, HeadFrame, PROTOCOL, SPOKEN, Spoken};
+use pcluster_wire::{AgentFrame, HeadFrame, PROTOCOL, SPOKEN, ShareCheck, Spoken};
 use std::collections::BTreeMap;
 
 /// Whom the reply to an input goes to.
@@ -390,8 +390,11 @@ impl World {
             (Reply::Welcome { node, node_name, shares, forget }, From::Conn(conn)) => {
                 self.head_welcomes(node, conn);
                 let heartbeat_ms = self.config.head.heartbeat_ms;
+                let check = |path: &String| ShareCheck { path: path.clone(), token: None };
+                let checks = shares.iter().map(check).collect();
+                let protocol = PROTOCOL;
                 let welcome =
-                    HeadFrame::Welcome { protocol: PROTOCOL, node_name, heartbeat_ms, shares };
+                    HeadFrame::Welcome { protocol, node_name, heartbeat_ms, shares, checks };
                 self.send_to_agent(conn, welcome);
                 if !forget.is_empty() {
                     self.send_to_agent(conn, HeadFrame::Forget { runs: forget });
@@ -465,8 +468,29 @@ impl World {
             let why = format!("protocol {protocol} is not spoken here");
             return self.send_to_agent(conn, HeadFrame::Refused { why, last: false });
         }
+        self.hear_of_shares(node, &frame);
+        let mut frame = frame;
+        if let AgentFrame::Shares { shares } = &mut *frame
+            && self.plant == Plant::DeafToShares
+        {
+            shares.iter_mut().for_each(|proof| proof.trouble = None);
+        }
         let Some(said) = self.said_by(*frame, key) else { return };
         self.head_input(Input::AgentSaid { node, said }, From::Conn(conn));
+    }
+
+    /// Since when the head knows that a node's shared path is bad.
+    fn hear_of_shares(&mut self, node: NodeId, frame: &AgentFrame) {
+        let shares = match frame {
+            AgentFrame::Shares { shares } => shares,
+            AgentFrame::Hello { facts, .. } => &facts.shares,
+            _ => return,
+        };
+        if shares.iter().any(|proof| proof.trouble.is_some()) {
+            self.bad_shares.entry(node).or_insert(self.now);
+        } else {
+            self.bad_shares.remove(&node);
+        }
     }
 
     fn said_by(&self, frame: AgentFrame, key: String) -> Option<AgentSaid> {
@@ -481,6 +505,7 @@ impl World {
             AgentFrame::RunEnded(end) => AgentSaid::RunEnded(end),
             AgentFrame::NotStarted { run, why } => AgentSaid::NotStarted { run, why },
             AgentFrame::Leaving { why } => AgentSaid::Leaving { why },
+            AgentFrame::Shares { shares } => AgentSaid::Shares { shares },
             AgentFrame::BootLog { .. } | AgentFrame::Output { .. } => return None,
         })
     }

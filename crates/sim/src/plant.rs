@@ -62,6 +62,8 @@ pub enum Plant {
     LeakyBase,
     /// I16: the rows of a forgotten job go with it.
     LostPast,
+    /// I12: what agents say of bad shared paths becomes good news on its way.
+    DeafToShares,
 }
 
 impl Plant {
@@ -94,6 +96,7 @@ impl Plant {
         (Self::HastyCut, 16, "hasty-cut"),
         (Self::LeakyBase, 16, "leaky-base"),
         (Self::LostPast, 16, "lost-past"),
+        (Self::DeafToShares, 12, "deaf-to-shares"),
     ];
 
     /// Its word; `None` for no plant.

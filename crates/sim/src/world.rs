@@ -25,7 +25,7 @@ use pcluster_core::Cluster;
 use pcluster_core::agent::AgentInput;
 use pcluster_core::input::ProviderSaid;
 use pcluster_model::config::Config;
-use pcluster_model::{ClusterId, DurationMs, RunId, Timestamp};
+use pcluster_model::{ClusterId, DurationMs, NodeId, RunId, Timestamp};
 use pcluster_wire::{AgentFrame, HeadFrame};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -98,6 +98,9 @@ pub enum What {
     AgentTick {
         machine: MachineId,
         life: u32,
+    },
+    Prove {
+        machine: MachineId,
     },
     ToHead {
         conn: ConnId,
@@ -182,6 +185,8 @@ pub struct World {
     /// Faults that would have struck so far.
     pub struck: u64,
     /// Faults have ended.
+    /// Nodes whose shared path is bad, and since when the head was told.
+    pub bad_shares: BTreeMap<NodeId, Timestamp>,
     pub healed: Option<Timestamp>,
     /// The head is gone for ever since then.
     pub abandoned: Option<Timestamp>,
@@ -251,6 +256,7 @@ impl World {
         if let Some(kinds) = &kept.kinds {
             faults.keep(kinds);
         }
+        extras::share_paths(&mut scenario, &faults);
         let mut pruning = Rng::new(seed, 5);
         keep_little(&mut scenario, &faults, &mut pruning);
         let mut cloud = SimProvider::default();
@@ -269,6 +275,7 @@ impl World {
             faults,
             kept,
             struck: 0,
+            bad_shares: BTreeMap::new(),
             healed: None,
             abandoned: None,
             cut_off_until: scenario.starts_at,
@@ -416,6 +423,7 @@ impl World {
             What::AgentStart { machine, life } => self.agent_start(machine, life),
             What::Dial { machine, life } => self.agent_dial(machine, life),
             What::AgentTick { machine, life } => self.agent_tick(machine, life),
+            What::Prove { machine } => self.agent_proves(machine),
             What::AgentHears { machine, life, input } => self.agent_hears(machine, life, *input),
             What::ToHead { conn, frame } => self.head_frame(conn, frame),
             What::ToAgent { conn, frame } => self.agent_frame(conn, *frame),

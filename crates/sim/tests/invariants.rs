@@ -77,6 +77,11 @@ fn i15_sees_machines_that_never_go() {
 }
 
 #[test]
+fn i12_sees_a_job_on_a_node_whose_shared_path_is_bad() {
+    caught(Plant::DeafToShares, 12, Mode::Safety);
+}
+
+#[test]
 fn i14_sees_a_machine_more_than_the_pool_may_have() {
     caught(Plant::OneMore, 14, Mode::Safety);
 }

@@ -138,7 +138,7 @@ fn start_of(
     let (Some(pool), Some(shape)) = (pool, shape) else { return ("unknown".into(), None) };
     let wanted = spec.nodes.max(1) as usize;
     let fits = |node: &&Node| node.free().holds(&spec.per_node_on(&node.usable));
-    let ready = |node: &&Node| node.is_ready() && cx.cluster.is_connected(node.id);
+    let ready = |node: &&Node| cx.cluster.takes_jobs(node);
     let right = |node: &&Node| plan::may_hold(pool, spec, node);
     let named = |node: &Node| spec.only_nodes.contains(&node.name);
     let living = || cx.cluster.living_nodes(&pool.name);

@@ -47,7 +47,11 @@ pub(super) fn why_words(cx: &Cx<'_>, node: &Node) -> Option<String> {
         NodeState::Lost { since, .. } => {
             Some(format!("silent since {}", cx.clock_seconds(cx.wall(*since))))
         }
-        NodeState::Wanted | NodeState::Booting | NodeState::Ready => None,
+        NodeState::Ready => {
+            let trouble = cx.cluster.share_trouble(node);
+            trouble.map(|trouble| format!("takes no new jobs: {trouble}"))
+        }
+        NodeState::Wanted | NodeState::Booting => None,
     }
 }
 
@@ -142,6 +146,7 @@ pub fn detail(cx: &Cx<'_>, node: &Node, log: Vec<String>) -> NodeDetail {
     let timeline = node.timeline().into_iter().map(|(at, what)| {
         let what = match what.as_str() {
             "first job" => first_job(cx, node).map_or(what, |job| format!("first job ({job})")),
+            "ready" => proved(cx, node).map_or(what, |paths| format!("{paths} checked, ready")),
             _ => what,
         };
         (cx.wall(at), what)
@@ -154,6 +159,13 @@ pub fn detail(cx: &Cx<'_>, node: &Node, log: Vec<String>) -> NodeDetail {
         facts: facts(cx, node),
         log,
     }
+}
+
+/// The shared paths that are proved before a node is ready.
+fn proved(cx: &Cx<'_>, node: &Node) -> Option<String> {
+    let pool = cx.cluster.pool(&node.offering.pool)?;
+    let paths: Vec<&str> = pcluster_core::shares::proved_paths(pool).collect();
+    (!paths.is_empty()).then(|| paths.join(", "))
 }
 
 /// The task that the node still runs since its first placement, where it is still known.
@@ -172,14 +184,16 @@ fn facts(cx: &Cx<'_>, node: &Node) -> Vec<(String, String)> {
     if !node.why.is_empty() {
         lines.push(("wanted for".into(), node.why.clone()));
     }
-    let facts = cx.cluster.volatile.links.get(&node.id).and_then(|link| link.facts.as_ref());
-    let Some(facts) = facts else { return lines };
+    let Some(link) = cx.cluster.volatile.links.get(&node.id) else { return lines };
+    let Some(facts) = &link.facts else { return lines };
     lines.push(("host".into(), format!("{}, {}, {}", facts.hostname, facts.arch, facts.kernel)));
     lines.push(("agent".into(), facts.agent_version.clone()));
-    for share in &facts.shares {
-        let text =
-            share.trouble.as_ref().map_or_else(|| "works".into(), |why| format!("fails: {why}"));
-        lines.push((share.path.clone(), text));
+    for path in &link.asked_shares {
+        let text = match link.shares.iter().find(|proof| proof.path == *path) {
+            None => "not looked at yet".to_owned(),
+            Some(proof) => proof.trouble.clone().unwrap_or_else(|| "is as on the head".into()),
+        };
+        lines.push((path.clone(), text));
     }
     lines
 }

@@ -2,6 +2,7 @@
 use super::words;
 use pcluster_api::OutcomeView;
 use pcluster_core::job::{Outcome, PastRun, TaskEnd};
+use pcluster_model::units::scratch_words;
 use pcluster_wire::Exit;
 
 /// The end of a task as the API tells it. What kept it from starting may name files, which are for
@@ -14,7 +15,7 @@ pub fn view(end: &TaskEnd, sees_all: bool) -> OutcomeView {
         word: end.outcome.word().into(),
         exit_code,
         signal,
-        detail: if hidden { "could not be started".into() } else { detail(&end.outcome) },
+        detail: if hidden { "could not be started".into() } else { detail_of(end) },
         wait_code: wait_code(&end.outcome),
         by_uid: match end.outcome {
             Outcome::Cancelled { uid, .. } => uid,
@@ -38,6 +39,19 @@ pub fn codes(outcome: &Outcome, last: Option<&PastRun>) -> (Option<i32>, Option<
     }
 }
 
+/// As `detail`, with the figures of the last run.
+#[must_use]
+pub fn detail_of(end: &TaskEnd) -> String {
+    let figures = match (&end.outcome, &end.last) {
+        (Outcome::DiskFull, Some(run)) if run.usage.scratch_bytes > 0 => {
+            let asked = run.per_node.iter().map(|held| held.tmp_bytes).min();
+            asked.map(|asked| scratch_words(run.usage.scratch_bytes, asked))
+        }
+        _ => None,
+    };
+    figures.unwrap_or_else(|| detail(&end.outcome))
+}
+
 /// `exit 1`, `cancelled by ana`, `ran longer than its time limit`.
 #[must_use]
 pub fn detail(outcome: &Outcome) -> String {
@@ -47,7 +61,7 @@ pub fn detail(outcome: &Outcome) -> String {
         Outcome::Signaled { signal } => words::signal(*signal),
         Outcome::TimedOut => "ran longer than its time limit".into(),
         Outcome::OutOfMemory => "used more memory than it asked for".into(),
-        Outcome::DiskFull => "filled its scratch disk".into(),
+        Outcome::DiskFull => "used more of its node's disk than --tmp asked for".into(),
         Outcome::Cancelled { by, .. } => format!("cancelled by {by}"),
         Outcome::NodeFailed { why } => why.clone(),
         Outcome::Preempted => "its node was reclaimed".into(),
@@ -88,7 +102,7 @@ pub fn sentence(outcome: &Outcome) -> String {
         Outcome::Cancelled { by, .. } => format!("was cancelled by {by}"),
         Outcome::TimedOut => "was ended at its time limit".into(),
         Outcome::OutOfMemory => "was ended for want of memory".into(),
-        Outcome::DiskFull => "was ended because its scratch disk was full".into(),
+        Outcome::DiskFull => "was ended for want of scratch disk".into(),
         Outcome::NodeFailed { why } => format!("was lost with its node: {why}"),
         Outcome::Preempted => "was lost: its node was reclaimed".into(),
         Outcome::DeadlineMissed => "missed its deadline".into(),

@@ -60,7 +60,11 @@ fn of_shape(pool: &Pool, shape: &Shape) -> Vec<String> {
 fn there(cx: &Cx<'_>, pool: &Pool, node: &Node) -> PoolNode {
     PoolNode {
         name: node.name.clone(),
-        state: node::state_word(node).into(),
+        // Programs that count nodes must not count one that takes no jobs.
+        state: match cx.cluster.share_trouble(node) {
+            Some(_) => "draining".into(),
+            None => node::state_word(node).into(),
+        },
         cpus: node.usable.cpus,
         cpus_used: node.held.cpus,
         memory_bytes: node.usable.memory_bytes,

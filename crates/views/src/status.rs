@@ -166,25 +166,8 @@ fn attention(cx: &Cx<'_>, head: &HeadFacts) -> Vec<(String, String)> {
         }
     }
     for node in cx.cluster.nodes.values() {
-        match &node.state {
-            NodeState::Gone { cause, .. } if failed_lately(cx, node) => {
-                let why = nodes::cause_words(cx, cause);
-                line(&node.name, format!("did not boot: {why} (pcluster node log {})", node.name));
-            }
-            NodeState::Draining { cause: StopCause::RunsUnknown } => {
-                let text = "runs what this log does not know, and goes when that has ended";
-                line(&node.name, format!("{text} (pcluster node terminate {})", node.name));
-            }
-            NodeState::Lost { since, .. } => {
-                line(&node.name, format!("is silent since {}", cx.clock(cx.wall(*since))));
-            }
-            NodeState::Stopping { since, .. } => {
-                if let Some(trouble) = cx.cluster.volatile.ending_trouble.get(&node.id) {
-                    let at = cx.clock(cx.wall(*since));
-                    line(&node.name, format!("is to end since {at}: {trouble}"));
-                }
-            }
-            _ => {}
+        if let Some(text) = node_line(cx, node) {
+            line(&node.name, text);
         }
     }
     for (provider, list) in &cx.cluster.volatile.lists {
@@ -207,6 +190,30 @@ fn attention(cx: &Cx<'_>, head: &HeadFacts) -> Vec<(String, String)> {
     }
     lines.extend(money_line(cx));
     lines
+}
+
+/// What is wrong with a node.
+fn node_line(cx: &Cx<'_>, node: &Node) -> Option<String> {
+    match &node.state {
+        NodeState::Gone { cause, .. } if failed_lately(cx, node) => {
+            let why = nodes::cause_words(cx, cause);
+            Some(format!("did not boot: {why} (pcluster node log {})", node.name))
+        }
+        NodeState::Draining { cause: StopCause::RunsUnknown } => {
+            let text = "runs what this log does not know, and goes when that has ended";
+            Some(format!("{text} (pcluster node terminate {})", node.name))
+        }
+        NodeState::Lost { since, .. } => {
+            Some(format!("is silent since {}", cx.clock(cx.wall(*since))))
+        }
+        NodeState::Stopping { since, .. } => {
+            let trouble = cx.cluster.volatile.ending_trouble.get(&node.id)?;
+            let at = cx.clock(cx.wall(*since));
+            Some(format!("is to end since {at}: {trouble}"))
+        }
+        NodeState::Ready => nodes::why_words(cx, node),
+        _ => None,
+    }
 }
 
 fn money_line(cx: &Cx<'_>) -> Option<(String, String)> {

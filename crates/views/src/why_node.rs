@@ -65,6 +65,13 @@ fn ready(cx: &Cx<'_>, node: &Node) -> Frame {
         )
         .hint(format!("pcluster node log {}", node.name));
     }
+    if let Some(trouble) = cx.cluster.share_trouble(node) {
+        let headline = format!("node {} takes no new jobs: {trouble}", node.name);
+        return Frame::new("unfit", headline)
+            .fact("jobs", format!("{}, they go on", words::counted(node.runs.len() as u64, "run")))
+            .fact("then", "it takes jobs again by itself when the path is well")
+            .hint(format!("pcluster node log {}", node.name));
+    }
     if !node.runs.is_empty() {
         let free = words::resources(&node.free());
         return Frame::new("busy", format!("node {} works", node.name))

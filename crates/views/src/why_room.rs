@@ -121,12 +121,20 @@ fn with_room(cx: &Cx<'_>, job: &Job, frame: Frame, label: &str) -> Frame {
     if nodes.is_empty() {
         return frame.fact(label, format!("no node of pool {} is ready", job.pool));
     }
-    nodes.sort_by_key(|node| core::cmp::Reverse(nearness(job, node)));
+    let out = |node: &Node| cx.cluster.share_trouble(node).is_some();
+    nodes.sort_by_key(|node| (out(node), core::cmp::Reverse(nearness(job, node))));
     let nearest = nodes[0].id;
     let mut facts = Vec::new();
     for (at, node) in nodes.iter().take(3).enumerate() {
         let label = if at == 0 { label } else { "" };
-        facts.push((label.to_owned(), room_words(job, node, nearest)));
+        let text = match cx.cluster.share_trouble(node) {
+            Some(trouble) => format!("{}  takes no new jobs: {trouble}", node.name),
+            None => room_words(job, node, nearest),
+        };
+        facts.push((label.to_owned(), text));
+    }
+    if out(nodes[0]) {
+        return frame.facts(facts);
     }
     let change = (job.spec.nodes == 1).then(|| fits_now(cx, job, nodes[0])).flatten();
     let frame = frame.facts(facts).changes(change);

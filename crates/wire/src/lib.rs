@@ -84,9 +84,12 @@ pub struct Facts {
     pub agent_version: String,
     /// The agent's wall clock when it said this.
     pub clock: Timestamp,
-    /// Shared paths that were asked for and could be read: path and the token found there.
+    /// The shared paths that were looked at, as last found.
     #[serde(default)]
     pub shares: Vec<ShareProof>,
+    /// The agent proves the paths of a `Welcome`'s `checks` and says `Shares`.
+    #[serde(default)]
+    pub proves_shares: bool,
     /// Users whose jobs this node refuses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refuses: Vec<UserRefusal>,
@@ -103,9 +106,27 @@ pub struct UserRefusal {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShareProof {
     pub path: String,
-    /// `None`: the path works. Otherwise what is wrong.
+    /// `None`: the path works. Otherwise what is wrong, to be said after the path: `is read-only`.
     #[serde(default)]
     pub trouble: Option<String>,
+}
+
+/// A shared path that a node is to prove, and how it knows that it is the right one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShareCheck {
+    pub path: String,
+    /// What the head has written there; `None` where it cannot write: then the path only has to be
+    /// there and to answer.
+    #[serde(default)]
+    pub token: Option<ShareToken>,
+}
+
+/// A small file that the head keeps in a shared path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShareToken {
+    /// Below the path: `.pcluster/CLUSTER`.
+    pub file: String,
+    pub text: String,
 }
 
 /// How a run's batch process ended, as the keeper recorded it.
@@ -146,6 +167,9 @@ pub struct Usage {
     /// Bytes written to the output file.
     #[serde(default)]
     pub output_bytes: u64,
+    /// Bytes of its node's disk that it used when that was more than it asked for; else 0.
+    #[serde(default)]
+    pub scratch_bytes: u64,
 }
 
 /// The end of a run on one node.
@@ -247,6 +271,11 @@ pub enum AgentFrame {
     Leaving {
         why: String,
     },
+    /// What was found of the shared paths: once they are proved, and whenever it changes. Said only
+    /// to a head that gave `checks`.
+    Shares {
+        shares: Vec<ShareProof>,
+    },
 }
 
 /// Everything a keeper needs to start a run. Script and environment come as blobs.
@@ -324,7 +353,16 @@ pub enum EndWhy {
 pub enum HeadFrame {
     /// The agent's key is bound to its node; the token is of no more use. From here on both speak
     /// `protocol`, the newest that both know.
-    Welcome { protocol: u32, node_name: String, heartbeat_ms: DurationMs, shares: Vec<String> },
+    Welcome {
+        protocol: u32,
+        node_name: String,
+        heartbeat_ms: DurationMs,
+        /// For agents of before: they only look whether these can be read.
+        shares: Vec<String>,
+        /// The same paths with what tells that they are the right ones.
+        #[serde(default)]
+        checks: Vec<ShareCheck>,
+    },
     /// This agent is not wanted: it ends its jobs' keepers only if `final_` is set, and exits.
     Refused { why: String, last: bool },
     /// Create everything a run needs, and start it.

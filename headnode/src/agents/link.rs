@@ -23,8 +23,8 @@ use pcluster_core::{AgentSaid, Input};
 use pcluster_model::{ClusterId, NodeId, RunId};
 use pcluster_upkeep::blobs::Blobs;
 use pcluster_wire::{
-    AgentFrame, Exit, Facts, HeadFrame, MAX_CHUNK_BYTES, RunEnd, RunReport, SPOKEN, Spoken, Usage,
-    UserRefusal,
+    AgentFrame, Exit, Facts, HeadFrame, MAX_CHUNK_BYTES, RunEnd, RunReport, SPOKEN, ShareProof,
+    Spoken, Usage, UserRefusal,
 };
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -185,7 +185,8 @@ fn check_hello(frame: AgentFrame, key: String, state: &LinkState) -> Result<Gree
         return refused(format!("node {node} comes back too often"));
     }
     let refuses = clean_refusals(facts.refuses);
-    let facts = Box::new(Facts { cage: clean(&facts.cage), refuses, ..facts });
+    let shares = clean_shares(facts.shares);
+    let facts = Box::new(Facts { cage: clean(&facts.cage), refuses, shares, ..facts });
     let runs = runs.into_iter().map(clean_report).collect();
     let said = AgentSaid::Hello { key, token_valid, boot_id, facts, runs };
     Ok(Greeting { node, protocol, said })
@@ -271,6 +272,7 @@ impl Reader<'_> {
             AgentFrame::RunEnded(end) => AgentSaid::RunEnded(clean_end(end)),
             AgentFrame::NotStarted { run, why } => AgentSaid::NotStarted { run, why: clean(&why) },
             AgentFrame::Leaving { why } => AgentSaid::Leaving { why: clean(&why) },
+            AgentFrame::Shares { shares } => AgentSaid::Shares { shares: clean_shares(shares) },
         };
         Ok(self.relay(said).await?)
     }
@@ -330,6 +332,15 @@ fn clean_end(mut end: RunEnd) -> RunEnd {
         *why = clean(why);
     }
     end
+}
+
+/// At most as many as a cluster has any use for.
+fn clean_shares(shares: Vec<ShareProof>) -> Vec<ShareProof> {
+    let clean_one = |proof: ShareProof| ShareProof {
+        trouble: proof.trouble.as_deref().map(clean),
+        path: proof.path,
+    };
+    shares.into_iter().take(limits::SHARES_OF_NODE).map(clean_one).collect()
 }
 
 fn clean_report(report: RunReport) -> RunReport {

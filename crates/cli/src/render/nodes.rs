@@ -59,6 +59,7 @@ fn what_now(node: &NodeView, now_ms: i64) -> String {
             format!("{phase}, {}", elapsed(ms_between(since, now_ms)))
         }
         "failed" => "see below".to_owned(),
+        "idle" | "busy" if node.why.is_some() => out_of_service(node),
         "idle" => match node.stops_at_ms {
             Some(at) => format!("stops in {}", elapsed(ms_between(now_ms, at))),
             None => "stays".to_owned(),
@@ -74,6 +75,12 @@ fn what_now(node: &NodeView, now_ms: i64) -> String {
             }
         }
     }
+}
+
+/// It is well but for something that keeps new jobs away.
+fn out_of_service(node: &NodeView) -> String {
+    let why = node.why.clone().unwrap_or_default();
+    if node.jobs.is_empty() { why } else { format!("{}; {why}", node.jobs.join(", ")) }
 }
 
 /// The page of `nodes`.

@@ -18,7 +18,7 @@ const EC2_TYPES: [&str; 2] = ["c6i.4xlarge", "c7i.4xlarge"];
 
 /// Kept from jobs until a node has reported: 5 % and 256 MB.
 pub(super) const fn reserve_of(memory_bytes: u64) -> u64 {
-    memory_bytes / 20 + (256 << 20)
+    Shape::guessed_reserve(memory_bytes)
 }
 
 /// The shapes of a pool and what follows from them.

@@ -50,6 +50,10 @@ pub struct AgentState {
     last_use: Timestamp,
     /// Runs whose news came while greeting.
     unsaid: BTreeSet<RunId>,
+    /// The head has asked for proofs of shared paths.
+    wants_shares: bool,
+    /// What was found of them has changed while greeting.
+    unsaid_shares: bool,
     leaving: Option<String>,
     /// The last `Hello` was refused, not for good.
     sent_away: bool,
@@ -72,6 +76,8 @@ impl AgentState {
             last_heartbeat: now,
             last_use: now,
             unsaid: BTreeSet::new(),
+            wants_shares: false,
+            unsaid_shares: false,
             leaving: None,
             sent_away: false,
             gone: false,
@@ -94,11 +100,6 @@ impl AgentState {
     #[must_use]
     pub fn live_runs(&self) -> usize {
         self.runs.values().filter(|entry| entry.is_live()).count()
-    }
-
-    /// What was found of the shared paths; said at the next `Hello`.
-    pub fn set_shares(&mut self, shares: Vec<ShareProof>) {
-        self.setup.facts.shares = shares;
     }
 
     /// Everything known about runs, as the next `Hello` tells it.
@@ -135,6 +136,7 @@ impl AgentState {
             AgentInput::Disconnected => self.disconnected(now, &mut out),
             AgentInput::Frame(frame) => self.frame(now, frame, &mut out),
             AgentInput::Keeper(said) => self.keeper(now, said, &mut out),
+            AgentInput::Shares(shares) => self.shares(shares, &mut out),
             AgentInput::Tick { clock, load_milli } => self.tick(now, clock, load_milli, &mut out),
             AgentInput::Refuses { users, clock } => {
                 self.setup.facts.refuses.clone_from(&users);
@@ -147,6 +149,7 @@ impl AgentState {
     fn connected(&mut self, clock: Timestamp, out: &mut Vec<AgentAction>) {
         self.link = Link::Greeting;
         self.unsaid.clear();
+        self.unsaid_shares = false;
         let setup = &self.setup;
         let mut facts = setup.facts.clone();
         facts.clock = clock;
@@ -178,7 +181,8 @@ impl AgentState {
             return;
         }
         match frame {
-            HeadFrame::Welcome { protocol, heartbeat_ms, .. } => {
+            HeadFrame::Welcome { protocol, heartbeat_ms, checks, .. } => {
+                self.wants_shares = !checks.is_empty();
                 self.welcome(now, protocol, heartbeat_ms, out);
             }
             HeadFrame::Refused { why, last } => self.refused(why, last, out),
@@ -241,7 +245,24 @@ impl AgentState {
         for run in core::mem::take(&mut self.unsaid) {
             self.tell(run, out);
         }
+        if self.unsaid_shares {
+            self.tell_shares(out);
+        }
         self.leave_if_done(out);
+    }
+
+    fn shares(&mut self, shares: Vec<ShareProof>, out: &mut Vec<AgentAction>) {
+        self.setup.facts.shares = shares;
+        // Before the welcome nobody knows whether this head wants to hear it.
+        self.unsaid_shares = self.link == Link::Greeting;
+        self.tell_shares(out);
+    }
+
+    /// Only to a head that has asked: an older one does not understand it.
+    fn tell_shares(&mut self, out: &mut Vec<AgentAction>) {
+        if self.wants_shares {
+            self.say(AgentFrame::Shares { shares: self.setup.facts.shares.clone() }, out);
+        }
     }
 
     fn refused(&mut self, why: String, last: bool, out: &mut Vec<AgentAction>) {

@@ -5,7 +5,7 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use pcluster_model::{ArraySpec, ClusterId, InstanceRef, LaunchId, NodeId, Signal, SignalScope};
-use pcluster_wire::Facts;
+use pcluster_wire::{Facts, ShareCheck};
 
 const MINUTE: u64 = 60_000;
 
@@ -37,6 +37,7 @@ fn welcome() -> AgentInput {
         node_name: "compute-1".to_string(),
         heartbeat_ms: DurationMs(10_000),
         shares: vec![],
+        checks: vec![],
     })
 }
 
@@ -539,4 +540,35 @@ fn patterns_are_expanded_and_values_cannot_leave_the_directory() {
     assert_eq!(expand("%s %a %b %t"), "batch 4294967294 4 0");
     order.task = Some(13);
     assert_eq!(expand_pattern("%a %b", &order, "compute-1"), "13 3");
+}
+
+#[test]
+fn what_is_found_of_shared_paths_is_told_to_a_head_that_asked() {
+    let proofs = |trouble: Option<&str>| {
+        vec![ShareProof { path: "/s".to_string(), trouble: trouble.map(ToString::to_string) }]
+    };
+    let says = |out: &[AgentAction]| {
+        out.iter().any(|action| matches!(action, AgentAction::Send(AgentFrame::Shares { .. })))
+    };
+    let mut brain = brain();
+    connect(&mut brain, 0);
+    let out = brain.step(at(1), AgentInput::Shares(proofs(None)));
+    assert!(!says(&out), "a head of before does not know the word");
+
+    let mut asking = welcome();
+    if let AgentInput::Frame(HeadFrame::Welcome { checks, .. }) = &mut asking {
+        checks.push(ShareCheck { path: "/s".to_string(), token: None });
+    }
+    let hello = brain.step(at(2), AgentInput::Connected { clock: at(2) });
+    let told = hello.iter().find_map(|action| match action {
+        AgentAction::Send(AgentFrame::Hello { facts, .. }) => Some(facts.shares.clone()),
+        _ => None,
+    });
+    assert_eq!(told, Some(proofs(None)));
+    // Found between the hello and the welcome: the hello did not tell.
+    assert!(!says(&brain.step(at(3), AgentInput::Shares(proofs(Some("is full"))))));
+    assert!(says(&brain.step(at(4), asking)));
+    assert!(says(&brain.step(at(5), AgentInput::Shares(proofs(None)))));
+    brain.step(at(6), AgentInput::Disconnected);
+    assert!(!says(&brain.step(at(7), AgentInput::Shares(proofs(Some("is full"))))));
 }

@@ -7,7 +7,7 @@ use pcluster_model::{
     ClusterId, DurationMs, InstanceRef, NodeId, RunId, Signal, SignalScope, Timestamp,
 };
 use pcluster_wire::{
-    AgentFrame, EndWhy, Facts, HeadFrame, OnOrphan, RunEnd, StartOrder, UserRefusal,
+    AgentFrame, EndWhy, Facts, HeadFrame, OnOrphan, RunEnd, ShareProof, StartOrder, UserRefusal,
 };
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +80,8 @@ pub enum AgentInput {
     Disconnected,
     Frame(HeadFrame),
     Keeper(KeeperSaid),
+    /// What was found of the shared paths, which is not what was found before.
+    Shares(Vec<ShareProof>),
     /// Time passed; `clock` is the wall clock and `load_milli` the load, for the heartbeat.
     Tick {
         clock: Timestamp,

@@ -296,6 +296,7 @@ impl Cluster {
                 usage.system_cpu_ms += used.system_cpu_ms;
                 usage.max_rss_bytes = usage.max_rss_bytes.max(used.max_rss_bytes);
                 usage.output_bytes += used.output_bytes;
+                usage.scratch_bytes = usage.scratch_bytes.max(used.scratch_bytes);
                 if exit.is_none() {
                     exit = Some(how.clone());
                     started_at = Some(*from);

@@ -101,6 +101,7 @@ impl Cluster {
 
     fn apply_config(&mut self, config: &pcluster_model::config::Config) {
         self.meta.config = Some(config.clone());
+        self.set_effective();
         // A new file is a new chance for what the old one got wrong.
         for (_, health) in &mut self.meta.offerings {
             *health = crate::node::OfferingHealth::default();

@@ -40,7 +40,7 @@ impl Cluster {
                 n.boot_id = Some(boot_id.clone());
                 n.joined_at.get_or_insert(at);
             }),
-            Event::NodeReady { node, usable, cage } => self.apply_ready(at, *node, usable, cage),
+            Event::NodeReady { .. } => self.apply_ready(at, event),
             Event::NodeRebooted { node, boot_id } => {
                 self.end_parts(at, *node, "its machine rebooted");
                 self.with_node(at, *node, |n| n.boot_id = Some(boot_id.clone()));
@@ -142,17 +142,21 @@ impl Cluster {
         }
     }
 
-    fn apply_ready(&mut self, at: Timestamp, id: NodeId, usable: &Resources, cage: &str) {
+    fn apply_ready(&mut self, at: Timestamp, event: &Event) {
+        let Event::NodeReady { node: id, usable, cage, reported } = event else { return };
+        let id = *id;
         self.with_node(at, id, |node| {
             node.state = NodeState::Ready;
             node.usable = *usable;
-            node.cage = cage.into();
+            node.cage.clone_from(cage);
             node.ready_at.get_or_insert(at);
             node.idle_since = Some(at);
         });
-        let Some(node) = self.nodes.get(&id) else { return };
-        let offering = node.offering.clone();
-        *self.health_mut(&offering) = crate::node::OfferingHealth::default();
+        let Some(node) = self.nodes.get(&id).cloned() else { return };
+        *self.health_mut(&node.offering) = crate::node::OfferingHealth::default();
+        if *reported {
+            self.learn(at, &node);
+        }
     }
 
     fn apply_stopping(&mut self, at: Timestamp, id: NodeId, cause: &StopCause) {

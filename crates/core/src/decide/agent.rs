@@ -7,6 +7,7 @@ use crate::input::AgentSaid;
 use crate::limits::CLOCK_SKEW_MOST;
 use crate::node::{Node, NodeState};
 use crate::reply::Reply;
+use crate::shares::Shares;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
@@ -32,7 +33,8 @@ impl Cluster {
             | AgentSaid::Refuses(_)
             | AgentSaid::RunStarted { .. }
             | AgentSaid::RunEnded(_)
-            | AgentSaid::NotStarted { .. } => {
+            | AgentSaid::NotStarted { .. }
+            | AgentSaid::Shares { .. } => {
                 let lost = |node: &Node| matches!(node.state, NodeState::Lost { .. });
                 self.nodes.get(&id).is_some_and(lost) && self.is_connected(id)
             }
@@ -60,6 +62,7 @@ impl Cluster {
                 reply: Reply::Forget { node: id, runs: vec![run] },
             },
             AgentSaid::Leaving { why } => self.decide_leaving(id, why),
+            AgentSaid::Shares { .. } => self.decide_shares(id),
             AgentSaid::Phase { .. }
             | AgentSaid::Heartbeat
             | AgentSaid::Refuses(_)
@@ -120,9 +123,7 @@ impl Cluster {
             | NodeState::Refused { .. }
             | NodeState::Gone { .. } => {}
         }
-        let shares = self.pool(&node.offering.pool).map_or_else(Vec::new, |pool| {
-            pool.shares.iter().map(|share| share.path.clone()).collect()
-        });
+        let shares = self.asked_shares(&node.offering.pool);
         let reply = Reply::Welcome { node: id, node_name: node.name.clone(), shares, forget };
         Decision { events, reply }
     }
@@ -147,18 +148,47 @@ impl Cluster {
         Decision { events, reply }
     }
 
-    /// Ready, or not what was ordered.
+    /// Ready, or not what was ordered; nothing while its shared paths are still to be proved.
     pub(crate) fn fitness_events(&self, now: Timestamp, node: &Node, facts: &Facts) -> Vec<Event> {
         match self.unfitness(now, node, facts) {
             Some((phase, why)) => vec![Event::NodeStopping {
                 node: node.id,
                 cause: StopCause::BootFailed { phase: phase.into(), why },
             }],
-            None => vec![Event::NodeReady {
+            None => self.proved_events(node, facts),
+        }
+    }
+
+    /// The last step of a boot.
+    fn proved_events(&self, node: &Node, facts: &Facts) -> Vec<Event> {
+        match self.shares_of(node.id) {
+            Shares::Unproved { .. } => Vec::new(),
+            Shares::Bad { path, trouble } => vec![Event::NodeStopping {
                 node: node.id,
-                usable: usable_of(node, facts),
-                cage: facts.cage.clone(),
+                cause: StopCause::BootFailed {
+                    phase: format!("check {path}"),
+                    why: format!("{path} {trouble}"),
+                },
             }],
+            Shares::Well => {
+                let reported = self.guesses_of(node);
+                let usable = usable_of(node, facts, reported);
+                let cage = facts.cage.clone();
+                vec![Event::NodeReady { node: node.id, usable, cage, reported }]
+            }
+        }
+    }
+
+    /// Of a node that waits for nothing else; `note` has taken in what was said.
+    fn decide_shares(&self, id: NodeId) -> Decision {
+        let Some(node) = self.nodes.get(&id) else { return Decision::nothing() };
+        let link = self.volatile.links.get(&id).filter(|link| link.connected);
+        let facts = link.and_then(|link| link.facts.as_ref());
+        match (&node.state, facts) {
+            (NodeState::Booting, Some(facts)) if node.key.is_some() => {
+                Decision::events(self.proved_events(node, facts))
+            }
+            _ => Decision::nothing(),
         }
     }
 
@@ -192,10 +222,7 @@ impl Cluster {
         if skew > CLOCK_SKEW_MOST {
             return Some(("check of the clock", format!("its clock is off by {skew}")));
         }
-        let bad = facts.shares.iter().find_map(|share| {
-            share.trouble.as_ref().map(|trouble| format!("{}: {trouble}", share.path))
-        });
-        bad.map(|why| ("check of shared paths", why))
+        None
     }
 
     /// The end of a run on a node, if it is news.
@@ -257,12 +284,14 @@ impl Cluster {
     }
 }
 
-/// What jobs may use: never more than was ordered, and what the machine has.
-fn usable_of(node: &Node, facts: &Facts) -> Resources {
+/// What jobs may use: never more than was ordered, and what the machine has. What was kept from jobs by
+/// a guess gives way to what the machine reports.
+fn usable_of(node: &Node, facts: &Facts, guessed: bool) -> Resources {
     let promised = node.shape.usable();
+    let most = if guessed { node.shape.total.memory_bytes } else { promised.memory_bytes };
     Resources {
         cpus: promised.cpus,
-        memory_bytes: promised.memory_bytes.min(facts.usable.memory_bytes),
+        memory_bytes: most.min(facts.usable.memory_bytes),
         gpus: promised.gpus,
         tmp_bytes: if promised.tmp_bytes == 0 {
             facts.usable.tmp_bytes

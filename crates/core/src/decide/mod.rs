@@ -58,7 +58,7 @@ impl Cluster {
             Input::AgentSaid { node, said } => self.decide_agent(now, node, said),
             Input::ProviderSaid(said) => self.decide_provider(now, said),
             Input::ConfigChanged { config } => {
-                if self.config() == Some(&config) {
+                if self.meta.config.as_ref() == Some(&config) {
                     return Decision::nothing();
                 }
                 Decision::events(vec![Event::ConfigChanged { config }])
@@ -81,7 +81,7 @@ impl Cluster {
             events.push(Event::ClusterCreated { cluster: self.meta.cluster.clone() });
         }
         events.push(Event::HeadStarted { version });
-        if self.config() != Some(&config) {
+        if self.meta.config.as_ref() != Some(&config) {
             events.push(Event::ConfigChanged { config });
         }
         if offset_ms != self.meta.clock_offset_ms {

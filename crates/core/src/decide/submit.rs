@@ -196,8 +196,24 @@ impl Cluster {
         let Some((pool, shape)) = nearest else { return rejection };
         let usable = shape.usable();
         rejection
-            .fact("largest", largest_words(pool, shape))
+            .fact("largest", self.largest_words(pool, shape, &asked))
             .hint(format!("{} fits", fitting_options(&asked, &usable)))
+    }
+
+    /// What a shape has for jobs, and where its memory comes from.
+    fn largest_words(&self, pool: &Pool, shape: &Shape, asked: &Resources) -> String {
+        let mut usable = shape.usable();
+        if asked.tmp_bytes <= usable.tmp_bytes {
+            usable.tmp_bytes = 0;
+        }
+        let from = match self.learned_of(pool, shape) {
+            _ if !self.is_guessed(pool, shape) => String::new(),
+            Some(_) => {
+                format!(" ({} less what its system takes)", size_words(shape.total.memory_bytes))
+            }
+            None => format!(" ({} less 5 % + 256 MB)", size_words(shape.total.memory_bytes)),
+        };
+        format!("{} in pool {}: {}{from}", shape.name, pool.name, words(&usable))
     }
 
     /// A dependency on the number that a task of an array has of its own is one on that task.
@@ -377,6 +393,10 @@ fn words(resources: &Resources) -> String {
     if resources.gpus > 0 {
         text += &format!(", {} GPUs", resources.gpus);
     }
+    // Nobody knows the size of a disk that no file names.
+    if resources.tmp_bytes > 0 && resources.tmp_bytes < u64::MAX {
+        text += &format!(", {} of scratch", size_words(resources.tmp_bytes));
+    }
     text
 }
 
@@ -391,10 +411,6 @@ pub(crate) fn size_words(bytes: u64) -> String {
     } else {
         format!("{mib} MB")
     }
-}
-
-fn largest_words(pool: &Pool, shape: &Shape) -> String {
-    format!("{} in pool {}: {}", shape.name, pool.name, words(&shape.usable()))
 }
 
 fn fitting_options(asked: &Resources, usable: &Resources) -> String {

@@ -130,7 +130,7 @@ impl Cluster {
             return Vec::new();
         }
         self.living_nodes(&pool.name)
-            .filter(|node| node.is_ready() && self.is_connected(node.id))
+            .filter(|node| self.takes_jobs(node))
             .map(|node| Room { node, free: node.free(), reserved_from: None })
             .collect()
     }

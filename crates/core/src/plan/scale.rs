@@ -134,7 +134,7 @@ impl Cluster {
             cpus += node.shape.total.cpus;
             let what = if node.is_coming() {
                 What::Coming(node.id)
-            } else if node.is_ready() && self.is_connected(node.id) {
+            } else if self.takes_jobs(node) {
                 What::Ready(node.id)
             } else {
                 continue;
@@ -329,6 +329,7 @@ impl<'a> Pass<'a> {
             .iter()
             .enumerate()
             .filter(|(_, shape)| fits(self.pool, shape, spec))
+            .filter(|(_, shape)| !self.cluster.lacks_scratch(self.pool, shape, spec, self.now))
             .map(|(at, shape)| {
                 let usable = shape.usable();
                 let need = need_on(self.pool, spec, &usable);

@@ -1,8 +1,9 @@
-//! I12: no node is over-committed, in the head's books and on the machine itself, and no two steps
-//! of a run hold the same CPUs.
+//! I12: no node is over-committed, in the head's books and on the machine itself, no two steps of a
+//! run hold the same CPUs, and nothing is placed on a node whose shared path is known to be bad.
 use super::Check;
 use crate::world::World;
-use pcluster_model::Resources;
+use pcluster_core::event::Event;
+use pcluster_model::{DurationMs, Resources};
 
 /// I12.
 #[derive(Debug)]
@@ -15,6 +16,7 @@ impl Check for Capacity {
 
     fn step(&mut self, world: &World) -> Result<(), String> {
         books(world)?;
+        shares(world)?;
         steps(world)?;
         machines(world)
     }
@@ -38,6 +40,26 @@ fn books(world: &World) -> Result<(), String> {
         }
         if held != node.held {
             return Err(format!("{} says it holds {:?}; its runs {held:?}", node.name, node.held));
+        }
+    }
+    Ok(())
+}
+
+/// A word may wait for the commit before it, as long as that takes.
+const HEARD: DurationMs = DurationMs::from_secs(60);
+
+fn shares(world: &World) -> Result<(), String> {
+    for stamped in &world.seen.events {
+        let placements = match &stamped.event {
+            Event::JobPlaced { placement, .. } => core::slice::from_ref(placement),
+            Event::TasksPlaced { placements, .. } => placements,
+            _ => continue,
+        };
+        for part in placements.iter().flat_map(|placement| &placement.parts) {
+            let bad = world.bad_shares.get(&part.node);
+            if bad.is_some_and(|since| world.now.since(*since) > HEARD) {
+                return Err(format!("a run is placed on {}, whose shared path is bad", part.node));
+            }
         }
     }
     Ok(())

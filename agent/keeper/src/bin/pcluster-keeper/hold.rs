@@ -81,6 +81,8 @@ struct Hold {
     batch: (u64, u64, u64),
     clock: Clock,
     ending: Option<Ending>,
+    /// What it used of the node's disk when that was too much, in words.
+    full: String,
     reap_after: Duration,
 }
 
@@ -132,6 +134,7 @@ fn hold(dir: RunDir, order: RunOrder, start: StartRecord) -> io::Result<()> {
         batch: (0, 0, 0),
         clock,
         ending: None,
+        full: String::new(),
         reap_after: REAP_BUSY,
     };
     let main = match hold.make_private().and_then(|()| hold.spawn()) {
@@ -328,6 +331,12 @@ impl Hold {
             Command::End { grace_ms, reason } => {
                 self.end(main, Outcome::Cancelled { reason }, grace_ms)
             }
+            Command::Full { used_bytes, words } => {
+                if self.ending.is_none() {
+                    self.full = words;
+                }
+                self.end(main, Outcome::DiskFull { used_bytes }, self.order.term_grace_ms);
+            }
             Command::Kill => self.end(main, Outcome::Cancelled { reason: "kill".into() }, 0),
             Command::Suspend => {
                 self.clock.suspend(Instant::now());
@@ -390,6 +399,7 @@ impl Hold {
             let why = match &outcome {
                 Outcome::TimedOut => "TIME LIMIT",
                 Outcome::Cancelled { reason } => due_to(reason),
+                Outcome::DiskFull { .. } => &format!("A FULL SCRATCH DISK ({})", self.full),
                 _ => "",
             };
             self.notice(notices.cancelled(finish::wall_ms(), why));
