@@ -5,6 +5,7 @@
 //! everything) and back-off (core owns it).
 pub mod conformance;
 pub mod external;
+mod local;
 pub mod process;
 mod provider;
 

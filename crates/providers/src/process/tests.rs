@@ -1,8 +1,11 @@
 use super::*;
+use crate::Phase;
+use crate::local::dir::{LaunchRecord, MachineRecord};
 use crate::conformance::{self, Subject};
 use crate::provider::LaunchImage;
 use pcluster_model::Timestamp;
 use pcluster_model::{LaunchId, Resources};
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
@@ -42,7 +45,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let provider = self.process();
-        for dir in provider.shop.nodes.all().unwrap() {
+        for dir in provider.local.shop.nodes.all().unwrap() {
             dir.mark_terminated().unwrap();
             machine::kill(&dir).unwrap();
         }
@@ -88,7 +91,7 @@ fn order(launch: LaunchId, count: u32) -> LaunchOrder {
 }
 
 fn launch_now(place: &Place, order: &LaunchOrder) -> Vec<LaunchAnswer> {
-    place.process().shop.launch(order).unwrap()
+    place.process().local.shop.launch(order).unwrap()
 }
 
 fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
@@ -125,7 +128,7 @@ fn a_machine_that_was_killed_from_outside_is_listed_with_an_estimated_end() {
     let record = place.machine(&answer.instance);
     pidfd_kill(&record);
     wait_for("the machine's end", || record.open().is_none());
-    let look = |place: &Place| place.process().shop.list().unwrap().remove(0);
+    let look = |place: &Place| place.process().local.shop.list().unwrap().remove(0);
     let first = look(&place);
     assert_eq!((first.phase, first.ended_estimated), (Phase::Ended, true));
     assert_eq!(look(&place).ended_at, first.ended_at, "noticed once, written down once");
@@ -145,7 +148,7 @@ fn a_dead_machine_that_cannot_be_swept_is_listed_on_with_the_others() {
     wait_for("the machine's end", || record.open().is_none());
     fs::write(place.agent(), "#!/bin/sh\nexit 3\n").unwrap();
     let phases: Vec<Phase> =
-        place.process().shop.list().unwrap().iter().map(|one| one.phase).collect();
+        place.process().local.shop.list().unwrap().iter().map(|one| one.phase).collect();
     assert_eq!(phases, [Phase::Stopping, Phase::Running]);
 }
 
@@ -163,8 +166,8 @@ fn a_launch_cut_off_before_its_process_is_finished_by_the_same_order() {
     let place = Place::new("cut");
     let provider = place.process();
     let order = order(LaunchId(4), 1);
-    provider.shop.nodes.make().unwrap();
-    let dir = provider.shop.nodes.instance(LaunchId(4), 0);
+    provider.local.shop.nodes.make().unwrap();
+    let dir = provider.local.shop.nodes.instance(LaunchId(4), 0);
     let record = LaunchRecord {
         cluster: cluster(),
         launch: LaunchId(4),
@@ -174,11 +177,12 @@ fn a_launch_cut_off_before_its_process_is_finished_by_the_same_order() {
         tags: BTreeMap::new(),
         image: String::new(),
     };
-    dir.prepare(&record, "{}").unwrap();
-    assert_eq!(provider.shop.list().unwrap()[0].phase, Phase::Pending);
-    let answer = provider.shop.launch(&order).unwrap().remove(0).unwrap();
+    dir.prepare("{}").unwrap();
+    dir.write_launch(&record).unwrap();
+    assert_eq!(provider.local.shop.list().unwrap()[0].phase, Phase::Pending);
+    let answer = provider.local.shop.launch(&order).unwrap().remove(0).unwrap();
     assert_eq!(answer.launched_at, Timestamp(77));
-    assert_eq!(provider.shop.list().unwrap()[0].phase, Phase::Running);
+    assert_eq!(provider.local.shop.list().unwrap()[0].phase, Phase::Running);
 }
 
 #[test]
@@ -187,7 +191,7 @@ fn instances_of_another_cluster_are_not_ours() {
     launch_now(&place, &order(LaunchId(1), 1));
     let mut settings = ProcessSettings::new(&place.root, place.agent(), ClusterId::from("ffff"));
     settings.keep_ended_ms = 0;
-    assert!(ProcessProvider::new(settings).shop.list().unwrap().is_empty());
+    assert!(ProcessProvider::new(settings).local.shop.list().unwrap().is_empty());
 }
 
 #[test]
@@ -196,20 +200,20 @@ fn an_ended_instance_leaves_its_meter_and_nothing_else_and_later_that_too() {
     launch_now(&place, &order(LaunchId(1), 1));
     let scratch = place.root.join("nodes/p-1.0/tmp/deep");
     fs::create_dir_all(&scratch).unwrap();
-    place.process().shop.terminate(&[Target::Launch(LaunchId(1))]).unwrap();
+    place.process().local.shop.terminate(&[Target::Launch(LaunchId(1))]).unwrap();
     assert!(!scratch.exists() && !place.root.join("nodes/p-1.0/join.json").exists());
-    assert!(place.process().shop.list().unwrap()[0].ended_at.is_some());
+    assert!(place.process().local.shop.list().unwrap()[0].ended_at.is_some());
     let mut settings = ProcessSettings::new(&place.root, place.agent(), cluster());
     settings.keep_ended_ms = 0;
     let later = ProcessProvider::new(settings);
-    wait_for("the meter's own end", || later.shop.list().unwrap().is_empty());
+    wait_for("the meter's own end", || later.local.shop.list().unwrap().is_empty());
     assert!(!place.root.join("nodes/p-1.0").exists());
 }
 
 fn refusal(place: &Place, change: impl FnOnce(&mut LaunchOrder)) -> String {
     let mut order = order(LaunchId(1), 1);
     change(&mut order);
-    let error = place.process().shop.launch(&order).unwrap_err();
+    let error = place.process().local.shop.launch(&order).unwrap_err();
     assert_eq!(error.class, ErrorClass::BadConfig);
     error.message
 }
@@ -249,10 +253,29 @@ fn a_sweep_that_fails_leaves_the_bill_open() {
     let place = Place::new("sweep");
     launch_now(&place, &order(LaunchId(1), 1));
     fs::write(place.agent(), "#!/bin/sh\nexit 3\n").unwrap();
-    let ended = place.process().shop.terminate(&[Target::Launch(LaunchId(1))]);
+    let ended = place.process().local.shop.terminate(&[Target::Launch(LaunchId(1))]);
     assert!(ended.unwrap_err().message.contains("p-1.0"));
-    assert_eq!(place.process().shop.list().unwrap()[0].phase, Phase::Stopping);
+    assert_eq!(place.process().local.shop.list().unwrap()[0].phase, Phase::Stopping);
     fs::write(place.agent(), STAND_IN).unwrap();
-    place.process().shop.terminate(&[Target::Launch(LaunchId(1))]).unwrap();
-    assert_eq!(place.process().shop.list().unwrap()[0].phase, Phase::Ended);
+    place.process().local.shop.terminate(&[Target::Launch(LaunchId(1))]).unwrap();
+    assert_eq!(place.process().local.shop.list().unwrap()[0].phase, Phase::Ended);
+}
+
+#[test]
+fn a_launcher_stands_before_the_machine_and_knows_its_name() {
+    let agent = || {
+        let mut command = Command::new("/a/agent");
+        command.arg("machine").arg("/d").env_clear().env("PATH", "/bin");
+        command
+    };
+    let words = |command: &Command| -> Vec<String> {
+        let all = std::iter::once(command.get_program()).chain(command.get_args());
+        all.map(|word| word.to_string_lossy().into_owned()).collect()
+    };
+    let launcher = ["nsenter", "--net=/run/netns/{node}", "--"].map(String::from);
+    let whole = launched(&launcher, "compute-7", agent());
+    let expected = ["nsenter", "--net=/run/netns/compute-7", "--", "/a/agent", "machine", "/d"];
+    assert_eq!(words(&whole), expected);
+    assert_eq!(whole.get_envs().count(), 1);
+    assert_eq!(words(&launched(&[], "compute-7", agent())), ["/a/agent", "machine", "/d"]);
 }

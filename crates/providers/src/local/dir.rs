@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 /// `launch.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct LaunchRecord {
+pub(crate) struct LaunchRecord {
     pub cluster: ClusterId,
     pub launch: LaunchId,
     pub index: u32,
@@ -32,7 +32,7 @@ pub(super) struct LaunchRecord {
 /// `machine.json`: the process that is the machine. A number alone may be given away again, so its
 /// start time and the boot belong to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MachineRecord {
+pub(crate) struct MachineRecord {
     pub pid: i32,
     /// Field 22 of `/proc/PID/stat`: clock ticks since boot.
     pub start_ticks: u64,
@@ -55,7 +55,7 @@ impl MachineRecord {
     }
 
     /// A handle on this very process, if it lives.
-    pub(super) fn open(&self) -> Option<OwnedFd> {
+    pub(crate) fn open(&self) -> Option<OwnedFd> {
         let handle = pidfd_open(Pid::from_raw(self.pid)?, PidfdFlags::empty()).ok()?;
         // Looked at after opening: the handle cannot come to mean another process.
         (Self::of(self.pid).as_ref() == Some(self)).then_some(handle)
@@ -64,7 +64,7 @@ impl MachineRecord {
 
 /// `ended.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct EndRecord {
+pub(crate) struct EndRecord {
     pub ended_at: Timestamp,
     /// True when the end was noticed later and nobody wrote it down at the time.
     #[serde(default)]
@@ -73,7 +73,7 @@ pub(super) struct EndRecord {
 
 /// How far an instance has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum State {
+pub(crate) enum State {
     /// On disk, and no machine has said its name.
     Unstarted,
     Alive,
@@ -86,13 +86,15 @@ pub(super) enum State {
 
 /// `nodes/`.
 #[derive(Debug, Clone)]
-pub(super) struct Nodes {
+pub(crate) struct Nodes {
     root: PathBuf,
+    prefix: &'static str,
 }
 
 impl Nodes {
-    pub fn new(root: PathBuf) -> Self {
-        Self { root }
+    /// `prefix` tells the machines of one provider from those of another.
+    pub fn new(root: PathBuf, prefix: &'static str) -> Self {
+        Self { root, prefix }
     }
 
     pub fn root(&self) -> &Path {
@@ -128,13 +130,13 @@ impl Nodes {
     }
 
     pub fn instance(&self, launch: LaunchId, index: u32) -> InstanceDir {
-        let name = format!("p-{}", NodeId { launch, index });
+        let name = format!("{}{}", self.prefix, NodeId { launch, index });
         InstanceDir { path: self.root.join(&name), name }
     }
 
     /// The directory of a known instance. Any other text, paths included, is no instance.
     pub fn find(&self, instance: &InstanceRef) -> Option<InstanceDir> {
-        let node: NodeId = instance.as_str().strip_prefix("p-")?.parse().ok()?;
+        let node: NodeId = instance.as_str().strip_prefix(self.prefix)?.parse().ok()?;
         let dir = self.instance(node.launch, node.index);
         (dir.name == instance.as_str() && dir.path.is_dir()).then_some(dir)
     }
@@ -147,8 +149,9 @@ impl Nodes {
         let mut found = Vec::new();
         for entry in entries {
             let name = entry?.file_name();
-            let node =
-                name.to_str().and_then(|name| name.strip_prefix("p-")?.parse::<NodeId>().ok());
+            let node = name
+                .to_str()
+                .and_then(|name| name.strip_prefix(self.prefix)?.parse::<NodeId>().ok());
             found.extend(node);
         }
         found.sort_unstable();
@@ -156,14 +159,14 @@ impl Nodes {
     }
 
     pub fn of_launch(&self, launch: LaunchId) -> io::Result<Vec<InstanceDir>> {
-        let start = format!("p-{launch}.");
+        let start = format!("{}{launch}.", self.prefix);
         Ok(self.all()?.into_iter().filter(|dir| dir.name.starts_with(&start)).collect())
     }
 }
 
 /// `nodes/p-LAUNCH.INDEX`.
 #[derive(Debug, Clone)]
-pub(super) struct InstanceDir {
+pub(crate) struct InstanceDir {
     path: PathBuf,
     name: String,
 }
@@ -200,11 +203,14 @@ impl InstanceDir {
         read(&self.path.join("ended.json"))
     }
 
-    /// Writes the join order, readable by nobody else, and then the launch, both to disk: after
-    /// this the instance exists.
-    pub fn prepare(&self, record: &LaunchRecord, join: &str) -> io::Result<()> {
+    /// Writes the join order, readable by nobody else.
+    pub fn prepare(&self, join: &str) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.path)?;
-        replace(&self.path.join("join.json"), join.as_bytes())?;
+        replace(&self.path.join("join.json"), join.as_bytes())
+    }
+
+    /// Writes the launch to disk: after this the instance exists.
+    pub fn write_launch(&self, record: &LaunchRecord) -> io::Result<()> {
         replace(&self.path.join("launch.json"), &serde_json::to_vec(record)?)?;
         self.path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
     }
