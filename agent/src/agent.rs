@@ -16,7 +16,7 @@ use crate::run::{self, LinkNow, RunCommand, RunEvent, Shared, Stage};
 use crate::shares::Shares;
 use crate::terminals::Terminals;
 use crate::tls::Dialer;
-use crate::{EXIT_BROKEN, EXIT_LEAVE, facts, gpus, identity, programs};
+use crate::{EXIT_BROKEN, EXIT_LEAVE, facts, gpus, identity, mounts, programs};
 use anyhow::{Context as _, Result, ensure};
 use pcluster_core::agent::env::{JOB_GPUS, NodeNames};
 use pcluster_core::agent::{
@@ -60,6 +60,7 @@ pub fn run(dir: NodeDir) -> Result<ExitCode> {
     let mut log = BootLog::default();
     let join = dir.join_order()?;
     log.phase("agent", &format!("agent {} of {}", env!("CARGO_PKG_VERSION"), join.node_name));
+    mounts::all(&join.mounts, &mut log);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async { Agent::new(dir, join, log)?.live().await });
     // Tasks of runs are dropped where they wait; their keepers do not notice.

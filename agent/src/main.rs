@@ -15,6 +15,7 @@ mod gpus;
 mod identity;
 mod link;
 mod machine;
+mod mounts;
 mod node_dir;
 mod order;
 mod output;

@@ -22,11 +22,13 @@ use crate::run::{Prepared, VERSION};
 use crate::{http, limits, server};
 use pcluster_api::places::Places;
 use pcluster_api::rates::Rates;
-use pcluster_model::ClusterId;
-use pcluster_model::config::{Config, ProviderKind};
+use pcluster_images::{KernelSource, Programs, Store};
+use pcluster_model::config::{Config, Pool, ProviderKind, VmNetwork};
+use pcluster_model::{ClusterId, Shape};
 use pcluster_providers::Provider;
 use pcluster_providers::external::{ExternalProvider, ExternalSettings};
 use pcluster_providers::process::{ProcessProvider, ProcessSettings};
+use pcluster_providers::vm::{Bridge, Network, VmProvider, VmSettings};
 use pcluster_store::EventStore;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -85,7 +87,8 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Head, BootError> {
         mirror: mirror.clone(),
         cluster: id.clone(),
         secret: secret.clone(),
-        head_addresses: vec![node_address.clone()],
+        dialled: node_address.clone(),
+        port: port.local_addr().map_or(0, |address| address.port()),
         head_key_sha256: key.sha256(),
         state_dir: dir.clone(),
     };
@@ -186,7 +189,48 @@ fn providers(config: &Config, state_dir: &Path, cluster: &ClusterId) -> Vec<Arc<
             shapes,
         })));
     }
+    if config.pools.iter().any(|pool| pool.provider == ProviderKind::Vm) {
+        let shapes = shapes_of(&ProviderKind::Vm);
+        providers.push(Arc::new(VmProvider::new(vm(config, state_dir, cluster, shapes))));
+    }
     providers
+}
+
+/// The kernel that the file names for images.
+pub(crate) fn kernel(config: &Config) -> KernelSource {
+    let given = config.vm.kernel.as_ref().map(|(image, modules)| KernelSource::Given {
+        image: image.into(),
+        modules: modules.into(),
+    });
+    given.unwrap_or_default()
+}
+
+fn vm(config: &Config, state_dir: &Path, cluster: &ClusterId, shapes: Vec<Shape>) -> VmSettings {
+    let network = match &config.vm.network {
+        VmNetwork::User => Network::User,
+        VmNetwork::Bridge { bridge, subnet } => Network::Bridge(Bridge {
+            name: bridge.clone().unwrap_or_else(|| own_bridge(cluster)),
+            subnet: *subnet,
+            is_ours: bridge.is_none(),
+        }),
+    };
+    VmSettings {
+        state_dir: state_dir.into(),
+        cluster: cluster.clone(),
+        shapes,
+        program: std::env::current_exe().unwrap_or_else(|_| "pcluster-headnode".into()),
+        programs: Programs { folder: agent_beside().parent().unwrap_or(Path::new("/")).into() },
+        images: Store::beside(state_dir),
+        kernel: kernel(config),
+        accel: config.vm.accel,
+        network,
+    }
+}
+
+/// A bridge of its own for each cluster: the kernel takes 15 letters.
+fn own_bridge(cluster: &ClusterId) -> String {
+    let digits: String = cluster.to_string().chars().take(10).collect();
+    format!("pcbr{digits}")
 }
 
 /// The TLS port: as configured, or the one that nodes know, or any that is free on loopback.
@@ -195,7 +239,12 @@ async fn bind_port(
     config: &Config,
     in_use: bool,
 ) -> Result<(TcpListener, String), BootError> {
-    let local_only = config.pools.iter().all(|pool| pool.provider == ProviderKind::Process);
+    let here = |pool: &Pool| match pool.provider {
+        ProviderKind::Process => true,
+        ProviderKind::Vm => config.vm.network == VmNetwork::User,
+        _ => false,
+    };
+    let local_only = config.pools.iter().all(here);
     let default = if local_only { "127.0.0.1:0" } else { "0.0.0.0:7443" };
     let asked = config.head.listen.as_deref().unwrap_or(default);
     let address: SocketAddr = asked

@@ -1,5 +1,9 @@
 //! What else this program does, for `pcluster admin` and `pcluster provider`: nothing of it is a head.
 use crate::trial;
+use pcluster_providers::vm::machine;
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// One errand; its words are the subcommand's.
@@ -9,6 +13,16 @@ pub enum Errand {
     Upkeep(pcluster_upkeep::Command),
     /// Hold a provider's program against the rules that the head relies on
     ProviderTest(trial::TrialArgs),
+    /// Be a virtual machine
+    #[command(hide = true)]
+    VmMachine { dir: PathBuf },
+    /// Be a part of a virtual machine, and end with it
+    #[command(hide = true)]
+    VmPart {
+        parent: i32,
+        #[arg(last = true, required = true)]
+        words: Vec<OsString>,
+    },
 }
 
 impl Errand {
@@ -18,6 +32,18 @@ impl Errand {
         match self {
             Self::Upkeep(upkeep) => pcluster_upkeep::main(upkeep),
             Self::ProviderTest(args) => trial::main(args),
+            Self::VmMachine { dir } => ended(machine::run(dir)),
+            Self::VmPart { parent, words } => ended(machine::part(*parent, words)),
+        }
+    }
+}
+
+fn ended(result: io::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
         }
     }
 }

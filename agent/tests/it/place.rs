@@ -154,6 +154,7 @@ impl Subject for Place {
             on_orphan: OnOrphan::Exit,
             accounts: None,
             local_home: false,
+            mounts: Vec::new(),
         };
         LaunchOrder {
             cluster: ClusterId::from(CLUSTER),

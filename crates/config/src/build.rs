@@ -6,6 +6,7 @@ mod images;
 mod pool;
 mod shapes;
 mod storage;
+mod vm;
 
 use crate::catalogue;
 use crate::nearest::nearest;
@@ -61,6 +62,7 @@ pub(crate) fn build(r: &mut Resolver<'_>) -> Built {
         root_jobs,
         process_launcher: launcher(r),
         externals: externals(r),
+        vm: vm::vm(r),
         term_grace_ms,
         requeue_limit,
         zone_offset_ms: r.machine.zone_offset_ms,
@@ -254,6 +256,7 @@ fn listen(r: &mut Resolver<'_>, provider: Option<&ProviderKind>) -> Option<Strin
     if let (None, Some(provider)) = (&given, provider) {
         let text = match provider {
             ProviderKind::Process => "(127.0.0.1 and any free port)",
+            ProviderKind::Vm if !vm::is_bridged(r) => "(127.0.0.1 and any free port)",
             _ => "\"0.0.0.0:7443\"",
         };
         let origin = Origin::ProviderDefault { provider: provider.as_str().into() };

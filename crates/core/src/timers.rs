@@ -82,8 +82,8 @@ impl Cluster {
     /// without a bound; a minute is what its own tools wait. Processes are read from the machine.
     pub(crate) fn consistency_window(&self, provider: &ProviderKind) -> DurationMs {
         match provider {
-            ProviderKind::Process => DurationMs::ZERO,
-            ProviderKind::Vm => DurationMs::from_secs(5),
+            // Read from this machine itself.
+            ProviderKind::Process | ProviderKind::Vm => DurationMs::ZERO,
             ProviderKind::Ssh => DurationMs::from_secs(10),
             ProviderKind::Ec2 => DurationMs::from_secs(60),
             ProviderKind::External(name) => {
@@ -106,18 +106,10 @@ impl Cluster {
         let sweep = self.config().map_or(60_000, |config| config.head.sweep_ms.0);
         let closing = self.meta.closing.is_some();
         match provider {
-            ProviderKind::Process if changing || closing => 200,
-            ProviderKind::Process => sweep.min(2_000),
-            ProviderKind::Vm if changing || closing => 1_000,
-            ProviderKind::Vm
-            | ProviderKind::Ssh
-            | ProviderKind::Ec2
-            | ProviderKind::External(_) => {
-                if changing || closing {
-                    sweep.min(5_000)
-                } else {
-                    sweep
-                }
+            ProviderKind::Process | ProviderKind::Vm if changing || closing => 200,
+            ProviderKind::Process | ProviderKind::Vm => sweep.min(2_000),
+            ProviderKind::Ssh | ProviderKind::Ec2 | ProviderKind::External(_) => {
+                if changing || closing { sweep.min(5_000) } else { sweep }
             }
         }
     }

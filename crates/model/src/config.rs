@@ -5,6 +5,7 @@
 use crate::id::PoolName;
 use crate::money::{MicroUsd, Price};
 use crate::resources::Shape;
+use crate::subnet::Subnet;
 use crate::time::DurationMs;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -39,7 +40,7 @@ impl ProviderKind {
     /// True when this build has the provider.
     #[must_use]
     pub const fn is_built_in(&self) -> bool {
-        matches!(self, Self::Process | Self::External(_))
+        matches!(self, Self::Process | Self::Vm | Self::External(_))
     }
 
     /// True where machines cost money by the hour.
@@ -242,7 +243,44 @@ const fn keep_jobs() -> DurationMs {
     DurationMs::from_hours(30 * 24)
 }
 
-/// The whole file, defaults filled in.
+/// How virtual machines run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VmAccel {
+    /// By KVM where a machine truly boots with it, else by TCG.
+    #[default]
+    Auto,
+    Kvm,
+    Tcg,
+}
+
+/// How virtual machines are connected.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VmNetwork {
+    /// Each for itself: a node reaches the head, and no other node.
+    #[default]
+    User,
+    /// All on one bridge of the head's machine.
+    Bridge {
+        /// One that is there; `None`: one that comes with the first node and goes with the last.
+        bridge: Option<String>,
+        subnet: Subnet,
+    },
+}
+
+/// `[vm]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Vm {
+    #[serde(default)]
+    pub accel: VmAccel,
+    #[serde(default)]
+    pub network: VmNetwork,
+    /// Kernel and its `/lib/modules/RELEASE`; `None` is Debian's kernel for clouds, or this machine's.
+    #[serde(default)]
+    pub kernel: Option<(String, String)>,
+}
+
 /// `[external.NAME]`: a provider that is a program of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct External {
@@ -261,6 +299,7 @@ pub struct External {
     pub add_users: bool,
 }
 
+/// The whole file, defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     pub name: String,
@@ -285,6 +324,9 @@ pub struct Config {
     /// Providers that are programs of their own.
     #[serde(default)]
     pub externals: Vec<External>,
+    /// Virtual machines on the head's machine.
+    #[serde(default)]
+    pub vm: Vm,
     /// TERM to KILL.
     pub term_grace_ms: DurationMs,
     /// A job is put back after a lost node at most this often.
@@ -312,8 +354,10 @@ impl Config {
         self.pools.iter().find(|pool| pool.default).or_else(|| self.pools.first())
     }
 
+    /// `NAME` or `NAME@BUILD`.
     #[must_use]
     pub fn image(&self, name: &str) -> Option<&Image> {
+        let name = name.split_once('@').map_or(name, |(name, _)| name);
         self.images.iter().find(|image| image.name == name)
     }
 }

@@ -14,6 +14,7 @@ pub mod money;
 pub mod pattern;
 pub mod ranges;
 pub mod resources;
+mod subnet;
 pub mod time;
 pub mod units;
 
@@ -27,4 +28,5 @@ pub use job::{
 pub use money::{MicroUsd, Price};
 pub use ranges::IndexRanges;
 pub use resources::{Resources, Shape};
+pub use subnet::Subnet;
 pub use time::{DurationMs, Timestamp};

@@ -8,5 +8,6 @@ pub mod external;
 mod local;
 pub mod process;
 mod provider;
+pub mod vm;
 
 pub use provider::*;

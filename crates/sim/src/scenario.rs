@@ -300,6 +300,7 @@ fn config(rng: &mut Rng, money: bool) -> Config {
         root_jobs: false,
         process_launcher: Vec::new(),
         externals: Vec::new(),
+        vm: pcluster_model::config::Vm::default(),
         term_grace_ms: DurationMs::from_secs(rng.between(2, 30)),
         requeue_limit: rng.small(0, 5),
         zone_offset_ms: *rng.pick(&[0, 3_600_000, -18_000_000, 20_700_000]).unwrap_or(&0),

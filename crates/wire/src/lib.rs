@@ -466,6 +466,9 @@ pub struct JoinOrder {
     /// Users find an empty home of their own here, and not the one of the head.
     #[serde(default)]
     pub local_home: bool,
+    /// What the agent mounts before it says hello, in this order.
+    #[serde(default)]
+    pub mounts: Vec<Mount>,
 }
 
 impl JoinOrder {
@@ -490,6 +493,24 @@ pub enum Accounts {
     Added,
     /// They are other people's: who has none of the same number is refused.
     Own,
+}
+
+/// A shared path that is not there by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// The same on the head.
+    pub path: String,
+    pub from: MountSource,
+}
+
+/// Where a shared path comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MountSource {
+    /// A folder of the head's machine, by the tag of its device.
+    Virtiofs { tag: String },
+    /// `HOST:/PATH`.
+    Nfs { source: String },
 }
 
 /// What an agent without a head does at last.

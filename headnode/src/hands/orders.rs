@@ -5,10 +5,11 @@ use crate::agents::token::ClusterSecret;
 use crate::mirror::Mirror;
 use pcluster_core::effect::LaunchPlan;
 use pcluster_core::input::Tags;
-use pcluster_model::config::{Config, Image, ImageSource, ProviderKind};
+use pcluster_model::config::{Config, Image, ImageSource, ProviderKind, ShareSource, VmNetwork};
 use pcluster_model::{ClusterId, InstanceRef, NodeId, PoolName, Price};
+use pcluster_providers::vm::USER_HEAD;
 use pcluster_providers::{ErrorClass, LaunchImage, LaunchOrder, Listed, ProviderError};
-use pcluster_wire::{Accounts, JoinOrder, OnOrphan};
+use pcluster_wire::{Accounts, JoinOrder, Mount, MountSource, OnOrphan};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -35,8 +36,9 @@ pub struct Orders {
     pub mirror: Mirror,
     pub cluster: ClusterId,
     pub secret: ClusterSecret,
-    /// Tried in turn: `HOST:PORT`.
-    pub head_addresses: Vec<String>,
+    /// What nodes dial where their provider has no place of its own for the head: `HOST:PORT`.
+    pub dialled: String,
+    pub port: u16,
     pub head_key_sha256: String,
     pub state_dir: PathBuf,
 }
@@ -50,7 +52,7 @@ impl Orders {
         let bad = |words: String| ProviderError::new(ErrorClass::BadConfig, words);
         let config = self.mirror.read().config().cloned();
         let config = config.ok_or_else(|| bad("there is no configuration yet".into()))?;
-        let image = image(&config, &plan.image).map_err(bad)?;
+        let image = image(&config, &plan.provider, &plan.image).map_err(bad)?;
         let joins = (0..).zip(&plan.names);
         let joins: Result<Vec<String>, _> = joins
             .map(|(index, name)| {
@@ -84,6 +86,17 @@ impl Orders {
         ]))
     }
 
+    /// Where nodes of this provider find the head.
+    fn address(&self, provider: &ProviderKind, config: &Config) -> String {
+        match (&config.head.address, provider, &config.vm.network) {
+            (None, ProviderKind::Vm, VmNetwork::User) => format!("{USER_HEAD}:{}", self.port),
+            (None, ProviderKind::Vm, VmNetwork::Bridge { subnet, .. }) => {
+                format!("{}:{}", subnet.head(), self.port)
+            }
+            _ => self.dialled.clone(),
+        }
+    }
+
     fn join(
         &self,
         plan: &LaunchPlan,
@@ -101,8 +114,12 @@ impl Orders {
             node,
             node_name: name.to_owned(),
             // Other providers name a machine once it is there; its agent asks it for the name.
-            instance: if here { InstanceRef(format!("p-{node}")) } else { InstanceRef::default() },
-            head_addresses: self.head_addresses.clone(),
+            instance: match plan.provider {
+                ProviderKind::Process => InstanceRef(format!("p-{node}")),
+                ProviderKind::Vm => InstanceRef(format!("v-{node}")),
+                _ => InstanceRef::default(),
+            },
+            head_addresses: vec![self.address(&plan.provider, config)],
             head_key_sha256: self.head_key_sha256.clone(),
             token: self.secret.token(&self.cluster, node.launch),
             limit: divided.then(|| plan.shape.usable()),
@@ -128,6 +145,7 @@ impl Orders {
             },
             accounts: Some(accounts(config, &plan.provider)),
             local_home: config.pool(&plan.offering.pool).is_some_and(|pool| pool.local_home),
+            mounts: mounts(plan, config),
         }
     }
 }
@@ -145,7 +163,33 @@ fn accounts(config: &Config, provider: &ProviderKind) -> Accounts {
     }
 }
 
-fn image(config: &Config, name: &str) -> Result<LaunchImage, String> {
+/// What a node must mount itself: the shared paths that its machine does not have.
+fn mounts(plan: &LaunchPlan, config: &Config) -> Vec<Mount> {
+    let shares = config.pool(&plan.offering.pool).map_or(&[][..], |pool| &pool.shares);
+    let mounts = shares.iter().zip(0..).filter_map(|(share, index)| {
+        let from = match (&share.source, &plan.provider) {
+            (ShareSource::Nfs(source), ProviderKind::Vm | ProviderKind::Ec2) => {
+                MountSource::Nfs { source: source.clone() }
+            }
+            (ShareSource::Head, ProviderKind::Vm) => {
+                MountSource::Virtiofs { tag: format!("s{index}") }
+            }
+            _ => return None,
+        };
+        Some(Mount { path: share.path.clone(), from })
+    });
+    mounts.collect()
+}
+
+fn image(config: &Config, provider: &ProviderKind, name: &str) -> Result<LaunchImage, String> {
+    if *provider == ProviderKind::Vm {
+        // Which build that is, the provider decides when the machine is made.
+        let reference = match config.image(name).map(|image| &image.source) {
+            Some(ImageSource::Qcow2(path)) => path.clone(),
+            _ => String::new(),
+        };
+        return Ok(LaunchImage { name: name.to_owned(), reference });
+    }
     let image = config.image(name).ok_or_else(|| format!("image {name:?} is not configured"))?;
     let reference = match &image.source {
         ImageSource::Directory(path) | ImageSource::Qcow2(path) => path.clone(),

@@ -16,7 +16,7 @@ pub(super) fn images(r: &mut Resolver<'_>) -> Vec<Image> {
 }
 
 /// A path beside the file, made absolute, because the head does not run in its folder.
-fn beside(r: &Resolver<'_>, path: String) -> String {
+pub(super) fn beside(r: &Resolver<'_>, path: String) -> String {
     if path.starts_with('/') {
         return path;
     }

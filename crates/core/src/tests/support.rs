@@ -84,6 +84,7 @@ pub fn config(max: u32, shapes: Vec<Shape>) -> Config {
         root_jobs: false,
         process_launcher: Vec::new(),
         externals: Vec::new(),
+        vm: pcluster_model::config::Vm::default(),
         term_grace_ms: DurationMs::from_secs(30),
         requeue_limit: 5,
         zone_offset_ms: 0,

@@ -4,6 +4,7 @@
 //! before anything is started; `machine.json` names the one machine there ever is; `ended.json`
 //! comes after the last process is dead.
 use pcluster_model::{ClusterId, InstanceRef, LaunchId, NodeId, Timestamp};
+use pcluster_wire::JoinOrder;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -175,6 +176,23 @@ pub(crate) struct InstanceDir {
 const KEPT: [&str; 5] = ["launch.json", "machine.json", "ended.json", "terminated", "console.log"];
 
 impl InstanceDir {
+    /// The instance of this directory: for the machine itself.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        let path = std::path::absolute(path)?;
+        let name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+        let name = name.ok_or_else(|| io::Error::other("it has no name"))?;
+        Ok(Self { path, name })
+    }
+
+    pub fn is_terminated(&self) -> bool {
+        self.path.join("terminated").exists()
+    }
+
+    pub fn join_order(&self) -> io::Result<JoinOrder> {
+        let order = read(&self.path.join("join.json"))?;
+        order.ok_or_else(|| io::Error::other("there is no join order"))
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -224,7 +242,7 @@ impl InstanceDir {
         if let Some(end) = self.end_record()? {
             return Ok(State::Ended(end));
         }
-        if self.path.join("terminated").exists() {
+        if self.is_terminated() {
             return Ok(State::Terminated);
         }
         let Some(machine) = self.machine_record()? else { return Ok(State::Unstarted) };

@@ -1,7 +1,7 @@
 use super::*;
 use crate::Phase;
-use crate::local::dir::{LaunchRecord, MachineRecord};
 use crate::conformance::{self, Subject};
+use crate::local::dir::{LaunchRecord, MachineRecord};
 use crate::provider::LaunchImage;
 use pcluster_model::Timestamp;
 use pcluster_model::{LaunchId, Resources};

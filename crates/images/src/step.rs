@@ -1,0 +1,149 @@
+//! Steps of a build: programs that are run, what they say, and how a failure is told.
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// So many lines of a step that failed are shown.
+const LAST_LINES: usize = 12;
+
+/// A build that cannot go on, or an image that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// A step of a recipe failed; its last lines follow.
+    #[error("step {step:?} failed: {why}{}", shown(lines))]
+    Step { step: String, why: String, lines: Vec<String> },
+    /// Something that this machine lacks, and what helps.
+    #[error("{missing}\nhint: {help}")]
+    Missing { missing: String, help: String },
+    #[error("{what}: {source}")]
+    Io { what: String, source: io::Error },
+    /// The recipe or the name is wrong.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+fn shown(lines: &[String]) -> String {
+    lines.iter().fold(String::new(), |text, line| text + "\n  " + line)
+}
+
+impl ImageError {
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        |source| Self::Io { what, source }
+    }
+
+    pub(crate) fn missing(missing: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::Missing { missing: missing.into(), help: help.into() }
+    }
+}
+
+/// Hears what a build is at.
+pub trait Progress: Sync {
+    /// A step begins.
+    fn step(&self, words: &str);
+}
+
+/// Nobody listens.
+#[derive(Debug, Clone, Copy)]
+pub struct Quiet;
+
+impl Progress for Quiet {
+    fn step(&self, _: &str) {}
+}
+
+/// Runs the programs of one build; all they say goes to one log.
+pub(crate) struct Steps<'a> {
+    pub progress: &'a dyn Progress,
+    pub log: PathBuf,
+}
+
+impl Steps<'_> {
+    /// Runs a program as the step `step`; it ends with this process.
+    pub fn run(&self, step: &str, command: Command) -> Result<(), ImageError> {
+        self.progress.step(step);
+        let failed = |why: String| ImageError::Step {
+            step: step.to_owned(),
+            why,
+            lines: last_lines(&self.log),
+        };
+        let log = OpenOptions::new().append(true).create(true).open(&self.log);
+        let log = log.map_err(ImageError::io(format!("cannot write {}", self.log.display())))?;
+        let said = log.try_clone().map_err(ImageError::io("cannot share the log"))?;
+        let mut command = bound(&command);
+        let ended = command.stdin(Stdio::null()).stdout(log).stderr(said).status();
+        match ended {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(failed(status.to_string())),
+            Err(error) => Err(failed(error.to_string())),
+        }
+    }
+
+    /// Runs a program for what it prints.
+    pub fn ask(&self, step: &str, command: Command) -> Result<String, ImageError> {
+        let log = OpenOptions::new().append(true).create(true).open(&self.log);
+        let log = log.map_err(ImageError::io(format!("cannot write {}", self.log.display())))?;
+        let mut command = bound(&command);
+        let output = command.stdin(Stdio::null()).stderr(log).output();
+        let failed = |why: String| ImageError::Step {
+            step: step.to_owned(),
+            why,
+            lines: last_lines(&self.log),
+        };
+        let output = output.map_err(|error| failed(error.to_string()))?;
+        if !output.status.success() {
+            return Err(failed(output.status.to_string()));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+/// The command, ended by the kernel when this process ends: a build that is killed leaves nothing
+/// running. `setpriv` is part of every util-linux.
+fn bound(command: &Command) -> Command {
+    let mut bound = Command::new("setpriv");
+    bound.args(["--pdeathsig", "KILL", "--"]);
+    bound.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => bound.env(name, value),
+            None => bound.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        bound.current_dir(folder);
+    }
+    bound
+}
+
+fn last_lines(log: &Path) -> Vec<String> {
+    let text = std::fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let first = lines.len().saturating_sub(LAST_LINES);
+    lines[first..].iter().map(|line| plain(line)).collect()
+}
+
+/// Without what a terminal would obey.
+fn plain(line: &str) -> String {
+    line.chars().filter(|letter| !letter.is_control()).collect()
+}
+
+/// True when `program` is found in `PATH`, or in the folders of administrators.
+pub(crate) fn find_program(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).collect::<Vec<_>>();
+    let more = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from);
+    let mut folders = folders.into_iter().chain(more);
+    folders.find_map(|folder| {
+        let path = folder.join(program);
+        path.is_file().then_some(path)
+    })
+}
+
+/// Opens and locks a file for as long as it is held.
+pub(crate) fn locked(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+    file.lock()?;
+    Ok(file)
+}

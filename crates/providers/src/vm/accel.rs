@@ -1,0 +1,88 @@
+//! Whether machines run on the processor itself (KVM) or by translation (TCG): decided by booting one.
+//!
+//! `/dev/kvm` that opens proves nothing: in a virtual machine without nested virtualisation a guest
+//! may hang in its first instructions. What was found out is kept until the machine boots again.
+use super::qemu;
+use super::spec::Boot;
+use pcluster_model::config::VmAccel;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io::Read as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// A kernel that runs on the processor says so within a second; a loaded machine gets more.
+const PROBE: Duration = Duration::from_secs(10);
+/// What the probe's guest says (`pcluster_images`, `boot/first.sh`).
+const WORDS: &str = "pcluster: this kernel boots";
+
+/// How a machine runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Accel {
+    Kvm,
+    Tcg,
+}
+
+/// `.accel.json`.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Known {
+    boot_id: String,
+    accel: Accel,
+}
+
+/// How machines of this machine run.
+pub(super) fn decide(choice: VmAccel, cache: &Path, boot: &Boot) -> Accel {
+    match choice {
+        VmAccel::Kvm => Accel::Kvm,
+        VmAccel::Tcg => Accel::Tcg,
+        VmAccel::Auto => found(cache, boot),
+    }
+}
+
+fn found(cache: &Path, boot: &Boot) -> Accel {
+    if fs::File::options().read(true).write(true).open("/dev/kvm").is_err() {
+        return Accel::Tcg;
+    }
+    // Only a kernel of ours says that it boots.
+    let Boot::Image { kernel, archive, .. } = boot else { return Accel::Kvm };
+    let file = cache.join(".accel.json");
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let known = fs::read(&file).ok().and_then(|bytes| serde_json::from_slice::<Known>(&bytes).ok());
+    if let Some(known) = known.filter(|known| known.boot_id == boot_id) {
+        return known.accel;
+    }
+    let accel = if boots(kernel, archive) { Accel::Kvm } else { Accel::Tcg };
+    tracing::info!(?accel, "found out how virtual machines run here");
+    let known = Known { boot_id, accel };
+    // Not kept, it is found out again.
+    drop(serde_json::to_vec(&known).map(|bytes| fs::write(&file, bytes)));
+    accel
+}
+
+/// Boots a kernel on the processor and waits for its words.
+fn boots(kernel: &Path, archive: &Path) -> bool {
+    let Some(program) = qemu::program() else { return false };
+    let mut command = Command::new(program);
+    command.args(qemu::plain_machine(Accel::Kvm)).args(["-m", "256", "-serial", "stdio"]);
+    command.arg("-kernel").arg(kernel).arg("-initrd").arg(archive);
+    command.args(["-append", "console=ttyS0 loglevel=1 panic=-1 reboot=t pcluster.probe=1"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let Ok(mut child) = command.spawn() else { return false };
+    let (tell, told) = mpsc::channel();
+    if let Some(mut console) = child.stdout.take() {
+        std::thread::spawn(move || {
+            let mut text = Vec::new();
+            // The guest powers off after its words; a killed one ends here too.
+            let _ = console.read_to_end(&mut text);
+            let _ = tell.send(String::from_utf8_lossy(&text).contains(WORDS));
+        });
+    }
+    let boots = told.recv_timeout(PROBE).unwrap_or(false);
+    // Ended already, or hanging: both are over after this.
+    let _ = child.kill();
+    let _ = child.wait();
+    boots
+}
