@@ -123,7 +123,13 @@ fn the_end_of_a_job_on_a_node_whose_disk_is_full_is_neither_lost_nor_doubled() {
     cluster.until_lines("ends", 1);
     assert_eq!(cluster.wait(&first), 7);
     assert_eq!(cluster.rows(&first)[0]["attempt"], 1);
-    // What comes next cannot start there: it waits, and somebody can see why.
+    // What comes next cannot start there: it waits, and somebody can see why. What the first leaves free
+    // when it is forgotten would be room enough.
+    until("the first is forgotten on its node", || {
+        let runs = cluster.instances().into_iter().map(|node| node.join("runs"));
+        let mut left = runs.flat_map(|runs| fs::read_dir(runs).into_iter().flatten());
+        left.next().is_none().then_some(())
+    });
     disk.fill(0);
     let second = cluster.submit(&[], "echo second >>starts; exit 4");
     until("the reason", || {

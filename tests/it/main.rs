@@ -45,4 +45,5 @@ mod two;
 mod unlogged;
 mod upgrade;
 mod users;
+mod vm;
 mod why;

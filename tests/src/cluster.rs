@@ -8,7 +8,7 @@ use crate::disk::Disk;
 use crate::people::Person;
 use crate::procs;
 use crate::said::{Said, Started};
-use crate::{PATIENCE, bins, until};
+use crate::{PATIENCE, bins, until, vms};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -154,6 +154,10 @@ impl Cluster {
             // Goes along with jobs: whatever they leave is found by it.
             .env("PCT_ROOM", &self.root)
             .stdin(Stdio::null());
+        if self.setup.provider == "vm" {
+            // Made once for all tests, and kept.
+            command.env("PCLUSTER_IMAGES_DIR", vms::images());
+        }
         if !self.setup.system_socket {
             command.env("PCLUSTER_RUNTIME_DIR", self.root.join("run"));
         }

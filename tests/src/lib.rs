@@ -21,6 +21,7 @@ pub mod proxy;
 pub mod pty;
 pub mod said;
 pub mod scripts;
+pub mod vms;
 
 pub use cluster::{Cluster, Setup};
 pub use said::Said;

@@ -59,7 +59,7 @@ impl Place {
     }
 
     pub fn node_dir(&self, instance: &InstanceRef) -> PathBuf {
-        self.process().instance_dir(instance).unwrap()
+        self.root.join("state/nodes").join(instance.as_str())
     }
 
     pub async fn launch(&self) -> InstanceRef {

@@ -6,13 +6,18 @@ use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// Where they lie on a node.
 const FOLDER: &str = "opt/pcluster/bin";
 /// What a node runs of pcluster; without the last its jobs have no Slurm names.
 const NAMES: [&str; 3] = ["pcluster-agent", "pcluster-keeper", "pcluster"];
+
+/// An archive of other programs is removed after this.
+const ARCHIVE_KEPT: Duration = Duration::from_secs(3600);
 
 /// The programs of the head that a node needs.
 #[derive(Debug, Clone)]
@@ -35,14 +40,16 @@ impl Programs {
         NAMES.into_iter().map(place).collect()
     }
 
-    /// A hash of all of them.
-    fn hash(paths: &[(&str, PathBuf)]) -> Result<String, ImageError> {
+    /// Which files they are: every installation puts new ones in their place, and reading all of them
+    /// at each launch would take longer than a boot.
+    fn mark(paths: &[(&str, PathBuf)]) -> Result<String, ImageError> {
         let mut hash = Sha256::new();
         for (name, path) in paths {
-            hash.update(name.as_bytes());
-            let failed = || ImageError::io(format!("cannot read {}", path.display()));
-            let mut file = File::open(path).map_err(failed())?;
-            io::copy(&mut file, &mut hash).map_err(failed())?;
+            let failed = ImageError::io(format!("cannot read {}", path.display()));
+            let meta = fs::metadata(path).map_err(failed)?;
+            let place = [meta.dev(), meta.ino(), meta.size()];
+            let changed = [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()];
+            hash.update(format!("{name} {place:?} {changed:?}\n"));
         }
         Ok(hex(&hash.finalize()))
     }
@@ -54,18 +61,19 @@ impl Programs {
     /// When a program is missing or the disk is full.
     pub fn boot_archive(&self, image: &Image) -> Result<PathBuf, ImageError> {
         let paths = self.paths()?;
-        let hash = Self::hash(&paths)?;
-        let ready = image.dir.join(format!("boot-{}.cpio", &hash[..16]));
+        let mark = Self::mark(&paths)?;
+        let ready = image.dir.join(format!("boot-{}.cpio", &mark[..16]));
         if ready.exists() {
             return Ok(ready);
         }
-        let draft = image.dir.join(format!(".boot-{}-{hash}", std::process::id()));
+        let draft = image.dir.join(format!(".boot-{}-{mark}", std::process::id()));
         let made = self.make(&paths, image, &draft);
         let made = made.and_then(|()| {
             fs::rename(&draft, &ready)
                 .map_err(ImageError::io(format!("cannot make {}", ready.display())))
         });
         let _ = fs::remove_file(&draft);
+        forget_old(&image.dir, &ready);
         made.map(|()| ready)
     }
 
@@ -97,6 +105,19 @@ impl Programs {
             io::copy(&mut part, &mut out).map_err(failed())?;
         }
         fs::remove_dir_all(&slim).map_err(failed())
+    }
+}
+
+/// Removes archives of programs that were replaced long ago: no machine is about to boot from them.
+fn forget_old(dir: &Path, ready: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let is_archive = name.as_encoded_bytes().starts_with(b"boot-") && entry.path() != ready;
+        let age = entry.metadata().and_then(|meta| meta.modified()).map(|at| at.elapsed());
+        if is_archive && age.is_ok_and(|age| age.is_ok_and(|age| age > ARCHIVE_KEPT)) {
+            // What cannot be removed now is tried again next time.
+            let _ = fs::remove_file(entry.path());
+        }
     }
 }
 

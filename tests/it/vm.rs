@@ -1,0 +1,187 @@
+//! Nodes that are virtual machines: booted from an image that is built here, with a kernel, users, disks
+//! and a network of their own.
+use pcluster_images::{KernelSource, Programs, Store};
+use pcluster_model::config::VmAccel;
+use pcluster_model::{ClusterId, DurationMs, InstanceRef, LaunchId, NodeId, Resources, Shape};
+use pcluster_providers::conformance::{self, Subject};
+use pcluster_providers::vm::{Network, VmProvider, VmSettings};
+use pcluster_providers::{LaunchImage, LaunchOrder, Phase, Provider};
+use pcluster_tests::{Cluster, PATIENCE, bins, meter, scripts, until, vms, within};
+use pcluster_wire::{JoinOrder, OnOrphan};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The provider by itself, with machines whose head is nowhere.
+struct Place {
+    root: PathBuf,
+}
+
+const CLUSTER: &str = "0123456789abcdef";
+
+impl Place {
+    fn new(label: &str) -> Self {
+        let root = std::env::temp_dir().join(format!("pct-vm-{label}-{}", std::process::id()));
+        std::fs::create_dir_all(&root).unwrap();
+        Self { root }
+    }
+
+    fn vm(&self) -> VmProvider {
+        VmProvider::new(VmSettings {
+            state_dir: self.root.clone(),
+            cluster: ClusterId::from(CLUSTER),
+            shapes: Vec::new(),
+            program: bins::folder().join("pcluster-headnode"),
+            programs: Programs { folder: bins::folder().to_path_buf() },
+            images: Store::new(vms::images()),
+            kernel: KernelSource::Found,
+            accel: VmAccel::Auto,
+            network: Network::User,
+        })
+    }
+
+    fn join(launch: LaunchId, index: u32) -> JoinOrder {
+        let node = NodeId { launch, index };
+        JoinOrder {
+            cluster: ClusterId::from(CLUSTER),
+            cluster_name: "lab".into(),
+            node,
+            node_name: format!("compute-{index}"),
+            instance: InstanceRef(format!("v-{node}")),
+            head_addresses: vec!["10.0.2.2:1".into()],
+            head_key_sha256: "00".repeat(32),
+            token: "token".into(),
+            limit: None,
+            state_dir: "/var/lib/pcluster-agent".into(),
+            image_dir: None,
+            orphan_after_ms: DurationMs::from_secs(180),
+            report_hold_ms: DurationMs::from_secs(180),
+            on_orphan: OnOrphan::PowerOff,
+            accounts: None,
+            local_home: false,
+            mounts: Vec::new(),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let stuck = pcluster_tests::procs::end_all(&self.root, Duration::from_secs(20));
+        let _ = std::fs::remove_dir_all(&self.root);
+        assert!(std::thread::panicking() || stuck.is_empty(), "these would not end: {stuck:#?}");
+    }
+}
+
+impl Subject for Place {
+    fn provider(&self) -> Box<dyn Provider> {
+        Box::new(self.vm())
+    }
+
+    fn order(&self, launch: LaunchId, count: u32) -> LaunchOrder {
+        let text = |index| serde_json::to_string(&Self::join(launch, index)).unwrap();
+        LaunchOrder {
+            cluster: ClusterId::from(CLUSTER),
+            cluster_name: "lab".into(),
+            launch,
+            count,
+            shape: Shape {
+                name: "1c".into(),
+                arch: std::env::consts::ARCH.into(),
+                total: Resources { cpus: 1, memory_bytes: 256 << 20, gpus: 0, tmp_bytes: 64 << 20 },
+                gpu_type: String::new(),
+                price: None,
+                spot_price: None,
+                reserve_bytes: 0,
+            },
+            image: LaunchImage { name: "minimal".into(), reference: String::new() },
+            spot: false,
+            names: (0..count).map(|index| format!("compute-{index}")).collect(),
+            joins: (0..count).map(text).collect(),
+            tags: std::collections::BTreeMap::from([("cluster".into(), CLUSTER.into())]),
+        }
+    }
+}
+
+#[test]
+fn the_provider_keeps_every_rule_with_real_machines() {
+    let Some(_turn) = vms::turn() else { return };
+    let place = Place::new("rules");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(conformance::run(&place)).unwrap();
+    let listed = runtime.block_on(place.vm().list()).unwrap();
+    assert!(listed.iter().all(|one| one.phase == Phase::Ended), "{listed:?}");
+    let left = pcluster_tests::procs::of_folder(&place.root);
+    assert!(left.is_empty(), "{left:#?}");
+}
+
+/// A cluster of machines that see its own work folder.
+fn cluster(label: &str, max: u32, more: &str) -> Cluster {
+    // The folder's name is known when the cluster is.
+    let cluster = Cluster::cold(label, vms::setup(&vms::small(max), "WORK".as_ref(), more));
+    let file = cluster.work().join("cluster.toml");
+    let text = cluster.file("cluster.toml");
+    let shared = cluster.work().display().to_string();
+    std::fs::write(file, text.replace("\"WORK\"", &format!("\"{shared}\""))).unwrap();
+    cluster.up();
+    cluster
+}
+
+/// Waits as long as machines may take here, and gives the code of the job.
+fn wait(cluster: &Cluster, id: &str) -> i32 {
+    let ended = within(PATIENCE * 4, || {
+        let said = cluster.run(&["wait", id, "--timeout", "50s"]);
+        (said.code != 124 && !said.err.contains("timeout")).then_some(said.code)
+    });
+    ended.unwrap_or_else(|| panic!("job {id} has not ended"))
+}
+
+#[test]
+fn jobs_run_in_machines_from_zero_to_zero_although_the_head_is_killed() {
+    let Some(_turn) = vms::turn() else { return };
+    let cluster = cluster("vm", 2, "");
+    // The image has busybox and bash: a folder is the lock.
+    let alone = "mkdir lock-$PCLUSTER_TASK_ID || exit 99";
+    let gate = scripts::gate("go");
+    let text = format!(
+        "{alone}; echo $(hostname) $(uname -r) >>starts; {gate}; id -u >uid-$PCLUSTER_TASK_ID"
+    );
+    let id = cluster.submit(&["--array", "1-3"], &text);
+    within(PATIENCE * 3, || (cluster.file("starts").lines().count() == 2).then_some(()))
+        .expect("two machines boot");
+    cluster.kill_head();
+    cluster.up();
+    cluster.touch("go");
+    assert_eq!(wait(&cluster, &id), 0);
+    assert_eq!(cluster.file("starts").lines().count(), 3, "{}", cluster.file("starts"));
+    assert!(cluster.file("starts").starts_with("compute-"), "{}", cluster.file("starts"));
+    assert_eq!(cluster.file("uid-3"), "0\n");
+    // The boot log, and the console from its first word.
+    let node = "compute-1";
+    let log = cluster.ok(&["node", "log", node]).out;
+    assert!(log.contains("registered"), "{log}");
+    let folder = cluster.state().join("nodes/v-1.0");
+    let console = std::fs::read_to_string(folder.join("console.log")).unwrap();
+    assert!(console.starts_with("machine compute-1 is up"), "{console}");
+    assert!(console.contains("pcluster: network is up"), "{console}");
+    cluster.until_no_nodes();
+    meter::check(&cluster);
+    cluster.down(&[]);
+    until("the end of all machines", || cluster.processes().is_empty().then_some(()));
+}
+
+#[test]
+fn a_power_cut_of_a_node_is_a_lost_node_and_its_job_runs_again() {
+    let Some(_turn) = vms::turn() else { return };
+    let cluster = cluster("cut", 1, "");
+    let text = format!("echo $PCLUSTER_ATTEMPT >>starts; {}", scripts::gate("go"));
+    let id = cluster.submit(&[], &text);
+    within(PATIENCE * 3, || (!cluster.file("starts").is_empty()).then_some(())).expect("it starts");
+    let machine = cluster.node_process("machine.json");
+    pcluster_tests::procs::end(machine, rustix::process::Signal::KILL);
+    cluster.touch("go");
+    assert_eq!(wait(&cluster, &id), 0);
+    assert_eq!(cluster.file("starts").lines().count(), 2);
+    let log = cluster.ok(&["show", &id]).out;
+    assert!(log.contains("completed") || log.contains("ended"), "{log}");
+    cluster.until_no_nodes();
+    cluster.down(&[]);
+}
