@@ -80,8 +80,12 @@ fn mistakes_of_the_file_are_shown_with_their_lines() {
 fn a_provider_that_is_not_built_in_is_refused() {
     let scratch = Scratch::new("boot");
     let file = scratch.path().join("cluster.toml");
-    fs::write(&file, "provider = \"vm\"\n").unwrap();
+    fs::write(
+        &file,
+        "provider = \"ssh\"\nhead = { address = \"h\" }\ncompute = { hosts = [\"a\"] }\n",
+    )
+    .unwrap();
     let error = read_config(&file).unwrap_err();
     assert_eq!(error.exit_code(), 3);
-    assert!(error.to_string().contains("no provider vm"), "{error}");
+    assert!(error.to_string().contains("no provider ssh"), "{error}");
 }
