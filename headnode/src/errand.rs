@@ -1,5 +1,5 @@
 //! What else this program does, for `pcluster admin` and `pcluster provider`: nothing of it is a head.
-use crate::trial;
+use crate::{image, trial};
 use pcluster_providers::vm::machine;
 use std::ffi::OsString;
 use std::io;
@@ -13,6 +13,8 @@ pub enum Errand {
     Upkeep(pcluster_upkeep::Command),
     /// Hold a provider's program against the rules that the head relies on
     ProviderTest(trial::TrialArgs),
+    /// Build, list and remove images of virtual machines
+    Image(image::ImageArgs),
     /// Be a virtual machine
     #[command(hide = true)]
     VmMachine { dir: PathBuf },
@@ -32,6 +34,7 @@ impl Errand {
         match self {
             Self::Upkeep(upkeep) => pcluster_upkeep::main(upkeep),
             Self::ProviderTest(args) => trial::main(args),
+            Self::Image(args) => image::main(args),
             Self::VmMachine { dir } => ended(machine::run(dir)),
             Self::VmPart { parent, words } => ended(machine::part(*parent, words)),
         }

@@ -13,6 +13,7 @@ pub mod errand;
 mod files;
 pub mod hands;
 pub mod http;
+pub mod image;
 pub mod inbox;
 pub mod limits;
 pub mod logfile;

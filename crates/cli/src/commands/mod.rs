@@ -5,6 +5,7 @@ pub mod config;
 pub mod down;
 pub mod env;
 pub mod growing;
+pub mod image;
 pub mod init;
 pub mod jobs;
 pub mod logs;

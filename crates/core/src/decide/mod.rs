@@ -58,7 +58,7 @@ impl Cluster {
             Input::AgentSaid { node, said } => self.decide_agent(now, node, said),
             Input::ProviderSaid(said) => self.decide_provider(now, said),
             Input::ConfigChanged { config } => {
-                if self.meta.config.as_ref() == Some(&config) {
+                if self.meta.config.as_ref() == Some(&config) && !self.waits_for_config() {
                     return Decision::nothing();
                 }
                 Decision::events(vec![Event::ConfigChanged { config }])
@@ -68,6 +68,14 @@ impl Cluster {
             }
             Input::Stalled { .. } | Input::Tick => Decision::nothing(),
         }
+    }
+
+    /// A provider has refused for a reason that an admin mends: not always in the file (an image that
+    /// was not built, a program that was not installed), so that reading it again is a new chance.
+    fn waits_for_config(&self) -> bool {
+        let wrong = |class: &str| matches!(class, "denied" | "bad_config" | "never_fits");
+        let offerings = &self.meta.offerings;
+        offerings.iter().any(|(_, health)| health.rest_until.is_some() && wrong(&health.class))
     }
 
     fn decide_started(
@@ -81,7 +89,7 @@ impl Cluster {
             events.push(Event::ClusterCreated { cluster: self.meta.cluster.clone() });
         }
         events.push(Event::HeadStarted { version });
-        if self.meta.config.as_ref() != Some(&config) {
+        if self.meta.config.as_ref() != Some(&config) || self.waits_for_config() {
             events.push(Event::ConfigChanged { config });
         }
         if offset_ms != self.meta.clock_offset_ms {
