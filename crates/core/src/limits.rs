@@ -1,7 +1,7 @@
 //! Every limit of the core by name.
 use pcluster_model::{DurationMs, Timestamp};
 
-/// Boots of one offering that fail in a row before only one canary boots at a time
+/// Boots of one image on one offering that fail in a row before only one canary boots at a time
 /// (ParallelCluster's protected mode counts 10; a canary makes a lower number safe).
 pub const BREAKER_FAILURES: u32 = 3;
 /// First pause of an offering after `NoCapacity`, doubled up to `REST_MOST` (Karpenter: 3 min).

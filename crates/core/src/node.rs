@@ -5,7 +5,8 @@
 //! whether the agent is connected (volatile).
 use crate::event::{OfferingKey, StopCause};
 use crate::ledger::Meter;
-use alloc::collections::BTreeSet;
+use crate::limits::BREAKER_FAILURES;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -191,7 +192,28 @@ pub struct OfferingHealth {
     /// Stable word of the class of the last failure.
     #[serde(default)]
     pub class: String,
-    /// Boots that failed in a row; from `BREAKER_FAILURES` on only one canary boots at a time.
+    /// Boots that failed in a row, by the image that was to boot: another image, or another build
+    /// of it (`NAME@BUILD`), begins with none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub boots: BTreeMap<String, BootHealth>,
+}
+
+/// What is known of the boots of one image on one kind of machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct BootHealth {
+    /// Failed in a row; from `BREAKER_FAILURES` on only one canary boots at a time.
+    pub failures: u32,
+    /// The last node that failed, phase and reason.
+    pub message: String,
+    /// No canary before.
     #[serde(default)]
-    pub boot_failures: u32,
+    pub rest_until: Option<Timestamp>,
+}
+
+impl BootHealth {
+    /// The breaker is open: one canary at a time.
+    #[must_use]
+    pub const fn is_broken(&self) -> bool {
+        self.failures >= BREAKER_FAILURES
+    }
 }

@@ -182,6 +182,10 @@ impl Cluster {
             Some(LaunchErrorClass::RateLimited { retry_at }) => (*retry_at).max(now + CALL_AGAIN),
             _ => now + CALL_AGAIN,
         };
+        match error {
+            Some(error) => self.volatile.launch_trouble.insert(launch, (error.clone(), at)),
+            None => self.volatile.launch_trouble.remove(&launch),
+        };
         self.again(key, at);
     }
 

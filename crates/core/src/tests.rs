@@ -1,6 +1,7 @@
 //! Scenarios of the core without a simulator: inputs in, events out.
 extern crate std;
 
+mod breaker;
 mod fixtures;
 mod flow;
 mod forget;

@@ -64,7 +64,10 @@ impl Cluster {
             .meta
             .offerings
             .iter()
-            .filter_map(|(_, health)| health.rest_until)
+            .flat_map(|(_, health)| {
+                let boots = health.boots.values().map(|boots| boots.rest_until);
+                boots.chain([health.rest_until]).flatten()
+            })
             .filter(|at| *at > now);
         let jobs = self.next_job_due(now).into_iter().chain(self.next_forgetting());
         nodes.chain(retries).chain(begins).chain(rests).chain(jobs).min()

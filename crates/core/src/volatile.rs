@@ -1,7 +1,7 @@
 //! What the head knows and would lose: connections, phases, calls in flight. It steers choices,
 //! never truth: a choice itself is an event. Excluded from I16.
 use crate::effect::{EffectKey, Told};
-use crate::input::ListedInstance;
+use crate::input::{LaunchError, ListedInstance};
 use crate::plan::PlanReport;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -77,6 +77,8 @@ pub struct Volatile {
     pub metered: BTreeMap<NodeId, (Timestamp, Timestamp)>,
     /// Words of the last failed call to end a node.
     pub ending_trouble: BTreeMap<NodeId, String>,
+    /// Launches whose call failed and is made again: the words, and when.
+    pub launch_trouble: BTreeMap<LaunchId, (LaunchError, Timestamp)>,
     /// Handed out and not answered yet.
     pub(crate) issued: BTreeSet<EffectKey>,
     /// Not before.

@@ -21,6 +21,7 @@ pub mod start;
 pub mod status;
 pub mod step_record;
 pub mod why;
+mod why_launch;
 pub mod why_node;
 mod why_room;
 pub mod words;
@@ -29,6 +30,8 @@ pub mod words;
 mod record_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod why_launch_tests;
 #[cfg(test)]
 mod why_tests;
 

@@ -53,7 +53,8 @@ fn wait_words(wait: &Wait) -> (&'static str, String) {
         Wait::NotReached => ("priority", "its turn".into()),
         Wait::Budget { .. } => ("budget", "budget is used up".into()),
         Wait::Rested { class, .. } => rested_words(class),
-        Wait::Canary { .. } => ("launch_failed", "boots fail, one is tried".into()),
+        Wait::BootsFail { .. } => ("launch_failed", "boots fail".into()),
+        Wait::Canary { canary, .. } => ("launch_failed", format!("boots fail, trying {canary}")),
         Wait::NoShape => ("no_room", "no node can hold it".into()),
         Wait::UserRefused { .. } => ("user_refused", "nodes refuse its user".into()),
         Wait::UnloggedMachines { .. } => {
@@ -67,8 +68,10 @@ fn rested_words(class: &str) -> (&'static str, String) {
     match class {
         "no_capacity" => ("no_capacity", "no capacity".into()),
         "quota" => ("quota", "quota is used up".into()),
-        "boot_failed" => ("launch_failed", "boots fail".into()),
+        "rate_limited" => ("launch_failed", "too many calls".into()),
+        "never_fits" => ("launch_failed", "no such machine".into()),
         "denied" => ("launch_failed", "launching is denied".into()),
+        "bad_config" => ("launch_failed", "wrong configuration".into()),
         _ => ("launch_failed", "launching failed".into()),
     }
 }

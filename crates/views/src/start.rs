@@ -106,7 +106,9 @@ fn wait_end(cx: &Cx<'_>, job: &Job, wait: &Wait) -> Option<i64> {
             let pool = cx.cluster.config()?.pool(&job.pool)?;
             room_at(cx, pool, &job.spec, &ahead[..place])
         }
-        Wait::Rested { next_try, .. } => Some(cx.wall(*next_try)),
+        Wait::Rested { next_try, .. } | Wait::BootsFail { next_try, .. } => {
+            Some(cx.wall(*next_try))
+        }
         Wait::Budget { .. }
         | Wait::Canary { .. }
         | Wait::NoShape

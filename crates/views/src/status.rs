@@ -1,11 +1,11 @@
 //! `status`: one screen of truth, and how far `down` has got.
 use super::cost::{month_start_ms, spent_since};
 use super::node::{price_per_hour, state_word};
-use super::{Cx, node as nodes, schema, words};
+use super::{Cx, node as nodes, schema, why_launch, words};
 use pcluster_api::{DownView, StatusView};
 use pcluster_core::Job;
-use pcluster_core::event::StopCause;
-use pcluster_core::node::{Node, NodeState};
+use pcluster_core::event::{OfferingKey, StopCause};
+use pcluster_core::node::{BootHealth, Node, NodeState};
 use pcluster_core::plan::Wait;
 use pcluster_model::config::Pool;
 
@@ -153,16 +153,13 @@ fn attention(cx: &Cx<'_>, head: &HeadFacts) -> Vec<(String, String)> {
     }
     for (key, health) in &cx.cluster.meta.offerings {
         let resting = health.rest_until.filter(|until| *until > cx.now);
-        let broken = health.boot_failures >= pcluster_core::limits::BREAKER_FAILURES;
         if let Some(until) = resting {
-            let at = cx.clock(cx.wall(until));
-            line(key.pool.as_str(), format!("no {}: {}; next try {at}", key.shape, health.message));
-        } else if broken {
-            let count = health.boot_failures;
-            line(
-                key.pool.as_str(),
-                format!("{count} boots of {} failed in a row: {}", key.shape, health.message),
-            );
+            let next = why_launch::next_try(cx, &health.class, cx.wall(until));
+            let text = format!("no {}: {}; next try {next}", key.shape, health.message);
+            line(key.pool.as_str(), text);
+        }
+        for (image, boots) in health.boots.iter().filter(|(_, boots)| boots.is_broken()) {
+            line(key.pool.as_str(), broken(cx, key, image, boots));
         }
     }
     for node in cx.cluster.nodes.values() {
@@ -214,6 +211,24 @@ fn node_line(cx: &Cx<'_>, node: &Node) -> Option<String> {
         NodeState::Ready => nodes::why_words(cx, node),
         _ => None,
     }
+}
+
+/// An open breaker: what fails, and the trial that goes on or comes.
+fn broken(cx: &Cx<'_>, key: &OfferingKey, image: &str, boots: &BootHealth) -> String {
+    let canary = cx
+        .cluster
+        .living_nodes(&key.pool)
+        .find(|node| node.is_coming() && node.offering == *key && node.image == image);
+    let next = match (canary, boots.rest_until.filter(|until| *until > cx.now)) {
+        (Some(canary), _) => format!("trying {}", canary.name),
+        (None, Some(until)) => format!("next trial {}", cx.clock(cx.wall(until))),
+        (None, None) => "one is tried when there is work".to_owned(),
+    };
+    let (count, shape) = (boots.failures, &key.shape);
+    format!(
+        "{count} boots of {shape} with image {image} failed in a row: {}; {next}",
+        boots.message
+    )
 }
 
 fn money_line(cx: &Cx<'_>) -> Option<(String, String)> {

@@ -31,7 +31,7 @@ fn list(cx: &Cx<'_>, filter: &Filter) -> pcluster_api::JobList {
 pub struct Lab {
     pub cluster: Cluster,
     pub now: Timestamp,
-    launched: BTreeMap<NodeId, ListedInstance>,
+    pub launched: BTreeMap<NodeId, ListedInstance>,
     /// Nodes that wait for `boot`.
     pub booting: Vec<NodeId>,
     started: Vec<(NodeId, RunId)>,

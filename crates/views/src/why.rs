@@ -1,9 +1,8 @@
 //! `why JOB`: one frame for every cause. First line: cause and time; then facts; then the smallest
 //! change that helps.
 use super::start::{self, expected_for};
-use super::{Cx, detail, outcome, reason, schema, why_room as room, words};
+use super::{Cx, detail, outcome, reason, schema, why_launch, why_room as room, words};
 use pcluster_api::WhyView;
-use pcluster_core::event::OfferingKey;
 use pcluster_core::job::{Outcome, TaskEnd};
 use pcluster_core::plan::Wait;
 use pcluster_core::reason::{DependencyState, Reason};
@@ -56,6 +55,10 @@ impl Frame {
         self
     }
 
+    pub(super) fn headline(&self) -> &str {
+        &self.0.headline
+    }
+
     pub(super) fn done(self) -> WhyView {
         self.0
     }
@@ -100,6 +103,18 @@ fn held_beside(job: &Job, told: &IndexRanges, waiting: &[IndexRanges], frame: Fr
 }
 
 fn waits(cx: &Cx<'_>, job: &Job, set: &IndexRanges, reason: &Reason) -> Frame {
+    let frame = waits_now(cx, job, set, reason);
+    let of_set = job.past.iter().filter(|past| set.contains(past.task));
+    match of_set.filter_map(|past| Some((past, past.requeued.as_ref()?))).next_back() {
+        Some((past, why)) => {
+            let at = cx.clock_seconds(cx.wall(past.ended_at));
+            frame.fact("before", format!("attempt {} was put back at {at}: {why}", past.attempt))
+        }
+        None => frame,
+    }
+}
+
+fn waits_now(cx: &Cx<'_>, job: &Job, set: &IndexRanges, reason: &Reason) -> Frame {
     let (who, id) = match job.apart(set) {
         Some(task) => {
             (format!("task {} ({})", job.task_label(task), job.spec.name), job.task_label(task))
@@ -166,14 +181,16 @@ fn waits_for(cx: &Cx<'_>, job: &Job, reason: &Reason, wait: &Wait) -> Frame {
             budget(cx, job, (*cap, *spent, *reserved, *needs), frame(String::new()))
         }
         Wait::Rested { offering, class, message, next_try } => {
-            rested(cx, job, (offering, class, message), cx.wall(*next_try), frame(String::new()))
+            let at = cx.wall(*next_try);
+            why_launch::rested(cx, job, (offering, class, message), at, frame(String::new()))
         }
-        Wait::Canary { offering, message } => {
-            let failures = cx.cluster.health(offering).boot_failures;
-            frame(format!("{who} waits for a trial node: {failures} boots in a row have failed"))
-                .fact("node", room::offering_words(offering))
-                .fact("last", message.clone())
-                .hint("pcluster nodes   pcluster node log NODE")
+        Wait::BootsFail { offering, image, next_try } => {
+            let at = cx.wall(*next_try);
+            why_launch::boots_fail(cx, (offering, image), at, frame(format!("{who} waits")))
+        }
+        Wait::Canary { offering, image, canary } => {
+            let headline = format!("{who} waits for {canary}, a trial of one node");
+            why_launch::canary(cx, (offering, image), canary, frame(headline))
         }
         Wait::NoShape => {
             frame(format!("{who} can never start: no node of pool {} holds it", job.pool))
@@ -281,41 +298,6 @@ fn budget(
             Some(format!("--time {minutes}m may fit"))
         });
     frame.changes(shorter).change("month in [budget] (admin)")
-}
-
-fn rested(
-    cx: &Cx<'_>,
-    job: &Job,
-    (offering, class, message): (&OfferingKey, &str, &str),
-    next_ms: i64,
-    mut frame: Frame,
-) -> Frame {
-    let provider =
-        cx.cluster.pool(&offering.pool).map_or("the provider", |pool| pool.provider.as_str());
-    let who = title(job);
-    frame.0.headline = match class {
-        "no_capacity" => {
-            format!("{who} waits for capacity: {provider} has no {} at the moment", offering.shape)
-        }
-        "quota" => format!("{who} waits for quota: {provider} allows no more {}", offering.shape),
-        "boot_failed" => format!("{who} waits: nodes of {} do not boot", offering.shape),
-        "denied" => {
-            format!("{who} waits: {provider} does not let this cluster launch {}", offering.shape)
-        }
-        _ => format!("{who} waits: launching {} failed", offering.shape),
-    };
-    let health = cx.cluster.health(offering);
-    let pauses = match health.rests {
-        0 => String::new(),
-        rests => format!(" (the {} pause in a row)", words::ordinal(rests)),
-    };
-    let frame =
-        frame.fact("answer", message).fact("next try", format!("{}{pauses}", cx.clock(next_ms)));
-    match class {
-        "no_capacity" => frame.change(format!("more types in [pools.{}] (admin)", offering.pool)),
-        "boot_failed" => frame.hint("pcluster nodes   pcluster node log NODE"),
-        _ => frame.change(format!("an admin must mend it; next look at [pools.{}]", offering.pool)),
-    }
 }
 
 fn runs(cx: &Cx<'_>, job: &Job, run: &Run, count: usize) -> Frame {

@@ -19,9 +19,12 @@ pub(super) fn coming(cx: &Cx<'_>, job: &Job, wait: &Wait, at: Option<i64>, frame
         Wait::NodeBoots { nodes } => {
             let shown = nodes.iter().take(3).filter_map(|id| cx.cluster.nodes.get(id));
             let facts = shown.flat_map(|node| booting_facts(cx, node)).collect();
-            let headline = match about {
-                Some(about) => format!("{about}: its node is booting"),
-                None => format!("{who} starts when its node has booted"),
+            let again = nodes.iter().filter_map(|id| cx.cluster.nodes.get(id));
+            let again = again.filter_map(|node| super::why_launch::launched_again(cx, node)).next();
+            let headline = match (again, about) {
+                (Some(again), _) => format!("{who} waits: {again}"),
+                (None, Some(about)) => format!("{about}: its node is booting"),
+                (None, None) => format!("{who} starts when its node has booted"),
             };
             (headline, facts)
         }
@@ -95,6 +98,7 @@ pub(super) fn booting_facts(cx: &Cx<'_>, node: &Node) -> Vec<(String, String)> {
     let usual = start::usual_boot(cx.cluster, &node.offering)
         .map_or_else(String::new, |usual| format!(" of usually {}", span_words(usual)));
     facts.push(("phase".into(), format!("{phase}; {so_far}{usual}")));
+    facts.extend(super::why_launch::launch_trouble(cx, node));
     facts
 }
 

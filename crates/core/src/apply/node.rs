@@ -32,7 +32,7 @@ impl Cluster {
                 let health = self.health_mut(offering);
                 health.rest_until = Some(*until);
                 health.rests += 1;
-                health.message.clone_from(message);
+                health.message = answer_words(class, message);
                 health.class = class_word(class).into();
             }
             Event::NodeJoined { node, key, boot_id } => self.with_node(at, *node, |n| {
@@ -138,6 +138,7 @@ impl Cluster {
         for id in over {
             self.nodes.remove(&id);
             self.volatile.links.remove(&id);
+            self.volatile.launch_trouble.remove(&id.launch);
             self.touched.insert(RowKey::Node(id));
         }
     }
@@ -153,7 +154,10 @@ impl Cluster {
             node.idle_since = Some(at);
         });
         let Some(node) = self.nodes.get(&id).cloned() else { return };
-        *self.health_mut(&node.offering) = crate::node::OfferingHealth::default();
+        let health = self.health_mut(&node.offering);
+        health.boots.remove(&node.image);
+        let boots = core::mem::take(&mut health.boots);
+        *health = crate::node::OfferingHealth { boots, ..Default::default() };
         if *reported {
             self.learn(at, &node);
         }
@@ -165,15 +169,15 @@ impl Cluster {
         });
         let Some(node) = self.nodes.get(&id) else { return };
         if let StopCause::BootFailed { phase, why } = cause {
-            let offering = node.offering.clone();
-            let health = self.health_mut(&offering);
-            health.boot_failures += 1;
-            health.message = alloc::format!("{phase}: {why}");
-            health.class = "boot_failed".into();
-            if health.boot_failures >= BREAKER_FAILURES {
-                let step = (health.boot_failures - BREAKER_FAILURES).min(8);
+            let (offering, image, name) =
+                (node.offering.clone(), node.image.clone(), node.name.clone());
+            let boots = self.health_mut(&offering).boots.entry(image).or_default();
+            boots.failures += 1;
+            boots.message = alloc::format!("{name}: {why} in \"{phase}\"");
+            if boots.is_broken() {
+                let step = (boots.failures - BREAKER_FAILURES).min(8);
                 let pause = crate::timers::doubled(crate::limits::REST_FIRST, step);
-                health.rest_until = Some(at + pause);
+                boots.rest_until = Some(at + pause);
             }
         }
     }
@@ -307,6 +311,16 @@ fn new_node(
         reserved_until: intent.reserved_until,
         first_run_at: None,
         meter: Meter::default(),
+    }
+}
+
+/// The provider's answer, with the figures where it gave some.
+fn answer_words(class: &LaunchErrorClass, message: &str) -> String {
+    match class {
+        LaunchErrorClass::Quota { limit, used } => {
+            alloc::format!("{message} (limit {limit}, {used} used)")
+        }
+        _ => message.into(),
     }
 }
 

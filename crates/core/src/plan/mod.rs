@@ -31,10 +31,12 @@ pub enum Wait {
     Budget { cap: MicroUsd, spent: MicroUsd, reserved: MicroUsd, needs: MicroUsd },
     /// The offerings that could hold it rest after a failure.
     Rested { offering: OfferingKey, class: String, message: String, next_try: Timestamp },
-    /// The pool launches one canary at a time after failed boots.
-    Canary { offering: OfferingKey, message: String },
     /// Every node that is there refuses its user; this one says why.
     UserRefused { node: NodeId, why: String },
+    /// Boots of this image have failed there, and none is tried before this moment.
+    BootsFail { offering: OfferingKey, image: String, next_try: Timestamp },
+    /// After failed boots of this image one canary is tried at a time: this node.
+    Canary { offering: OfferingKey, image: String, canary: String },
     /// No shape of the pool holds it (the configuration changed since it was submitted).
     NoShape,
     /// Machines of launches that the log does not know are there, and no admin has said what

@@ -6,7 +6,7 @@ use super::{PlanReport, Wait};
 use crate::Cluster;
 use crate::event::{Event, LaunchIntent, OfferingKey};
 use crate::job::Job;
-use crate::limits::{BREAKER_FAILURES, LAUNCH_MOST, SCALE_JOBS, STOP_ALLOWANCE};
+use crate::limits::{LAUNCH_MOST, SCALE_JOBS, STOP_ALLOWANCE};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -301,17 +301,17 @@ impl<'a> Pass<'a> {
         to_name: &[u32],
     ) -> Result<Vec<(usize, Resources)>, Wait> {
         let mut first_trouble = None;
+        let image = image_of(self.pool, spec);
         for shape in self.shapes_by_cost(spec) {
-            if let Err(wait) = self.may_open(shape, missing, spec.time_limit_ms) {
+            if let Err(wait) = self.may_open(shape, image, missing, spec.time_limit_ms) {
                 first_trouble.get_or_insert(wait);
                 continue;
             }
             let mut opened = Vec::new();
             for nth in 0..missing {
-                let image = image_of(self.pool, spec).into();
                 let why = format!("job {} ({})", job.id, spec.name);
                 let number = to_name.get(nth as usize).copied();
-                let at = self.open(shape, image, why, Some(spec), number)?;
+                let at = self.open(shape, image.into(), why, Some(spec), number)?;
                 let need = need_on(self.pool, spec, &self.rooms[at].usable);
                 opened.push((at, need));
             }
@@ -342,7 +342,13 @@ impl<'a> Pass<'a> {
         shapes.into_iter().map(|(_, _, shape)| shape).collect()
     }
 
-    fn may_open(&self, shape: &Shape, count: u32, limit: Option<DurationMs>) -> Result<(), Wait> {
+    fn may_open(
+        &self,
+        shape: &Shape,
+        image: &str,
+        count: u32,
+        limit: Option<DurationMs>,
+    ) -> Result<(), Wait> {
         let most = Wait::PoolMax { max: self.pool.max, max_cpus: self.pool.max_cpus };
         if self.living.saturating_add(count) > self.pool.max {
             return Err(most);
@@ -351,22 +357,7 @@ impl<'a> Pass<'a> {
         if self.pool.max_cpus.is_some_and(|limit| cpus > limit) {
             return Err(most);
         }
-        let offering = self.offering(shape);
-        let health = self.cluster.health(&offering);
-        if let Some(next_try) = health.rest_until.filter(|until| *until > self.now) {
-            let (class, message) = (health.class, health.message);
-            return Err(Wait::Rested { offering, class, message, next_try });
-        }
-        if health.boot_failures >= BREAKER_FAILURES {
-            let coming = self
-                .cluster
-                .living_nodes(&self.pool.name)
-                .any(|node| node.is_coming() && node.offering == offering);
-            let planned = self.new.iter().any(|new| new.shape.name == shape.name);
-            if coming || planned {
-                return Err(Wait::Canary { offering, message: health.message });
-            }
-        }
+        self.is_healthy(shape, image)?;
         let Some(left) = self.money_left else { return Ok(()) };
         let one = self.cluster.launch_cost(self.pool, shape.price, limit);
         let needs = MicroUsd(one.0.saturating_mul(i64::from(count)));
@@ -374,6 +365,37 @@ impl<'a> Pass<'a> {
             return Err(self.cluster.budget_wait(self.now, needs));
         }
         Ok(())
+    }
+
+    /// Nothing of this kind rests after a failure, and no canary of this image is under way.
+    fn is_healthy(&self, shape: &Shape, image: &str) -> Result<(), Wait> {
+        let offering = self.offering(shape);
+        let health = self.cluster.health(&offering);
+        let later = |until: Option<Timestamp>| until.filter(|until| *until > self.now);
+        if let Some(next_try) = later(health.rest_until) {
+            let (class, message) = (health.class, health.message);
+            return Err(Wait::Rested { offering, class, message, next_try });
+        }
+        let Some(boots) = health.boots.get(image).filter(|boots| boots.is_broken()) else {
+            return Ok(());
+        };
+        let image = String::from(image);
+        if let Some(next_try) = later(boots.rest_until) {
+            return Err(Wait::BootsFail { offering, image, next_try });
+        }
+        let mut nodes = self.cluster.living_nodes(&self.pool.name);
+        let coming =
+            nodes.find(|node| node.is_coming() && node.offering == offering && node.image == image);
+        let planned = || {
+            let mut new = self.new.iter();
+            new.find(|new| new.shape.name == shape.name && new.image == image)
+        };
+        let canary =
+            coming.map(|node| node.name.clone()).or_else(|| planned().map(|new| new.name.clone()));
+        match canary {
+            Some(canary) => Err(Wait::Canary { offering, image, canary }),
+            None => Ok(()),
+        }
     }
 
     /// Adds one machine to the plan; its room's index.
@@ -386,7 +408,7 @@ impl<'a> Pass<'a> {
         number: Option<u32>,
     ) -> Result<usize, Wait> {
         if spec.is_none() {
-            self.may_open(shape, 1, None)?;
+            self.may_open(shape, &image, 1, None)?;
         }
         if let Some(left) = self.money_left {
             let limit = spec.and_then(|spec| spec.time_limit_ms);

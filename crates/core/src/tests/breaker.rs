@@ -1,0 +1,94 @@
+//! Boots that fail: the breaker belongs to an image on a kind of machine.
+use super::support::{Small, config, shape, spec};
+use crate::input::Input;
+use crate::plan::Wait;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use pcluster_model::{DurationMs, JobId, JobSpec};
+
+fn one_shape() -> Small {
+    Small::new(config(4, vec![shape("s2", 2, 100)]))
+}
+
+/// Machines come and none of them says a word, until this many have failed.
+fn boots_fail(small: &mut Small, count: u32) {
+    while failures(small, "host") < count {
+        small.provide();
+        small.pass(DurationMs::from_mins(1));
+        small.list();
+    }
+}
+
+fn failures(small: &Small, image: &str) -> u32 {
+    let health = small.cluster.meta.offerings.iter().flat_map(|(_, health)| &health.boots);
+    health.filter(|(known, _)| *known == image).map(|(_, boots)| boots.failures).sum()
+}
+
+fn wait_of(small: &Small, job: JobId) -> Wait {
+    small.cluster.volatile.report.waits[&job].clone()
+}
+
+/// Images of the machines that come.
+fn coming(small: &Small) -> Vec<String> {
+    let nodes = small.cluster.nodes.values().filter(|node| node.is_coming());
+    nodes.map(|node| node.image.clone()).collect()
+}
+
+#[test]
+fn another_image_does_not_inherit_failed_boots() {
+    let mut small = one_shape();
+    let first = small.submit(spec("align", 2));
+    boots_fail(&mut small, 3);
+    let Wait::BootsFail { image, next_try, .. } = wait_of(&small, first) else {
+        panic!("{:?}", wait_of(&small, first))
+    };
+    assert_eq!((image.as_str(), next_try > small.now), ("host", true));
+    assert!(coming(&small).is_empty());
+    // The same kind of machine with another image is launched at once, and comes up.
+    let other = JobSpec { image: Some("host@2".into()), ..spec("fold", 2) };
+    small.submit(other);
+    assert_eq!(coming(&small), ["host@2"]);
+    small.boot();
+    assert_eq!((failures(&small, "host"), failures(&small, "host@2")), (3, 0));
+    assert!(matches!(wait_of(&small, first), Wait::BootsFail { .. }), "its image still fails");
+    small.check_replay();
+}
+
+#[test]
+fn one_canary_is_tried_and_closes_the_breaker() {
+    let mut small = one_shape();
+    let first = small.submit(spec("align", 2));
+    boots_fail(&mut small, 3);
+    let second = small.submit(spec("fold", 2));
+    while coming(&small).is_empty() {
+        small.pass(DurationMs::from_secs(30));
+    }
+    assert_eq!(coming(&small).len(), 1, "one for both");
+    let canary = small.cluster.nodes.values().find(|node| node.is_coming()).unwrap().name.clone();
+    assert!(matches!(wait_of(&small, first), Wait::NodeBoots { .. } | Wait::NodeWanted { .. }));
+    small.pass(DurationMs::from_secs(1));
+    let Wait::Canary { canary: named, image, .. } = wait_of(&small, second) else {
+        panic!("{:?}", wait_of(&small, second))
+    };
+    assert_eq!((named, image.as_str()), (canary, "host"));
+    small.boot();
+    assert_eq!(failures(&small, "host"), 0);
+    small.pass(DurationMs::from_secs(1));
+    assert_eq!(coming(&small).len(), 1, "the other job's machine is launched");
+    small.check_replay();
+}
+
+#[test]
+fn a_new_build_in_the_file_is_tried_at_once() {
+    let mut small = one_shape();
+    small.submit(spec("align", 2));
+    boots_fail(&mut small, 3);
+    assert!(coming(&small).is_empty());
+    let mut next = config(4, vec![shape("s2", 2, 100)]);
+    next.pools[0].image = "host@2".into();
+    small.give(Input::ConfigChanged { config: Box::new(next) });
+    assert_eq!(coming(&small), ["host@2"]);
+    small.check_replay();
+}
