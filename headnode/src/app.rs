@@ -1,6 +1,7 @@
 //! What every request handler may use. Reads go to the mirror and the files, writes to the inbox.
 use crate::agents::Hub;
 use crate::agents::streams::Streams;
+use crate::bundles::Bundles;
 use crate::clock::Clock;
 use crate::disk::DiskWatch;
 use crate::inbox::InboxHandle;
@@ -34,6 +35,8 @@ pub struct AppState {
     pub logs: OutputTails,
     /// What nodes said while they booted.
     pub boot_logs: BootLogs,
+    /// What is kept of nodes whose boot failed.
+    pub bundles: Bundles,
     pub facts: Arc<HeadFacts>,
     /// For `pcluster_store::Reader::open`: history and events.
     pub store_path: Arc<Path>,

@@ -6,6 +6,7 @@ use crate::agents::streams::Streams;
 use crate::agents::token::ClusterSecret;
 use crate::app::{AppState, Bounds, HeadFacts};
 use crate::boot::{BootError, ConfigFile, StateDir, Stored};
+use crate::bundles::{Bundles, Keeping};
 use crate::clock::{Clock, SystemTime};
 use crate::disk::{self, DiskWatch};
 use crate::driver::Parts;
@@ -57,6 +58,7 @@ pub(crate) struct Head {
 struct Files {
     logs: OutputTails,
     boot_logs: BootLogs,
+    bundles: Bundles,
     notes: Vec<String>,
 }
 
@@ -66,15 +68,17 @@ fn files(dir: &Path, file: &ConfigFile) -> Result<Files, BootError> {
     let logs = OutputTails::open(&output).map_err(BootError::io("use", output))?;
     let nodes_log = dir.join("nodes-log");
     let boot_logs = BootLogs::open(&nodes_log).map_err(BootError::io("use", nodes_log))?;
+    let failed = dir.join("failed-boots");
+    let bundles = Bundles::open(&failed).map_err(BootError::io("use", failed))?;
     let notes = file.notes.iter().cloned().chain(ballast).collect();
-    Ok(Files { logs, boot_logs, notes })
+    Ok(Files { logs, boot_logs, bundles, notes })
 }
 
 /// Loads what is on disk, binds the ports and connects the parts.
 pub(crate) async fn assemble(prepared: Prepared) -> Result<Head, BootError> {
     let Prepared { file, places, state } = prepared;
     let dir = state.path().to_path_buf();
-    let Files { logs, boot_logs, notes } = files(&dir, &file)?;
+    let Files { logs, boot_logs, bundles, notes } = files(&dir, &file)?;
     let Stored { store, cluster, last_at, id, secret, key, blobs } = state.load()?;
     let clock = Clock::start(Arc::new(SystemTime), last_at);
     let disk = DiskWatch::of(&dir);
@@ -93,16 +97,17 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Head, BootError> {
         state_dir: dir.clone(),
     };
     let providers = providers(&file.config, &dir, &id);
-    let providers = ProviderHands::new(providers, orders, submit.clone(), clock.clone());
+    let keeping = Keeping {
+        mirror: mirror.clone(),
+        clock: clock.clone(),
+        boot_logs: boot_logs.clone(),
+        bundles: bundles.clone(),
+    };
+    let providers = ProviderHands::new(providers, orders, submit.clone(), keeping);
     let hub = Hub::new(mirror.clone());
     let metrics = Metrics::new();
-    let hands = Hands {
-        hub: hub.clone(),
-        providers,
-        metrics: metrics.clone(),
-        mirror: mirror.clone(),
-        boot_logs: boot_logs.clone(),
-    };
+    let hands =
+        Hands { hub: hub.clone(), providers, metrics: metrics.clone(), mirror: mirror.clone() };
     server::name_file(&places.socket, &file.path, uid == 0)
         .map_err(BootError::io("write beside", &places.socket))?;
     let socket = server::bind(&places.socket, uid == 0)
@@ -124,6 +129,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Head, BootError> {
         blobs,
         logs,
         boot_logs,
+        bundles,
         facts: Arc::new(facts),
         store_path: store.path().into(),
         clock: clock.clone(),

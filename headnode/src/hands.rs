@@ -9,11 +9,10 @@ pub mod starts;
 
 use crate::agents::Hub;
 use crate::inbox::LinkId;
-use crate::logs::BootLogs;
 use crate::metrics::Metrics;
 use crate::mirror::Mirror;
 use crate::outlet::Outlet;
-use pcluster_core::event::{Event, Stamped, StopCause};
+use pcluster_core::event::{Event, Stamped};
 use pcluster_core::reply::Reply;
 use pcluster_core::{AgentSaid, Cluster, Effect};
 use pcluster_model::{NodeId, RunId, SignalScope};
@@ -26,13 +25,12 @@ pub struct Hands {
     pub providers: ProviderHands,
     pub metrics: Metrics,
     pub mirror: Mirror,
-    pub boot_logs: BootLogs,
 }
 
 impl Hands {
-    /// A node whose boot failed before its agent said a word: its console tells why.
-    fn keep_console(&self, node: NodeId) {
-        let instance = {
+    /// A machine that is gone before its boot was over: nobody ends it, so nobody else looks.
+    fn keep_what_failed(&self, node: NodeId) {
+        let machine = {
             let cluster = self.mirror.read();
             let known = cluster.nodes.get(&node);
             known.and_then(|known| {
@@ -40,22 +38,9 @@ impl Hands {
                 Some((pool.provider.clone(), known.instance.clone()?))
             })
         };
-        let Some((provider, instance)) = instance else { return };
-        let (providers, boot_logs) = (self.providers.clone(), self.boot_logs.clone());
-        tokio::spawn(async move {
-            if !boot_logs.last(node).is_empty() {
-                return;
-            }
-            match providers.console(&provider, &instance).await {
-                Ok(text) => {
-                    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-                    if let Err(error) = boot_logs.add(node, &lines) {
-                        tracing::warn!(%node, %error, "the boot log cannot be kept");
-                    }
-                }
-                Err(error) => tracing::info!(%node, %error, "there is no console"),
-            }
-        });
+        if let Some((provider, instance)) = machine {
+            self.providers.keep_what_failed(node, provider, instance);
+        }
     }
 }
 
@@ -89,10 +74,8 @@ impl Outlet for Hands {
         self.metrics.count(events);
         for stamped in events {
             tell_story(stamped);
-            if let Event::NodeStopping { node, cause: StopCause::BootFailed { .. } } =
-                &stamped.event
-            {
-                self.keep_console(*node);
+            if let Event::NodeGone { node } = &stamped.event {
+                self.keep_what_failed(*node);
             }
         }
     }

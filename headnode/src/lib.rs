@@ -6,6 +6,7 @@ pub mod agents;
 pub mod app;
 mod assemble;
 pub mod boot;
+pub mod bundles;
 pub mod clock;
 pub mod disk;
 pub mod driver;

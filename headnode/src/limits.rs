@@ -143,6 +143,15 @@ pub const PEOPLE_WAIT: Duration = Duration::from_secs(10);
 /// An account is asked for this often before its run is given up.
 pub const PEOPLE_TRIES: u32 = 3;
 
+/// Nodes whose boot failed of which everything is kept.
+pub const BUNDLES: usize = 100;
+/// All of that together, in bytes.
+pub const BUNDLES_BYTES: u64 = 8 << 20;
+/// The end of a console that is kept, in bytes.
+pub const CONSOLE_BYTES: usize = 128 << 10;
+/// A provider has this long to show a console before the machine is ended without it.
+pub const CONSOLE_WITHIN: Duration = Duration::from_secs(5);
+
 /// Lines of a node's boot log in memory.
 pub const BOOT_LINES: usize = 200;
 /// A line of a boot log at most, in bytes.

@@ -98,3 +98,41 @@ fn a_job_that_may_not_start_yet_and_one_that_is_over_say_so() {
     cluster.ok(&["cancel", &later]);
     cluster.down(&[]);
 }
+
+#[test]
+fn a_boot_that_failed_is_looked_at_long_after_its_machine_is_gone() {
+    let setup = Setup {
+        compute: "cpus = 1, memory = \"512 MB\", max = 1, boot_timeout = \"2 s\"".to_owned(),
+        gated: Some("machine"),
+        ..Setup::default()
+    };
+    let cluster = Cluster::with("bundle", setup);
+    let id = cluster.submit(&[], "true");
+    let folder = until("a machine", || cluster.instances().into_iter().next());
+    let words = "mounting /shared\nmount.nfs: \u{1b}[31mConnection timed out\n";
+    std::fs::write(folder.join("console.log"), words).unwrap();
+    let failed = |cluster: &Cluster| {
+        let list = cluster.json(&["nodes"]);
+        let nodes = list["nodes"].as_array().cloned().unwrap_or_default();
+        nodes.into_iter().find(|node| node["name"] == "compute-1" && node["state"] == "failed")
+    };
+    let node = until("a failed boot", || failed(&cluster));
+    assert_eq!(node["last_line"], "mount.nfs: \u{fffd}[31mConnection timed out", "{node}");
+    let page = cluster.run(&["nodes"]);
+    let said = format!("{}{}", page.out, page.err);
+    assert!(said.contains("compute-1: no progress for 2 s in \""), "{said}");
+    assert!(said.contains("\n  mount.nfs: "), "its last line stands below: {said}");
+    cluster.open_gate();
+    assert_eq!(cluster.wait(&id), 0, "another machine has come up");
+    cluster.kill_head();
+    cluster.up();
+    let log = cluster.ok(&["node", "log", "compute-1"]).out;
+    assert!(log.starts_with("compute-1 did not boot: no progress for 2 s in \""), "{log}");
+    assert!(log.contains("--- the console of its machine\nmounting /shared\n"), "{log}");
+    assert!(!log.contains('\u{1b}'), "{log}");
+    let kept = cluster.state().join("failed-boots/1.0.json");
+    assert!(std::fs::read_to_string(kept).unwrap().contains("launch asked"));
+    let shown = cluster.ok(&["node", "show", "compute-1"]).out;
+    assert!(shown.contains("last line") && shown.contains("launch asked"), "{shown}");
+    cluster.down(&[]);
+}

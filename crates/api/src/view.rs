@@ -229,6 +229,9 @@ pub struct NodeView {
     pub why: Option<String>,
     pub cost_micro_usd: i64,
     pub connected: bool,
+    /// Of a failed boot, for admins: the last line of its log, or of the machine's console.
+    #[serde(default)]
+    pub last_line: Option<String>,
 }
 
 /// `GET /v1/nodes`.

@@ -103,6 +103,7 @@ pub fn view(cx: &Cx<'_>, node: &Node) -> NodeView {
         why: why_words(cx, node),
         cost_micro_usd: node_cost(cx.cluster, node, cx.now).0,
         connected: cx.cluster.is_connected(node.id),
+        last_line: None,
     }
 }
 

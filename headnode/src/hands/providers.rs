@@ -1,5 +1,6 @@
 //! Calls of providers, each in a task of its own, and the lists that say what really exists.
 use super::orders::{Orders, tags_of};
+use crate::bundles::Keeping;
 use crate::clock::Clock;
 use crate::inbox::InboxHandle;
 use crate::limits;
@@ -32,6 +33,7 @@ struct Shared {
     orders: Orders,
     inbox: InboxHandle,
     clock: Clock,
+    keeping: Keeping,
     in_hand: Mutex<BTreeSet<EffectKey>>,
     calls: Semaphore,
     /// Something was launched or ended: the list has changed.
@@ -45,14 +47,15 @@ impl ProviderHands {
         providers: Vec<Arc<dyn Provider>>,
         orders: Orders,
         inbox: InboxHandle,
-        clock: Clock,
+        keeping: Keeping,
     ) -> Self {
         let source = |provider| Source { provider, pace: watch::Sender::new(0) };
         let shared = Shared {
             sources: providers.into_iter().map(source).collect(),
             orders,
             inbox,
-            clock,
+            clock: keeping.clock.clone(),
+            keeping,
             in_hand: Mutex::default(),
             calls: Semaphore::new(limits::PROVIDER_CALLS),
             news: Notify::new(),
@@ -95,16 +98,14 @@ impl ProviderHands {
         }
     }
 
-    /// The console of a machine, for people.
-    ///
-    /// # Errors
-    /// What the provider says.
-    pub async fn console(
-        &self,
-        kind: &ProviderKind,
-        instance: &InstanceRef,
-    ) -> Result<String, ProviderError> {
-        self.shared.provider(kind)?.console(instance).await
+    /// A machine has ended by itself before it was ready: what is known of that is kept.
+    pub fn keep_what_failed(&self, node: NodeId, kind: ProviderKind, instance: InstanceRef) {
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            if let Ok(provider) = shared.provider(&kind) {
+                shared.keep_what_failed(node, &**provider, Some(&instance)).await;
+            }
+        });
     }
 }
 
@@ -173,6 +174,8 @@ impl Shared {
     ) -> Result<(), String> {
         let words = |error: ProviderError| error.message;
         let provider = self.provider(kind).map_err(words)?;
+        // Afterwards nobody could see the console any more.
+        self.keep_what_failed(node, &**provider, instance.as_ref()).await;
         let targets = match instance {
             Some(instance) => vec![Target::Instance(instance)],
             None if self.lock().contains(&EffectKey::Launch(node.launch)) => {
@@ -182,6 +185,27 @@ impl Shared {
             None => unbound(&provider.list().await.map_err(words)?, node),
         };
         provider.terminate(&targets).await.map_err(words)
+    }
+
+    async fn keep_what_failed(
+        &self,
+        node: NodeId,
+        provider: &dyn Provider,
+        instance: Option<&InstanceRef>,
+    ) {
+        let Some(mut bundle) = self.keeping.begin(node) else { return };
+        bundle.set_console(match instance {
+            Some(instance) => {
+                let asked =
+                    tokio::time::timeout(limits::CONSOLE_WITHIN, provider.console(instance));
+                match asked.await {
+                    Ok(console) => console.map_err(|error| error.message),
+                    Err(_) => Err("the provider did not show it in time".to_owned()),
+                }
+            }
+            None => Err("the provider never named a machine".to_owned()),
+        });
+        self.keeping.finish(bundle).await;
     }
 
     async fn keep_listing(&self, provider: &dyn Provider, mut pace: watch::Receiver<u64>) {

@@ -19,7 +19,13 @@ pub(super) async fn list(
     State(app): State<AppState>,
     Extension(reader): Extension<Principal>,
 ) -> Json<NodeList> {
-    Json(app.seen(&reader, views::node::list))
+    let mut list = app.seen(&reader, views::node::list);
+    if auth::authorize(&reader, auth::Action::ReadNode, auth::Object::Cluster).is_ok() {
+        for node in list.nodes.iter_mut().filter(|node| node.state == "failed") {
+            node.last_line = node.id.parse().ok().and_then(|id| app.bundles.last_line(id));
+        }
+    }
+    Json(list)
 }
 
 #[utoipa::path(get, path = "/v1/nodes/{name}", tag = "nodes",
@@ -30,13 +36,31 @@ pub(super) async fn show(
     Extension(reader): Extension<Principal>,
     Path(name): Path<String>,
 ) -> Result<Json<NodeDetail>, Failure> {
-    let id = target::node(&app.mirror.read(), &name)?.id;
     let may_read = auth::authorize(&reader, auth::Action::ReadNode, auth::Object::Cluster).is_ok();
-    let log = if may_read { app.boot_logs.last(id) } else { Vec::new() };
+    let found = target::node(&app.mirror.read(), &name).map(|node| node.id);
+    let id = match found {
+        Ok(id) => id,
+        // It has left memory; of a boot that failed more is kept.
+        Err(problem) => {
+            let bundle = app.bundles.find(&name).filter(|_| may_read).ok_or(problem)?;
+            let last_line = bundle.last_line().map(str::to_owned);
+            let mut detail = NodeDetail { log: bundle.lines(), ..bundle.detail };
+            detail.node.last_line = last_line;
+            return Ok(Json(detail));
+        }
+    };
+    let log = if may_read { log_of(&app, id) } else { Vec::new() };
     let view = |cx: &Cx<'_>| {
         Ok::<_, Failure>(views::node::detail(cx, target::node(cx.cluster, &name)?, log))
     };
-    Ok(Json(app.seen(&reader, view)?))
+    let mut detail = app.seen(&reader, view)?;
+    detail.node.last_line = app.bundles.last_line(id).filter(|_| may_read);
+    Ok(Json(detail))
+}
+
+/// What is known of a failed boot, else what the node has said.
+fn log_of(app: &AppState, id: NodeId) -> Vec<String> {
+    app.bundles.get(id).map_or_else(|| app.boot_logs.last(id), |bundle| bundle.lines())
 }
 
 #[utoipa::path(get, path = "/v1/nodes/{name}/why", tag = "nodes",
@@ -55,17 +79,21 @@ pub(super) async fn why(
 #[utoipa::path(get, path = "/v1/nodes/{name}/log", tag = "nodes",
     params(("name" = String, Path, description = "`compute-7`, `7.0` or `node:compute-7`")),
     responses((status = 200, body = String, content_type = "text/plain",
-        description = "The end of its boot log"), (status = "4XX", body = Problem)))]
+        description = "The end of its boot log; of a failed boot the machine's console, too"), (status = "4XX", body = Problem)))]
 pub(super) async fn log(
     State(app): State<AppState>,
     Path(name): Path<String>,
 ) -> Result<impl IntoResponse, Failure> {
     // An id still names the log of a node that has left memory.
-    let id = match name.strip_prefix("node:").unwrap_or(&name).parse::<NodeId>() {
-        Ok(id) => id,
-        Err(_) => target::node(&app.mirror.read(), &name)?.id,
+    let known = match name.strip_prefix("node:").unwrap_or(&name).parse::<NodeId>() {
+        Ok(id) => Ok(id),
+        Err(_) => target::node(&app.mirror.read(), &name).map(|node| node.id),
     };
-    let mut text = app.boot_logs.last(id).join("\n");
+    let lines = match known {
+        Ok(id) => log_of(&app, id),
+        Err(problem) => app.bundles.find(&name).ok_or(problem)?.lines(),
+    };
+    let mut text = lines.join("\n");
     if !text.is_empty() {
         text.push('\n');
     }

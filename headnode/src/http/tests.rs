@@ -89,6 +89,7 @@ async fn bench() -> Bench {
         blobs: Blobs::open(&scratch.path().join("blobs")).unwrap(),
         logs: OutputTails::open(&scratch.path().join("output")).unwrap(),
         boot_logs: BootLogs::open(&scratch.path().join("boot")).unwrap(),
+        bundles: crate::bundles::Bundles::open(&scratch.path().join("failed")).unwrap(),
         facts: Arc::new(HeadFacts {
             version: "0.1.0",
             pid: 1,
@@ -668,6 +669,26 @@ fn the_document_names_every_route_and_is_checked_in() {
     }
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(kept == text, "headnode/openapi.json is old: UPDATE=1 cargo test -p pcluster-headnode");
+}
+
+#[tokio::test]
+async fn a_failed_boot_is_shown_to_admins_after_its_node_has_left_memory() {
+    let bench = bench().await;
+    let (ana, root) = (user("ana", 1000), admin());
+    bench.submit(&ana, json!({})).await.unwrap();
+    let mut detail: NodeDetail = bench.get(&ana, "/v1/nodes/compute-1").await;
+    (detail.node.name, detail.log) = ("compute-7".into(), vec!["mounting /shared".into()]);
+    let node = NodeId { launch: pcluster_model::LaunchId(700), index: 0 };
+    let (console, no_console) = (vec!["kernel panic".into()], None);
+    let bundle = crate::bundles::Bundle { node, kept_at_ms: 1, detail, console, no_console };
+    bench.app.bundles.keep(&bundle).unwrap();
+    for name in ["compute-7", "node:compute-7", "700.0"] {
+        let shown: NodeDetail = bench.get(&root, &format!("/v1/nodes/{name}")).await;
+        assert_eq!(shown.node.last_line.as_deref(), Some("mounting /shared"));
+        assert!(shown.log.contains(&"kernel panic".to_owned()), "{:?}", shown.log);
+    }
+    let refused = bench.send(Some(&ana), "GET", "/v1/nodes/compute-7", None).await;
+    assert_eq!(refused.status(), StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

@@ -162,6 +162,9 @@ fn footer(list: &NodeList, look: &Look) -> String {
         let (name, why) = (clean(&node.name), node.why.as_deref().unwrap_or("failed"));
         let cost = money(node.cost_micro_usd);
         out.push_str(&format!("{name}: {}{}, cost {cost}\n", clean(why), gone.unwrap_or_default()));
+        if let Some(line) = &node.last_line {
+            out.push_str(&format!("  {}\n", clean(line)));
+        }
         last = Some(name);
     }
     if let Some(name) = last {
@@ -189,6 +192,7 @@ pub fn node(detail: &NodeDetail, look: &Look) -> String {
         }
     };
     say("why", node.why.clone().unwrap_or_default());
+    say("last line", node.last_line.clone().unwrap_or_default());
     say("instance", node.instance.clone().unwrap_or_default());
     say("image", node.image.clone());
     if is_there(node) {

@@ -242,6 +242,7 @@ fn node(name: &str, state: &str, wanted_min_ago: i64) -> NodeView {
         why: None,
         cost_micro_usd: 20_000,
         connected: true,
+        last_line: None,
     }
 }
 
@@ -280,6 +281,7 @@ fn the_nodes() -> NodeList {
             NodeView {
                 why: Some("no progress for 3 min in \"mount /shared\"".into()),
                 gone_at_ms: Some(NOW - 1_070_000),
+                last_line: Some("mount.nfs: Connection timed out".into()),
                 ..node("compute-6", "failed", 22)
             },
         ],
