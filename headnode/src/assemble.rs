@@ -97,12 +97,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Head, BootError> {
         state_dir: dir.clone(),
     };
     let providers = providers(&file.config, &dir, &id);
-    let keeping = Keeping {
-        mirror: mirror.clone(),
-        clock: clock.clone(),
-        boot_logs: boot_logs.clone(),
-        bundles: bundles.clone(),
-    };
+    let keeping = Keeping::new(&mirror, &clock, &boot_logs, &bundles);
     let providers = ProviderHands::new(providers, orders, submit.clone(), keeping);
     let hub = Hub::new(mirror.clone());
     let metrics = Metrics::new();

@@ -197,13 +197,24 @@ fn read(path: &Path) -> Option<(Bundle, u64)> {
 /// What a bundle is made from. Cheap to clone.
 #[derive(Clone)]
 pub struct Keeping {
-    pub mirror: Mirror,
+    mirror: Mirror,
     pub clock: Clock,
-    pub boot_logs: BootLogs,
-    pub bundles: Bundles,
+    boot_logs: BootLogs,
+    bundles: Bundles,
 }
 
 impl Keeping {
+    /// From these.
+    #[must_use]
+    pub fn new(mirror: &Mirror, clock: &Clock, boot_logs: &BootLogs, bundles: &Bundles) -> Self {
+        Self {
+            mirror: mirror.clone(),
+            clock: clock.clone(),
+            boot_logs: boot_logs.clone(),
+            bundles: bundles.clone(),
+        }
+    }
+
     /// All but the console of a node whose boot has failed; `None` for another node, and for one
     /// of which there is a bundle.
     #[must_use]
