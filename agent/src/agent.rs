@@ -122,6 +122,10 @@ fn unique_name(join: &JoinOrder, dir: &NodeDir) -> String {
     format!("pcluster-{}-{}-{:02x}{:02x}", join.cluster, join.node, path[0], path[1])
 }
 
+fn names(join: &JoinOrder) -> NodeNames {
+    NodeNames { cluster: join.cluster_name.clone(), node: join.node_name.clone() }
+}
+
 fn setup(join: &JoinOrder, boot_id: &str, facts: pcluster_wire::Facts) -> AgentSetup {
     AgentSetup {
         cluster: join.cluster.clone(),
@@ -156,8 +160,9 @@ impl Agent {
         let name = unique_name(&join, &dir);
         let identity = identity::load(&dir, &name)?;
         log.line(if identity.is_new { "keys made" } else { "keys read" });
-        let cage = Cage::find(&dir, &System::read(), &name)?;
-        let facts = facts::find(dir.path(), join.limit, &cage);
+        let found = gpus::of_node(&dir, join.limit, |note| log.line(note));
+        let cage = Cage::find(&dir, &System::read(), &name, !found.gpus.is_empty())?;
+        let facts = facts::find(dir.path(), join.limit, &cage, &found.gpus);
         log.phase("facts", &facts::words(&facts));
         let boot_id = proc::boot_id()?;
         let dialer = Dialer::new(&join.head_key_sha256, &identity)?;
@@ -167,10 +172,7 @@ impl Agent {
         let offered = door::open(&dir, &scratch, &mark, facts.switches_users, ways, &mut log);
         let shared = Shared {
             node: NodePart {
-                names: NodeNames {
-                    cluster: join.cluster_name.clone(),
-                    node: join.node_name.clone(),
-                },
+                names: names(&join),
                 image_dir: join.image_dir.clone().map(PathBuf::from),
                 scratch,
                 client_socket: offered.client_socket,
@@ -184,7 +186,7 @@ impl Agent {
             keeper: keeper_path()?,
             cage,
             blobs: Blobs::new(&dir, dialer.clone(), join.head_addresses.clone())?,
-            gpus: gpus::Gpus::default(),
+            gpus: gpus::Gpus::new(found),
             users: Users::new(&join),
             dir,
         };

@@ -4,11 +4,13 @@
 //! it is said once, in the facts. Every directory made is below one that `cage.json` names, so that
 //! a sweep finds it after any crash.
 //!
-//! Deliberately absent: killing (the keeper does it) and devices.
+//! Deliberately absent: killing (the keeper does it), and devices under version 2, which wants a program
+//! in the kernel for them.
 mod system;
 
 pub use system::System;
 
+use crate::gpus;
 use crate::node_dir::NodeDir;
 use pcluster_model::{Resources, RunId};
 use std::fs::{self, DirBuilder, OpenOptions};
@@ -36,6 +38,8 @@ enum Kind {
     V1Pids,
     /// Only for suspending: where version 2 is there it does that.
     V1Freezer,
+    /// Only on nodes with GPUs: a run may not open those of others.
+    V1Devices,
     /// One directory for all; which of the three it limits.
     V2 {
         memory: bool,
@@ -71,7 +75,7 @@ pub struct Cage {
 
 impl Cage {
     /// Finds out by trying. `name` is unique on this machine.
-    pub fn find(dir: &NodeDir, system: &System, name: &str) -> io::Result<Self> {
+    pub fn find(dir: &NodeDir, system: &System, name: &str, devices: bool) -> io::Result<Self> {
         let mut cage = Self::default();
         let mut claims = Claims { dir, named: known_dirs(dir) };
         for (controller, kind) in
@@ -80,6 +84,10 @@ impl Cage {
             let Some(parents) = system.v1(controller) else { continue };
             let usable = |dir: &Path| usable_v1(dir, kind).then_some(kind);
             cage.try_branch(&mut claims, &parents, name, usable);
+        }
+        if let Some(parents) = system.v1("devices").filter(|_| devices) {
+            let denies = |dir: &Path| usable_v1(dir, Kind::V1Devices).then_some(Kind::V1Devices);
+            cage.try_branch(&mut claims, &parents, name, denies);
         }
         if let Some(parents) = system.v2() {
             // Limits are asked of version 2 only where version 1 has none of them; else, or where it
@@ -139,6 +147,7 @@ impl Cage {
                 Kind::V1Cpu => v1.push("cpu"),
                 Kind::V1Pids => v1.push("pids"),
                 Kind::V1Freezer => v1.push("freezer"),
+                Kind::V1Devices => v1.push("devices"),
                 Kind::V2 { memory, cpu, pids } => {
                     tracks = true;
                     let has = [(memory, "memory"), (cpu, "cpu"), (pids, "pids")];
@@ -155,13 +164,27 @@ impl Cage {
         }
     }
 
-    /// Makes and limits the directories of a run, for the keeper's child to enter.
-    pub fn make(&self, run: RunId, resources: &Resources) -> io::Result<Vec<PathBuf>> {
+    /// A run cannot open the devices that it was not given.
+    pub fn hides_devices(&self) -> bool {
+        self.branches.iter().any(|branch| branch.kind == Kind::V1Devices)
+    }
+
+    /// Makes and limits the directories of a run, for the keeper's child to enter; these device files are
+    /// not for it.
+    pub fn make(
+        &self,
+        run: RunId,
+        resources: &Resources,
+        denied: &[PathBuf],
+    ) -> io::Result<Vec<PathBuf>> {
         let mut dirs = Vec::new();
         for branch in &self.branches {
             let dir = branch.dir.join(format!("run-{run}"));
             make(&dir)?;
             limit(&dir, branch.kind, resources);
+            if branch.kind == Kind::V1Devices {
+                deny(&dir, denied)?;
+            }
             dirs.push(dir);
         }
         Ok(dirs)
@@ -235,6 +258,8 @@ fn usable_v1(dir: &Path, kind: Kind) -> bool {
         }
         Kind::V1Pids => set(dir, "pids.max", "max"),
         Kind::V1Freezer => set(dir, "freezer.state", "THAWED"),
+        // `/dev/null`, which nobody is denied.
+        Kind::V1Devices => set(dir, "devices.allow", "c 1:3 rwm"),
         Kind::V2 { .. } => return false,
     };
     file.is_ok() && dir.join("cgroup.procs").exists()
@@ -275,6 +300,14 @@ fn enable(dir: &Path, controller: &str) -> bool {
     }
 }
 
+/// A device that cannot be denied must not be given out as if it were.
+fn deny(dir: &Path, files: &[PathBuf]) -> io::Result<()> {
+    for (major, minor) in files.iter().filter_map(|file| gpus::numbers(file)) {
+        set(dir, "devices.deny", &format!("c {major}:{minor} rwm"))?;
+    }
+    Ok(())
+}
+
 /// Best effort: each file may be missing (no swap accounting) or out of bounds (a tighter parent).
 fn limit(dir: &Path, kind: Kind, resources: &Resources) {
     let cpus = u64::from(resources.cpus.max(1));
@@ -286,7 +319,7 @@ fn limit(dir: &Path, kind: Kind, resources: &Resources) {
             // Memory and swap together: the same number means no swap.
             drop(set(dir, "memory.memsw.limit_in_bytes", &memory.to_string()));
         }
-        Kind::V1Memory | Kind::V1Freezer => {}
+        Kind::V1Memory | Kind::V1Freezer | Kind::V1Devices => {}
         Kind::V1Cpu => {
             drop(set(dir, "cpu.shares", &(1024 * cpus).min(262_144).to_string()));
             drop(set(dir, "cpu.cfs_period_us", &PERIOD_US.to_string()));

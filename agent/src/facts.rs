@@ -1,6 +1,7 @@
 //! What this machine is, found out once at start.
 use crate::cage::Cage;
 use crate::clock;
+use crate::gpus::{self, Gpu};
 use pcluster_model::Resources;
 use pcluster_wire::Facts;
 use std::path::Path;
@@ -9,20 +10,20 @@ use std::path::Path;
 const KEPT_BYTES: u64 = 256 << 20;
 
 /// The machine as found, within the limit of the launch order.
-pub fn find(state: &Path, limit: Option<Resources>, cage: &Cage) -> Facts {
+pub fn find(state: &Path, limit: Option<Resources>, cage: &Cage, gpus: &[Gpu]) -> Facts {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let memory = total_memory();
     let machine = Resources {
         cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
         memory_bytes: memory.saturating_sub(KEPT_BYTES),
-        gpus: 0,
+        gpus: u32::try_from(gpus.len()).unwrap_or(u32::MAX),
         tmp_bytes: free_bytes(state),
     };
     Facts {
         hostname: sysinfo::System::host_name().unwrap_or_default(),
         arch: std::env::consts::ARCH.to_owned(),
         usable: limit.map_or(machine, |limit| within(limit, machine, memory)),
-        gpu_type: String::new(),
+        gpu_type: gpus::kind_of(gpus),
         kernel: sysinfo::System::kernel_version().unwrap_or_default(),
         cage: cage.words(),
         switches_users: rustix::process::geteuid().is_root(),
@@ -44,7 +45,8 @@ fn within(limit: Resources, machine: Resources, memory: u64) -> Resources {
         } else {
             limit.memory_bytes.min(memory)
         },
-        gpus: limit.gpus,
+        // Others of its machine may have the rest.
+        gpus: limit.gpus.min(machine.gpus),
         tmp_bytes: if limit.tmp_bytes == 0 {
             machine.tmp_bytes
         } else {
@@ -75,8 +77,13 @@ pub fn load_milli() -> u32 {
 
 /// For the boot log.
 pub fn words(facts: &Facts) -> String {
+    let gpus = match (facts.usable.gpus, facts.gpu_type.as_str()) {
+        (0, _) => String::new(),
+        (count, "") => format!("{count} GPUs, "),
+        (count, kind) => format!("{count} GPUs ({kind}), "),
+    };
     format!(
-        "{} CPUs, {} MB, {}{}",
+        "{} CPUs, {} MB, {gpus}{}{}",
         facts.usable.cpus,
         facts.usable.memory_bytes >> 20,
         facts.cage,

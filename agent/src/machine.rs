@@ -5,7 +5,7 @@
 //! written after the last process of the node is dead.
 use crate::node_dir::{EndRecord, NodeDir, ProcessRecord};
 use crate::sweep::sweep;
-use crate::{EXIT_LEAVE, clock, programs};
+use crate::{EXIT_LEAVE, clock, gpus, programs};
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, WaitOptions, getpid, set_child_subreaper, setsid};
 use std::process::{Child, Command, ExitCode};
@@ -35,8 +35,13 @@ pub fn run(dir: NodeDir) -> Result<ExitCode> {
     if dir.file("terminated").exists() {
         bail!("{} was terminated before it started", dir.path().display());
     }
+    // Locked from here on, by this process and by all that it starts.
+    let gpus =
+        dir.join_order().map(|join| join.limit).and_then(|limit| Ok(gpus::claim(&dir, limit)?));
+    let gpus = gpus.context("cannot claim GPUs")?;
     let name = dir.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
-    clock::say(&format!("machine {name} is up"));
+    let own = gpus.as_ref().map_or_else(String::new, |locks| format!(", GPUs: {}", locks.count()));
+    clock::say(&format!("machine {name} is up{own}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let why = runtime.block_on(async { Machine::new(dir.clone())?.live().await })?;
     clock::say(&format!("machine {name} ends: {why}"));

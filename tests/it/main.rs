@@ -14,6 +14,7 @@ mod flaky;
 mod flood;
 mod full_disk;
 mod genomics;
+mod gpus;
 mod jobs;
 mod knife;
 mod leftovers;

@@ -80,9 +80,9 @@ fn a_controller_is_given_on_only_where_it_is() {
 fn a_machine_without_control_groups_says_so() {
     let fake = Fake::new("none");
     let dir = NodeDir::open(&fake.0).unwrap();
-    let cage = Cage::find(&dir, &System::default(), "node").unwrap();
+    let cage = Cage::find(&dir, &System::default(), "node", false).unwrap();
     assert_eq!(cage.words(), "none: no control groups are mounted");
-    assert!(cage.make(RunId(1), &Resources::default()).unwrap().is_empty());
+    assert!(cage.make(RunId(1), &Resources::default(), &[]).unwrap().is_empty());
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn a_plain_directory_is_not_taken_for_a_control_group() {
     let point = fake.folder("memory", &[]);
     let mounts = format!("30 25 0:26 / {} rw - cgroup cgroup rw,memory\n", point.display());
     let dir = NodeDir::open(&fake.0).unwrap();
-    let cage = Cage::find(&dir, &System { mounts, own: String::new() }, "node").unwrap();
+    let cage = Cage::find(&dir, &System { mounts, own: String::new() }, "node", false).unwrap();
     assert!(cage.branches.is_empty() && !point.join("node").exists());
 }
 
@@ -100,11 +100,11 @@ fn what_this_machine_has_is_limited_and_removed() {
     let fake = Fake::new("real");
     let dir = NodeDir::open(&fake.0).unwrap();
     let name = format!("pc-test-{}", std::process::id());
-    let cage = Cage::find(&dir, &System::read(), &name).unwrap();
+    let cage = Cage::find(&dir, &System::read(), &name, true).unwrap();
     // Without rights there is nothing to make: then only the words are there.
     assert!(!cage.words().is_empty());
     let resources = Resources { cpus: 1, memory_bytes: 64 << 20, gpus: 0, tmp_bytes: 0 };
-    let made = cage.make(RunId(7), &resources).unwrap();
+    let made = cage.make(RunId(7), &resources, &[]).unwrap();
     assert_eq!(made.len(), cage.branches.len());
     for (branch, dir) in cage.branches.iter().zip(&made) {
         if branch.kind == Kind::V1Memory {
@@ -128,4 +128,20 @@ fn a_freezer_is_one_that_lets_go() {
     let branch = Branch { dir, kind: Kind::V1Freezer };
     let cage = Cage { branches: vec![branch], trouble: String::new() };
     assert_eq!(cage.words(), "cgroup v1: freezer");
+}
+
+#[test]
+fn devices_of_others_are_denied_by_their_numbers() {
+    let fake = Fake::new("devices");
+    let files = [("devices.allow", ""), ("devices.deny", ""), ("cgroup.procs", "")];
+    let dir = fake.folder("node", &files);
+    assert!(usable_v1(&dir, Kind::V1Devices));
+    assert_eq!(fs::read_to_string(dir.join("devices.allow")).unwrap(), "c 1:3 rwm");
+    deny(&dir, &[PathBuf::from("/dev/zero"), PathBuf::from("/dev/no-such-device")]).unwrap();
+    assert_eq!(fs::read_to_string(dir.join("devices.deny")).unwrap(), "c 1:5 rwm");
+    assert!(deny(&fake.folder("plain", &[]), &[PathBuf::from("/dev/zero")]).is_err());
+    let cage =
+        Cage { branches: vec![Branch { dir, kind: Kind::V1Devices }], trouble: String::new() };
+    assert!(cage.hides_devices());
+    assert_eq!(cage.words(), "cgroup v1: devices");
 }

@@ -54,14 +54,20 @@ pub async fn prepare(shared: &Shared, order: &StartOrder) -> Result<(), Failed> 
     }
     let blob = fetch(shared, order, Blob::Environment).await?;
     let environment = fs::read(blob).map_err(here)?;
-    let cgroup = shared.cage.make(order.run, &order.resources).unwrap_or_else(|error| {
-        clock::say(&format!("run {} goes without limits: {}", order.run, plain(&error)));
-        Vec::new()
-    });
+    let gpus = shared.gpus.take(order.run, order.resources.gpus);
+    let others = shared.gpus.files_but(&gpus);
+    let cgroup = match shared.cage.make(order.run, &order.resources, &others) {
+        Ok(cgroup) => cgroup,
+        // It would see GPUs of others, and count them.
+        Err(error) if shared.cage.hides_devices() => return Err(here(error)),
+        Err(error) => {
+            clock::say(&format!("run {} goes without limits: {}", order.run, plain(&error)));
+            Vec::new()
+        }
+    };
     match order::for_keeper(order, &shared.node, &environment, script, cgroup) {
         Ok(mut run_order) => {
-            let gpus = shared.gpus.take(order.run, order.resources.gpus);
-            run_order.env.extend(env::of_gpus(&gpus));
+            run_order.env.extend(env::of_gpus(&gpus, shared.cage.hides_devices()));
             run_order.env.extend(env::of_times(clock::wall(), order.time_limit_ms));
             dir.prepare(&run_order).map_err(here)
         }

@@ -207,6 +207,10 @@ pub struct StepOrder {
     pub library: Option<LibraryOrder>,
     /// What its tasks may take together on this node; `None`: what the job has.
     pub memory_bytes: Option<u64>,
+    /// GPUs of its tasks on this node; `None`: all of the job's.
+    pub gpus: Option<u32>,
+    /// Each task has so many of its own.
+    pub gpus_per_task: Option<u32>,
     /// Its tasks start as the job's script does: in the job's environment, below that of this order,
     /// its directory and its mask. Of the node's own daemon: as after a login.
     pub as_the_job: bool,

@@ -52,7 +52,9 @@ pub struct StepRequest {
     /// Task counts for each part, by rank; 0 leaves a part out. The client made this layout.
     pub tasks_by_rank: Vec<u32>,
     pub cpus_per_task: u32,
-    /// Takes no CPUs from other steps, and waits for none.
+    /// GPUs for each part, by rank; empty asks for none of the step's own: it sees those of its job.
+    pub gpus_by_rank: Vec<u32>,
+    /// Takes nothing from other steps, and waits for nothing.
     pub overlap: bool,
 }
 

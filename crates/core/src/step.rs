@@ -1,6 +1,6 @@
-//! Steps of runs: which CPUs they hold, and what they left.
+//! Steps of runs: which CPUs and GPUs they hold, and what they left.
 //!
-//! Invariant: the open steps of a run that take CPUs never take more of a part than it has; a step
+//! Invariant: the open steps of a run that take CPUs or GPUs never take more of a part than it has; a step
 //! id is given out once. Steps stay when their run is over, each as a row of its own. Deliberately
 //! absent: tasks, which only the step's client and its step daemons know.
 use crate::job::Run;
@@ -19,7 +19,9 @@ pub struct StepAsk {
     /// Task counts by rank; 0 leaves a part out.
     pub tasks: Vec<u32>,
     pub cpus_per_task: u32,
-    /// Takes no CPUs from other steps, and waits for none.
+    /// GPUs by rank; empty: it asks for none of its own, and sees those of its job.
+    pub gpus: Vec<u32>,
+    /// Takes nothing from other steps, and waits for nothing.
     pub overlap: bool,
 }
 
@@ -83,6 +85,9 @@ pub struct Step {
     /// By rank.
     pub parts: Vec<StepPart>,
     pub cpus_per_task: u32,
+    /// GPUs by rank.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<u32>,
     #[serde(default)]
     pub overlap: bool,
     pub started_at: Timestamp,
@@ -94,15 +99,22 @@ pub struct Step {
 }
 
 impl Step {
+    /// It keeps something from other steps on this part.
+    fn open_part(&self, rank: usize) -> Option<&StepPart> {
+        let open = self.ended_at.is_none() && !self.overlap;
+        self.parts.get(rank).filter(|part| open && part.end.is_none())
+    }
+
     /// CPUs that it keeps from other steps on this part.
     #[must_use]
     pub fn held_on(&self, rank: usize) -> u32 {
-        match self.parts.get(rank) {
-            Some(part) if part.end.is_none() && self.ended_at.is_none() && !self.overlap => {
-                part.tasks.saturating_mul(self.cpus_per_task)
-            }
-            _ => 0,
-        }
+        self.open_part(rank).map_or(0, |part| part.tasks.saturating_mul(self.cpus_per_task))
+    }
+
+    /// GPUs that it keeps from other steps on this part.
+    #[must_use]
+    pub fn gpus_held_on(&self, rank: usize) -> u32 {
+        self.open_part(rank).and_then(|_| self.gpus.get(rank)).copied().unwrap_or(0)
     }
 
     #[must_use]
@@ -133,10 +145,10 @@ pub fn held(steps: &[Step], rank: usize) -> u32 {
 pub enum NoRoom {
     /// Its layout is not one of this run.
     Layout,
-    /// The part has fewer CPUs in all.
-    Never { rank: usize, asked: u32, has: u32 },
+    /// The part has fewer `CPUs` or `GPUs` in all.
+    Never { what: &'static str, rank: usize, asked: u32, has: u32 },
     /// Other steps hold them now.
-    Now { rank: usize, asked: u32, free: u32 },
+    Now { what: &'static str, rank: usize, asked: u32, free: u32 },
 }
 
 /// Whether a step may start beside the open ones. The CPUs of the batch script are not kept from
@@ -152,21 +164,30 @@ pub fn room_for(run: &Run, steps: &[Step], ask: &StepAsk) -> Result<(), NoRoom> 
     if ask.overlap {
         return Ok(());
     }
-    let asked_on = |rank: usize| ask.tasks[rank].saturating_mul(ask.cpus_per_task.max(1));
-    for (rank, part) in run.parts.iter().enumerate() {
-        let (asked, has) = (asked_on(rank), part.part.resources.cpus);
-        if asked > has {
-            return Err(NoRoom::Never { rank, asked, has });
+    // What it asks for on each part, and what that has.
+    let wishes = |rank: usize| {
+        let has = &run.parts[rank].part.resources;
+        let cpus = ask.tasks[rank].saturating_mul(ask.cpus_per_task.max(1));
+        let gpus = ask.gpus.get(rank).copied().unwrap_or(0);
+        [("CPUs", cpus, has.cpus), ("GPUs", gpus, has.gpus)]
+    };
+    for rank in 0..run.parts.len() {
+        for (what, asked, has) in wishes(rank) {
+            if asked > has {
+                return Err(NoRoom::Never { what, rank, asked, has });
+            }
         }
     }
     // Most steps of a long run have ended: they are passed over once, not once for each part.
     let open: Vec<&Step> = steps.iter().filter(|step| step.ended_at.is_none()).collect();
-    for (rank, part) in run.parts.iter().enumerate() {
-        let (asked, has) = (asked_on(rank), part.part.resources.cpus);
-        let held = open.iter().map(|step| step.held_on(rank)).fold(0, u32::saturating_add);
-        let free = has.saturating_sub(held);
-        if asked > free {
-            return Err(NoRoom::Now { rank, asked, free });
+    for rank in 0..run.parts.len() {
+        let cpus = open.iter().map(|step| step.held_on(rank)).fold(0, u32::saturating_add);
+        let gpus = open.iter().map(|step| step.gpus_held_on(rank)).fold(0, u32::saturating_add);
+        for ((what, asked, has), held) in wishes(rank).into_iter().zip([cpus, gpus]) {
+            let free = has.saturating_sub(held);
+            if asked > free {
+                return Err(NoRoom::Now { what, rank, asked, free });
+            }
         }
     }
     Ok(())

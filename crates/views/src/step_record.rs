@@ -66,6 +66,7 @@ mod tests {
             name: "sh".into(),
             parts,
             cpus_per_task: 1,
+            gpus: Vec::new(),
             overlap: false,
             started_at: Timestamp(0),
             ended_at: None,

@@ -82,7 +82,7 @@ pub(super) async fn make(
     if asked.name.len() > NAME_BYTES
         || asked.name.chars().any(char::is_control)
         || asked.key.len() > NAME_BYTES
-        || asked.tasks_by_rank.len() > RANKS_MOST
+        || asked.tasks_by_rank.len().max(asked.gpus_by_rank.len()) > RANKS_MOST
     {
         let text =
             format!("a step has a name and a key of at most {NAME_BYTES} bytes, in one line");
@@ -93,6 +93,7 @@ pub(super) async fn make(
         name: asked.name,
         tasks: asked.tasks_by_rank,
         cpus_per_task: asked.cpus_per_task,
+        gpus: asked.gpus_by_rank,
         overlap: asked.overlap,
     };
     let request = Request::MakeStep { run: RunId(run), ask };

@@ -6,6 +6,7 @@
 mod agent;
 mod bind;
 mod exit;
+mod gpus;
 mod input;
 mod library;
 mod memory;

@@ -143,6 +143,7 @@ pub(super) async fn run(
         }
     };
     if !steps.place().is_node() {
+        steps.free_gpus(number);
         others::report(steps, run, number, &StepPartEnd { rank, ..end }).await;
     }
     audience.tell(FromNode::Done);

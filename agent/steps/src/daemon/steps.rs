@@ -2,6 +2,7 @@
 //!
 //! Invariant: a session is made once by whoever comes with an unknown name, and known until its step
 //! is over and its client has heard so.
+use super::gpus::Gpus;
 use super::proc::{self, Process};
 use super::usage::{self, Launcher, TaskUsage};
 use super::{Place, others, step};
@@ -46,6 +47,7 @@ struct Known {
     steps: BTreeMap<u32, mpsc::UnboundedSender<step::Event>>,
     /// How many tasks are bound to each CPU.
     bound: BTreeMap<u32, u32>,
+    gpus: Gpus,
     closing: bool,
 }
 
@@ -57,7 +59,7 @@ impl Steps {
         Self(Arc::new(Inner {
             place,
             client,
-            known: Mutex::default(),
+            known: Mutex::new(Known { gpus: Gpus::of_environment(), ..Known::default() }),
             seen: Mutex::default(),
             living,
             closing,
@@ -153,7 +155,7 @@ impl Steps {
         &self,
         session: &Arc<Session>,
         messages: mpsc::Receiver<Vec<u8>>,
-        order: StepOrder,
+        mut order: StepOrder,
     ) {
         if order.run != self.place().run {
             return refuse(session, "the order is for another run").await;
@@ -166,6 +168,7 @@ impl Steps {
         session.is_known();
         self.0.living.send_modify(|count| *count += 1);
         let number = order.step;
+        self.known().gpus.give(&mut order);
         step::run(self, session, messages, order, (events, inbox)).await;
         self.known().steps.remove(&number);
         self.0.living.send_modify(|count| *count -= 1);
@@ -215,6 +218,11 @@ impl Steps {
         let known = self.known();
         cpus.sort_by_key(|cpu| (known.bound.get(cpu).copied().unwrap_or(0), *cpu));
         cpus
+    }
+
+    /// The tasks of a step have ended, and the head does not know it yet.
+    pub(super) fn free_gpus(&self, step: u32) {
+        self.known().gpus.give_back(step);
     }
 
     /// Counts tasks on CPUs, or takes them off again.

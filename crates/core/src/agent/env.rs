@@ -28,15 +28,23 @@ pub const TASK_PID: &str = "SLURM_TASK_PID";
 /// The variable with the indexes of the GPUs that a run has on its node.
 pub const JOB_GPUS: &str = "SLURM_JOB_GPUS";
 
-/// The variables by which programs find the GPUs that a run has; none without any.
+/// The variables by which programs find the GPUs that a run has; none without any. `alone`: it sees no
+/// others, and programs count from 0 what they see.
 #[must_use]
-pub fn of_gpus(indexes: &[u32]) -> Vec<(String, String)> {
+pub fn of_gpus(indexes: &[u32], alone: bool) -> Vec<(String, String)> {
     if indexes.is_empty() {
         return Vec::new();
     }
-    let list = indexes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-    let names = [JOB_GPUS, "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL"];
-    names.into_iter().map(|name| (name.to_string(), list.clone())).collect()
+    let list = |indexes: &mut dyn Iterator<Item = u32>| {
+        indexes.map(|index| index.to_string()).collect::<Vec<_>>().join(",")
+    };
+    let own = list(&mut indexes.iter().copied());
+    let seen = if alone { list(&mut (0..).take(indexes.len())) } else { own.clone() };
+    let names = ["CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL"];
+    let seen = names.into_iter().map(|name| (name.to_string(), seen.clone()));
+    // An index means what it means to the agent: the order of the bus.
+    let order = ("CUDA_DEVICE_ORDER".to_string(), "PCI_BUS_ID".to_string());
+    [(JOB_GPUS.to_string(), own), order].into_iter().chain(seen).collect()
 }
 
 /// When a run starts and when its time limit ends it, in seconds, for scripts that plan their end.

@@ -572,3 +572,19 @@ fn what_is_found_of_shared_paths_is_told_to_a_head_that_asked() {
     brain.step(at(6), AgentInput::Disconnected);
     assert!(!says(&brain.step(at(7), AgentInput::Shares(proofs(Some("is full"))))));
 }
+
+#[test]
+fn gpus_are_named_by_the_order_of_the_bus_and_from_0_where_no_others_are_seen() {
+    use super::env::of_gpus;
+    let value = |vars: &[(String, String)], name: &str| {
+        vars.iter().find(|(its, _)| its == name).map(|(_, value)| value.clone())
+    };
+    assert!(of_gpus(&[], true).is_empty());
+    for (alone, seen) in [(false, "2,5"), (true, "0,1")] {
+        let vars = of_gpus(&[2, 5], alone);
+        assert_eq!(value(&vars, "SLURM_JOB_GPUS").as_deref(), Some("2,5"));
+        assert_eq!(value(&vars, "CUDA_VISIBLE_DEVICES").as_deref(), Some(seen));
+        assert_eq!(value(&vars, "ROCR_VISIBLE_DEVICES").as_deref(), Some(seen));
+        assert_eq!(value(&vars, "CUDA_DEVICE_ORDER").as_deref(), Some("PCI_BUS_ID"));
+    }
+}

@@ -213,6 +213,12 @@ impl Cluster {
             );
             return Some(("check of the machine", why));
         }
+        let (shows, asked) = (facts.gpu_type.as_str(), node.shape.gpu_type.as_str());
+        // Nobody may know one of them, and people write more or less of a name.
+        if promised.gpus > 0 && !shows.contains(asked) && !asked.contains(shows) {
+            let why = format!("it shows GPUs of type {shows}, {} has {asked}", node.shape.name);
+            return Some(("check of the machine", why));
+        }
         if !facts.arch.is_empty() && !node.shape.arch.is_empty() && facts.arch != node.shape.arch {
             let why = format!("it is {}, {} is {}", facts.arch, node.shape.name, node.shape.arch);
             return Some(("check of the machine", why));

@@ -57,6 +57,7 @@ impl Cluster {
             name: ask.name,
             parts: ask.tasks.iter().map(|tasks| StepPart { tasks: *tasks, end: None }).collect(),
             cpus_per_task: ask.cpus_per_task.max(1),
+            gpus: ask.gpus,
             overlap: ask.overlap,
             started_at: self.last_at,
             ended_at: None,
@@ -83,14 +84,14 @@ impl Cluster {
                     run.parts.len()
                 ),
             ),
-            NoRoom::Never { rank, asked, has } => {
-                refuse(format!("job {label} has fewer CPUs than the step asks for"))
-                    .fact("asked", format!("{asked} CPUs on {}", node(rank)))
+            NoRoom::Never { what, rank, asked, has } => {
+                refuse(format!("job {label} has fewer {what} than the step asks for"))
+                    .fact("asked", format!("{asked} {what} on {}", node(rank)))
                     .fact("has", format!("{has}"))
             }
-            NoRoom::Now { rank, asked, free } => {
-                busy(format!("other steps of job {label} hold the CPUs that this one needs"))
-                    .fact("asked", format!("{asked} CPUs on {}", node(rank)))
+            NoRoom::Now { what, rank, asked, free } => {
+                busy(format!("other steps of job {label} hold the {what} that this one needs"))
+                    .fact("asked", format!("{asked} {what} on {}", node(rank)))
                     .fact("free", format!("{free}"))
             }
         }

@@ -2,7 +2,7 @@
 use super::support::*;
 use crate::NodeState;
 use crate::effect::{Effect, Order};
-use crate::event::Event;
+use crate::event::{Event, StopCause};
 use crate::input::{AgentSaid, Input, JobTarget, Request};
 use crate::job::Outcome;
 use crate::ledger::Sums;
@@ -13,9 +13,9 @@ use alloc::vec;
 use alloc::vec::Vec;
 use pcluster_model::job::MemoryAsk;
 use pcluster_model::{
-    Dependency, DependencyKind, DurationMs, JobId, JobSpec, MicroUsd, NodeId, Timestamp,
+    Dependency, DependencyKind, DurationMs, JobId, JobSpec, MicroUsd, NodeId, Resources, Timestamp,
 };
-use pcluster_wire::{Exit, RunReport};
+use pcluster_wire::{Exit, Facts, RunReport};
 
 fn two_cpu_cluster() -> Small {
     Small::new(config(4, vec![shape("1c", 1, 50_000), shape("2c", 2, 100_000)]))
@@ -562,4 +562,35 @@ fn a_silent_node_whose_connection_stood_is_back_with_its_first_word() {
     small.end(node, run, Exit::Code(0));
     assert!(small.cluster.jobs[&job].is_finished());
     small.check_replay();
+}
+
+#[test]
+fn gpus_are_checked_by_number_and_by_model() {
+    let why = |gpus: u32, kind: &str| {
+        let mut rich = shape("g2", 2, 10);
+        (rich.total.gpus, rich.gpu_type) = (2, "a100".into());
+        let mut small = Small::new(config(1, vec![rich.clone()]));
+        small.submit(spec("j", 1));
+        small.provide();
+        let node = *small.cluster.nodes.keys().next().expect("a node");
+        let usable = Resources { gpus, ..rich.usable() };
+        let facts = Facts { usable, gpu_type: kind.into(), clock: small.now, ..Facts::default() };
+        let said = AgentSaid::Hello {
+            key: "k".into(),
+            token_valid: true,
+            boot_id: "b1".into(),
+            facts: facts.into(),
+            runs: Vec::new(),
+        };
+        small.give(Input::AgentSaid { node, said });
+        match &small.cluster.nodes[&node].state {
+            NodeState::Stopping { cause: StopCause::BootFailed { why, .. }, .. } => why.clone(),
+            other => other.word().into(),
+        }
+    };
+    assert_eq!(why(1, "a100"), "it shows 1 GPUs, g2 has 2");
+    assert_eq!(why(2, "t4"), "it shows GPUs of type t4, g2 has a100");
+    for kind in ["a100", "", "a100-80gb"] {
+        assert_eq!(why(2, kind), "ready", "{kind}");
+    }
 }

@@ -350,3 +350,33 @@ fn a_dependency_on_the_number_of_a_task_is_one_on_that_task() {
     let reply = small.ask(&ana(), Request::Submit { spec: never.into(), key: None });
     assert!(matches!(reply, Reply::Rejected(no) if no.kind == RejectionKind::NotFound));
 }
+
+#[test]
+fn steps_hold_gpus_of_their_job_and_wait_for_those_of_others() {
+    let mut rich = shape("g2", 4, 10);
+    (rich.total.gpus, rich.gpu_type) = (2, "t4".into());
+    let mut small = Small::new(config(1, vec![rich]));
+    small.submit(JobSpec { gpus_per_node: 2, ..spec("j", 4) });
+    small.boot();
+    let run = small.run_all()[0].1;
+    let with = |gpus: u32| StepAsk { gpus: vec![gpus], ..ask(&[1], 1) };
+    let make = |small: &mut Small, ask: StepAsk| match small
+        .ask(&user("ana", 1000), Request::MakeStep { run, ask })
+    {
+        Reply::StepGranted { step, .. } => Ok(step),
+        Reply::Rejected(no) => Err((no.kind, no.message)),
+        other => panic!("{other:?}"),
+    };
+    let (kind, message) = make(&mut small, with(3)).unwrap_err();
+    assert_eq!((kind, message.contains("fewer GPUs")), (RejectionKind::Refused, true));
+    assert_eq!(make(&mut small, with(1)), Ok(0));
+    // Without GPUs of its own it holds none.
+    assert_eq!(make(&mut small, ask(&[1], 1)), Ok(1));
+    let (kind, message) = make(&mut small, with(2)).unwrap_err();
+    assert_eq!((kind, message.contains("hold the GPUs")), (RejectionKind::Busy, true));
+    assert_eq!(make(&mut small, StepAsk { overlap: true, ..with(2) }), Ok(2));
+    let end = Request::EndStep { run, step: 0, rank: 0, end: StepPartEnd::default() };
+    small.ask(&user("ana", 1000), end);
+    assert_eq!(make(&mut small, with(2)), Ok(3));
+    small.check_replay();
+}

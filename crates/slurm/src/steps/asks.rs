@@ -99,7 +99,19 @@ pub(super) struct StepAsk {
     pub verbose: bool,
     pub prolog: [Option<String>; 4],
     pub memory: MemoryAsk,
+    /// `None`: those of the job.
+    pub gpus: Option<Gpus>,
     pub command: Vec<String>,
+}
+
+/// GPUs of a step, as its options name them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gpus {
+    /// Of the whole step.
+    InAll(u32),
+    PerNode(u32),
+    /// Each task has its own.
+    PerTask(u32),
 }
 
 /// The words of the command line over those of variables.
@@ -176,6 +188,7 @@ pub(super) fn step_ask(
         verbose: words.has("verbose"),
         prolog: ["prolog", "epilog", "task-prolog", "task-epilog"].map(program),
         memory: memory(words)?,
+        gpus: gpus(words)?,
         command: words.rest.clone(),
     })
 }
@@ -193,6 +206,26 @@ fn memory(words: &Words) -> Result<MemoryAsk, Refusal> {
         ("mem", bytes) => MemoryAsk::PerNode(bytes),
         (_, bytes) => MemoryAsk::PerCpu(bytes),
     })
+}
+
+/// GPUs that the step itself was told to take, by the last option that speaks of them.
+fn gpus(words: &Words) -> Result<Option<Gpus>, Refusal> {
+    let Some(said) = words.last_of(&["gpus", "gpus-per-node", "gpus-per-task", "gres"]) else {
+        return Ok(None);
+    };
+    let (name, text) = (said.option.name, said.value.as_deref().unwrap_or_default());
+    if name == "gres" {
+        let found = crate::submit::resources::gres(text, "srun")?;
+        return Ok(Some(Gpus::PerNode(found.per_node)));
+    }
+    // The model is that of the job.
+    let (count, _) = pcluster_client::submit::words::gpus(&format!("--{name}"), text)
+        .map_err(|_| bad(format!("Invalid --{name} specification")))?;
+    Ok(Some(match name {
+        "gpus" => Gpus::InAll(count),
+        "gpus-per-task" => Gpus::PerTask(count),
+        _ => Gpus::PerNode(count),
+    }))
 }
 
 fn layout_ask(words: &Words, variable: impl Fn(&str) -> Option<String>) -> Result<Ask, Refusal> {

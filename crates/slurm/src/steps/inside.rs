@@ -258,11 +258,12 @@ async fn room(
     layout: &Layout,
 ) -> Result<u32, Refusal> {
     let mut tasks_by_rank = vec![0; job.parts.len()];
-    for placed in &layout.nodes {
-        if let Some(count) =
-            usize::try_from(placed.rank).ok().and_then(|at| tasks_by_rank.get_mut(at))
-        {
+    let mut gpus_by_rank = vec![0; job.parts.len()];
+    for (index, placed) in layout.nodes.iter().enumerate() {
+        let Ok(at) = usize::try_from(placed.rank) else { continue };
+        if let (Some(count), Some(gpus)) = (tasks_by_rank.get_mut(at), gpus_by_rank.get_mut(at)) {
             *count = u32::try_from(placed.tasks.len()).unwrap_or(u32::MAX);
+            *gpus = orders::gpus_on(ask, layout, index).unwrap_or(0);
         }
     }
     let program = ask.command.first().map_or("", String::as_str);
@@ -271,6 +272,7 @@ async fn room(
         key: part::key(),
         name: ask.name.clone().unwrap_or_else(|| own_name.unwrap_or_default().into_owned()),
         tasks_by_rank,
+        gpus_by_rank,
         cpus_per_task: ask.layout.cpus_per_task,
         overlap: ask.overlap,
     };

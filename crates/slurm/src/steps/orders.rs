@@ -2,7 +2,7 @@
 //!
 //! Invariant: pure but for the caller's environment, which is handed in. Relative names of files are
 //! made absolute here, where the caller's directory is known.
-use super::asks::{Source, StepAsk, Target};
+use super::asks::{Gpus, Source, StepAsk, Target};
 use super::environment::{self, StepFacts};
 use super::layout::{Layout, Placed};
 use super::names::{Facts, Place, fill, is_per_task};
@@ -106,10 +106,32 @@ pub(super) fn orders(
             unbuffered: ask.unbuffered,
             library: library.clone(),
             memory_bytes: memory_on(ask, job, placed),
+            gpus: gpus_on(ask, layout, index),
+            gpus_per_task: match ask.gpus {
+                Some(Gpus::PerTask(count)) => Some(count),
+                _ => None,
+            },
             as_the_job: false,
         }
     };
     (0..layout.nodes.len()).map(order).collect()
+}
+
+/// GPUs of a step on one of its nodes; `None` where it asks for none of its own.
+pub(super) fn gpus_on(ask: &StepAsk, layout: &Layout, index: usize) -> Option<u32> {
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    Some(match ask.gpus? {
+        Gpus::PerNode(count) => count,
+        Gpus::PerTask(count) => {
+            let tasks = layout.nodes.get(index).map_or(0, |placed| placed.tasks.len());
+            count.saturating_mul(number(tasks))
+        }
+        // Evenly, the first ones more.
+        Gpus::InAll(count) => {
+            let nodes = number(layout.nodes.len()).max(1);
+            count / nodes + u32::from(number(index) < count % nodes)
+        }
+    })
 }
 
 /// What the tasks of a step may take together on a node; `None` where the job's limit is enough.
@@ -254,6 +276,23 @@ mod tests {
         assert_eq!(told(&["x"]), ("200".into(), String::new()), "the job's");
         assert_eq!(told(&["--mem=50", "x"]), ("50".into(), String::new()));
         assert_eq!(told(&["--mem-per-cpu=30", "x"]), (String::new(), "30".into()));
+    }
+
+    #[test]
+    fn gpus_of_a_step_are_spread_over_its_nodes() {
+        let of = |line: &[&str]| {
+            let orders = made(line);
+            orders.iter().map(|order| (order.gpus, order.gpus_per_task)).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&["-n3", "x"]), [(None, None), (None, None)]);
+        assert_eq!(of(&["-n3", "--gpus=3", "x"]), [(Some(2), None), (Some(1), None)]);
+        assert_eq!(of(&["-n3", "--gpus-per-node=a10g:2", "x"]), [(Some(2), None), (Some(2), None)]);
+        assert_eq!(of(&["-n3", "--gres=gpu:1", "x"]), [(Some(1), None), (Some(1), None)]);
+        assert_eq!(
+            of(&["-n3", "--gpus-per-task=1", "x"]),
+            [(Some(2), Some(1)), (Some(1), Some(1))]
+        );
+        assert_eq!(of(&["-n1", "--gres=none", "x"]), [(Some(0), None)]);
     }
 
     fn made(line: &[&str]) -> Vec<StepOrder> {

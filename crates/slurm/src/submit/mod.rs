@@ -6,7 +6,7 @@
 pub mod directives;
 pub mod layout;
 mod native;
-mod resources;
+pub(crate) mod resources;
 pub mod script;
 pub mod send;
 pub mod spec;

@@ -19,7 +19,7 @@ pub(super) struct Memory {
 
 /// GPUs on each node.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Gpus {
+pub(crate) struct Gpus {
     pub per_node: u32,
     /// Model in lower case; empty is any.
     pub kind: String,
@@ -99,7 +99,7 @@ pub(super) fn gpus(words: &Words, layout: &Layout, command: &str) -> Result<Gpus
 }
 
 /// `gpu:2`, `gpu:a10g:2`, `gres:gpu:2`, `none`.
-fn gres(text: &str, command: &str) -> Result<Gpus, Refusal> {
+pub(crate) fn gres(text: &str, command: &str) -> Result<Gpus, Refusal> {
     let refuse = || {
         Refusal::error(command, "Invalid generic resource (gres) specification", 1)
             .hint("only GPUs are counted: --gres=gpu:2 or --gres=gpu:MODEL:2")

@@ -133,6 +133,7 @@ async fn order(
             tasks_by_rank: job.parts.iter().map(count).collect(),
             cpus_per_task: 1,
             overlap: true,
+            ..StepRequest::default()
         };
         let grant = client.make_step(job.run, &request).await.map_err(no_step)?;
         (order.run, order.step, order.rank) = (job.run, grant.step, *rank);
