@@ -62,7 +62,7 @@ fn from_zero_to_zero(cluster: &Cluster, data: &Path, meanwhile: impl Fn(&Cluster
 }
 
 /// The project's own script with one line more: who started, and which attempt it is.
-fn copy_with_proof(name: &str, work: &Path) {
+pub(crate) fn copy_with_proof(name: &str, work: &Path) {
     let text = fs::read_to_string(repository().join("examples/genomics").join(name)).unwrap();
     let first = "set -euo pipefail\n";
     let proof = "echo \"$SLURM_JOB_NAME${SLURM_ARRAY_TASK_ID:+ $SLURM_ARRAY_TASK_ID} $PCLUSTER_ATTEMPT\" >>starts\n";
@@ -78,7 +78,7 @@ fn kill_the_head_twice(cluster: &Cluster) {
     }
 }
 
-fn excerpt() -> PathBuf {
+pub(crate) fn excerpt() -> PathBuf {
     repository().join("examples/genomics/lambda-excerpt")
 }
 

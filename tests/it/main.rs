@@ -47,4 +47,5 @@ mod unlogged;
 mod upgrade;
 mod users;
 mod vm;
+mod vm_image;
 mod why;

@@ -250,12 +250,10 @@ async fn trial(global: &Global, file: &Path, test: &TestArgs) -> Outcome {
             "seconds": seconds, "why": why, "console": console,
         }))?;
     } else if runs {
-        say::line(format!("{} boots, registers and runs a job: {seconds:.1} s", test.name));
+        say::data(&format!("{} boots, registers and runs a job: {seconds:.1} s\n", test.name))?;
     } else {
-        say::line(format!("{} cannot be used: {why}", test.name));
-        for line in &console {
-            say::line(format!("  {line}"));
-        }
+        let console: String = console.iter().map(|line| format!("  {line}\n")).collect();
+        say::data(&format!("{} cannot be used: {why}\n{console}", test.name))?;
     }
     Ok(if runs { code::DONE } else { code::ATTENTION })
 }

@@ -1,0 +1,150 @@
+//! Images that are built from recipes: what is wrong with one is said before a job waits for it, and a
+//! Debian with the tools of real work runs that work.
+use crate::genomics::{copy_with_proof, excerpt};
+use crate::vm::{cluster, wait};
+use pcluster_tests::clients::{have, own};
+use pcluster_tests::{Cluster, PATIENCE, Said, not_run, people, skip, vms, within};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// A command of the cluster that may take minutes.
+fn slow(cluster: &Cluster, words: &[&str]) -> Said {
+    Said::of(&mut cluster.command(words), &cluster.root().join("said"), PATIENCE * 10)
+}
+
+#[test]
+fn an_image_that_cannot_be_used_is_found_out_by_its_trial_with_its_last_words() {
+    let Some(_turn) = vms::turn() else { return };
+    let more = "[images.good]\nbase = \"minimal\"\nfiles = { \"/etc/motd\" = \"motd\" }\n\
+                [images.dumb]\nbase = \"minimal\"\n\
+                files = { \"/opt/pcluster/boot/second\" = \"dumb.sh\" }\n\
+                [images.odd]\nbase = \"minimal\"\npackages = [\"bwa\"]\n";
+    let cluster = cluster("trial", &vms::small(1), more);
+    fs::write(cluster.work().join("motd"), "hello\n").unwrap();
+    let dumb = "echo nobody is here; /opt/pcluster/boot/busybox sleep 2; /opt/pcluster/boot/busybox poweroff -f\n";
+    fs::write(cluster.work().join("dumb.sh"), dumb).unwrap();
+    for name in ["good", "dumb"] {
+        let said = slow(&cluster, &["image", "build", name]).expect_code(0);
+        assert!(said.out.starts_with(&format!("{name}@")), "{said:#?}");
+    }
+    // The same recipe is the same build.
+    let again = slow(&cluster, &["image", "build", "good"]).expect_code(0);
+    assert!(again.out.contains("is what the recipe says already"), "{again:#?}");
+    let odd = slow(&cluster, &["image", "build", "odd"]).expect_code(1);
+    assert!(odd.err.contains("base minimal has no package manager"), "{odd:#?}");
+    let said = slow(&cluster, &["image", "test", "good"]).expect_code(0);
+    assert!(said.out.contains("boots, registers and runs a job"), "{said:#?}");
+    let said = slow(&cluster, &["image", "test", "dumb"]).expect_code(1);
+    assert!(said.out.contains("dumb cannot be used: the machine ended by itself"), "{said:#?}");
+    assert!(said.out.contains("nobody is here"), "{said:#?}");
+    let said = slow(&cluster, &["image", "test", "nosuch"]).expect_code(1);
+    assert!(said.out.contains("there is no image nosuch"), "{said:#?}");
+    let listed = cluster.json(&["image", "list"]);
+    let names: Vec<&str> = listed["images"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|one| one["name"].as_str())
+        .collect();
+    assert!(
+        names.contains(&"good") && names.contains(&"dumb") && !names.contains(&"odd"),
+        "{listed}"
+    );
+    cluster.down(&[]);
+}
+
+/// The recipe of a Debian with tools for genomics and MPI.
+const TOOLS: &str = "[images.tools]\nbase = \"debian-12\"\n\
+                     packages = [\"bwa\", \"samtools\", \"bcftools\", \"openmpi-bin\"]\nsetup = \"setup.sh\"\n";
+
+/// A cluster of two machines of that image on a bridge; nothing, said so, where that cannot be.
+fn with_tools(label: &str) -> Option<Cluster> {
+    if !people::is_root() {
+        skip("images of Debian and bridges need root");
+        return None;
+    }
+    if Command::new("debootstrap").arg("--version").output().is_err() {
+        not_run("images of Debian: there is no debootstrap");
+        return None;
+    }
+    let compute =
+        "cpus = 1, memory = \"1 GB\", max = 2, image = \"tools\", idle_timeout = \"20 s\"";
+    let subnet =
+        format!("10.{}.{}.0/24", 64 + std::process::id() % 60, std::process::id() / 60 % 250);
+    let bridge = format!("[vm]\nnetwork = \"bridge\"\nsubnet = \"{subnet}\"\n");
+    let cluster = Cluster::cold(label, {
+        let mut setup = vms::setup(compute, "WORK".as_ref(), &format!("{TOOLS}{bridge}"));
+        setup.head = "listen = \"0.0.0.0:0\"\n".into();
+        setup
+    });
+    let shared = cluster.work().display().to_string();
+    let text = cluster.file("cluster.toml").replace("\"WORK\"", &format!("\"{shared}\""));
+    fs::write(cluster.work().join("cluster.toml"), text).unwrap();
+    fs::write(cluster.work().join("setup.sh"), "echo tools >/etc/made-of\n").unwrap();
+    slow(&cluster, &["image", "build", "tools"]).expect_code(0);
+    cluster.up();
+    Some(cluster)
+}
+
+#[test]
+fn genomics_and_mpi_run_in_debian_machines_with_the_head_killed() {
+    let Some(_turn) = vms::turn() else { return };
+    if !have(&["mpicc.openmpi"]) {
+        return;
+    }
+    let Some(cluster) = with_tools("tools") else { return };
+    genomics(&cluster);
+    open_mpi(&cluster);
+    cluster.down(&["--now"]);
+    let bridges = fs::read_dir("/sys/class/net").unwrap().flatten();
+    let id = cluster.ids().first().map(|id| format!("pcbr{}", &id[..10])).unwrap();
+    assert!(bridges.map(|entry| entry.file_name()).all(|name| *name != *id), "a bridge is left");
+}
+
+/// From nothing to counts, with the head killed when two of four samples are at work.
+fn genomics(cluster: &Cluster) {
+    for name in ["prepare.sh", "map-call.sh", "joint.sh"] {
+        copy_with_proof(name, &cluster.work());
+    }
+    let from = excerpt();
+    let copied = Command::new("cp").arg("-r").arg(&from).arg(cluster.work().join("data")).status();
+    assert!(copied.unwrap().success());
+    let data = cluster.work().join("data").display().to_string();
+    let submit = |words: &[&str]| cluster.ok(&[&["submit", "-q"], words].concat()).id();
+    let prepare = submit(&["prepare.sh", &data, "out"]);
+    let call = submit(&["--after-ok", &prepare, "map-call.sh", &data, "out"]);
+    let joint = submit(&["--after-ok", &call, "joint.sh", &data, "out"]);
+    let started = || (cluster.file("starts").lines().count() >= 2).then_some(());
+    within(PATIENCE * 6, started).expect("the first samples are at work");
+    cluster.kill_head();
+    cluster.up();
+    assert_eq!(wait(cluster, &joint), 0, "{}", cluster.ok(&["logs", &joint]).out);
+    let expected = fs::read_to_string(Path::new(&data).join("EXPECTED_counts.tsv")).unwrap();
+    assert_eq!(cluster.file("out/counts.tsv"), expected);
+    let mut starts: Vec<String> = cluster.file("starts").lines().map(str::to_owned).collect();
+    starts.sort();
+    let all =
+        ["joint 1", "map-call 1 1", "map-call 2 1", "map-call 3 1", "map-call 4 1", "prepare 1"];
+    assert_eq!(starts, all);
+}
+
+/// Two ranks on two machines that see each other over the bridge.
+fn open_mpi(cluster: &Cluster) {
+    let work = cluster.work();
+    for program in ["hello", "ring"] {
+        let source = own("mpi").join(format!("{program}.c"));
+        let mut compile = Command::new("mpicc.openmpi");
+        compile.arg("-O1").arg("-o").arg(work.join(program)).arg(source);
+        assert!(compile.status().unwrap().success());
+    }
+    // Ranks are started by root here.
+    let text = "export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1\n\
+                mpirun ./hello >mpi.out 2>&1 && mpirun ./ring >>mpi.out 2>&1";
+    let id = cluster.submit(&["-N", "2", "--ntasks-per-node", "1", "--time", "10m"], text);
+    let code = wait(cluster, &id);
+    let out = cluster.file("mpi.out");
+    assert_eq!(code, 0, "{out}");
+    assert!(out.contains("rank 0 of 2") && out.contains("rank 1 of 2"), "{out}");
+    assert!(out.contains("ring of 2: 50\n"), "{out}");
+}
