@@ -1,16 +1,19 @@
-//! Whether a user's jobs may run here, and what this machine needs for that.
+//! Who is known here: whether a user's jobs may run, and what this machine needs for that; names of nodes.
 //!
 //! Invariant: nothing of `/etc` is touched on a machine that the agent does not own. Deliberately absent: how
 //! accounts are written (`pcluster_etc`).
 use pcluster_etc::accounts::{self, Account, AccountError};
-use pcluster_wire::{Accounts, JoinOrder, UserIdentity, UserRefusal};
+use pcluster_etc::hosts;
+use pcluster_wire::{Accounts, JoinOrder, NodeName, UserIdentity, UserRefusal};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::process::Command;
+use tokio::sync::watch;
 
+const ETC: &str = "/etc";
 /// A directory service that does not answer by then does not know anybody.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -30,7 +33,7 @@ impl Users {
             // Without root there is one user, who is there.
             accounts: if root { join.accounts() } else { Accounts::OfHead },
             local_home: join.local_home,
-            etc: "/etc".into(),
+            etc: ETC.into(),
             refused: Mutex::default(),
         }
     }
@@ -84,6 +87,29 @@ impl Users {
             refused.iter().map(|(uid, (_, why))| UserRefusal { uid: *uid, why: why.clone() });
         told.collect()
     }
+}
+
+/// Writes the names of nodes into the hosts file of a machine that the agent owns, whenever others are sent.
+pub fn keep_names(join: &JoinOrder) -> watch::Sender<Option<Vec<NodeName>>> {
+    let sender = watch::Sender::new(None);
+    if !rustix::process::geteuid().is_root() || join.accounts() != Accounts::Added {
+        return sender;
+    }
+    let (mut names, cluster) = (sender.subscribe(), join.cluster.clone());
+    tokio::spawn(async move {
+        while names.changed().await.is_ok() {
+            let Some(list) = names.borrow_and_update().clone() else { continue };
+            let known =
+                list.into_iter().filter_map(|one| Some((one.address.parse().ok()?, one.name)));
+            let (known, cluster) = (known.collect(), cluster.clone());
+            let put = move || hosts::put(Path::new(ETC), "hosts", cluster.as_str(), &known);
+            // One after the other: the last list stays.
+            if let Ok(Err(error)) = tokio::task::spawn_blocking(put).await {
+                crate::clock::say(&format!("names of nodes do not resolve here: {error}"));
+            }
+        }
+    });
+    sender
 }
 
 fn account(user: &UserIdentity) -> Account {

@@ -3,7 +3,7 @@
 //!
 //! Invariant: the loop itself waits for nothing but news; what the brain says is done in its order.
 //! A signal to end only restarts the agent: keepers go on, and the next agent finds them.
-use crate::accounts::Users;
+use crate::accounts::{self, Users};
 use crate::blobs::Blobs;
 use crate::bootlog::BootLog;
 use crate::cage::{Cage, System};
@@ -16,7 +16,7 @@ use crate::run::{self, LinkNow, RunCommand, RunEvent, Shared, Stage};
 use crate::shares::Shares;
 use crate::terminals::Terminals;
 use crate::tls::Dialer;
-use crate::{EXIT_BROKEN, EXIT_LEAVE, facts, gpus, identity, mounts, programs};
+use crate::{EXIT_BROKEN, EXIT_LEAVE, facts, gpus, identity, mounts, programs, upgrade};
 use anyhow::{Context as _, Result, ensure};
 use pcluster_core::agent::env::{JOB_GPUS, NodeNames};
 use pcluster_core::agent::{
@@ -25,7 +25,8 @@ use pcluster_core::agent::{
 use pcluster_keeper::proc;
 use pcluster_model::RunId;
 use pcluster_wire::{
-    AgentFrame, HeadFrame, JoinOrder, NODE_ITSELF, OnOrphan, SPOKEN, ShareProof, UserRefusal,
+    AgentFrame, HeadFrame, JoinOrder, NODE_ITSELF, NodeName, OnOrphan, SPOKEN, ShareProof,
+    UserRefusal,
 };
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, VecDeque};
@@ -60,6 +61,7 @@ pub fn run(dir: NodeDir) -> Result<ExitCode> {
     let mut log = BootLog::default();
     let join = dir.join_order()?;
     log.phase("agent", &format!("agent {} of {}", env!("CARGO_PKG_VERSION"), join.node_name));
+    upgrade::at_start(&dir, &join, &unique_name(&join, &dir), &mut log);
     mounts::all(&join.mounts, &mut log);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async { Agent::new(dir, join, log)?.live().await });
@@ -106,6 +108,11 @@ struct Agent {
     address: String,
     up_since: Instant,
     shares: Shares,
+    join: JoinOrder,
+    /// The head has another version of it: the next agent becomes that.
+    is_outdated: bool,
+    /// All nodes, for who writes them down.
+    names: watch::Sender<Option<Vec<NodeName>>>,
     /// Users whose jobs are refused, as the head knows them.
     refuses: Vec<UserRefusal>,
     /// Since when it is looked whether they must be.
@@ -146,6 +153,13 @@ fn soft_files() -> Option<u64> {
     let own = pcluster_steps::files::raise();
     let told = std::env::var(pcluster_model::job::SOFT_FILES_VARIABLE).ok();
     told.and_then(|told| told.parse().ok()).or(own.0)
+}
+
+/// Keeps a connection to the head; what comes of it.
+fn dial(dialer: Dialer, join: &JoinOrder) -> mpsc::Receiver<LinkEvent> {
+    let (sender, events) = mpsc::channel(QUEUED);
+    tokio::spawn(link::keep(dialer, join.head_addresses.clone(), sender));
+    events
 }
 
 /// The keeper lies beside the agent.
@@ -194,8 +208,7 @@ impl Agent {
         let memory: AgentMemory = shared.dir.read("memory.json")?.unwrap_or_default();
         let brain = AgentState::new(setup(&join, &boot_id, facts), memory, clock.now());
         let (run_sender, run_events) = mpsc::channel(QUEUED);
-        let (link_sender, link_events) = mpsc::channel(QUEUED);
-        tokio::spawn(link::keep(dialer, join.head_addresses.clone(), link_sender));
+        let link_events = dial(dialer, &join);
         let mut agent = Self {
             brain,
             clock,
@@ -214,10 +227,13 @@ impl Agent {
             address: String::new(),
             up_since: Instant::now(),
             shares: Shares::default(),
+            names: accounts::keep_names(&join),
+            is_outdated: false,
             refuses: Vec::new(),
             looked_at: Instant::now(),
             exit: None,
             powers_off: join.on_orphan == OnOrphan::PowerOff,
+            join,
         };
         // The daemon that an agent before this one has started may come at any moment.
         agent.door.begin(NODE_ITSELF, agent.shared.node.uid);
@@ -296,6 +312,10 @@ impl Agent {
                     }
                     self.terminals.reap();
                 }
+            }
+            // What runs here is no trouble for the next agent; but it is for a new keeper to take.
+            if self.is_outdated && self.brain.live_runs() == 0 && self.pending.is_empty() {
+                return self.restart();
             }
             if self.outgoing.is_some() {
                 self.pending.extend(self.log.frames());
@@ -440,7 +460,8 @@ impl Agent {
 
     fn link_event(&mut self, event: LinkEvent) {
         match event {
-            LinkEvent::Up { address, sender } => {
+            LinkEvent::Up { address, local, sender } => {
+                self.brain.set_address(local);
                 self.log.phase("connected", &format!("tls to {address}"));
                 self.address = address;
                 self.pending.clear();
@@ -476,6 +497,12 @@ impl Agent {
         if let HeadFrame::Welcome { checks, heartbeat_ms, .. } = &frame {
             let every = Duration::from_millis(heartbeat_ms.0);
             self.shares.ask(checks.clone(), every, std::time::Instant::now());
+        }
+        if let HeadFrame::Welcome { programs, .. } = &frame {
+            self.is_outdated |= upgrade::told(&self.shared.dir, &self.join, programs);
+        }
+        if let HeadFrame::Names { names } = &frame {
+            self.names.send_replace(Some(names.clone()));
         }
         self.step(AgentInput::Frame(frame));
         if !before && self.brain.is_welcomed() {

@@ -32,6 +32,7 @@ pub fn find(state: &Path, limit: Option<Resources>, cage: &Cage, gpus: &[Gpu]) -
         shares: Vec::new(),
         refuses: Vec::new(),
         proves_shares: true,
+        address: String::new(),
     }
 }
 

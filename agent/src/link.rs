@@ -34,6 +34,8 @@ pub enum LinkEvent {
     /// Frames may be sent; dropping the sender closes the connection.
     Up {
         address: String,
+        /// This end of it.
+        local: String,
         sender: mpsc::Sender<AgentFrame>,
     },
     Frame(Box<HeadFrame>),
@@ -94,7 +96,9 @@ async fn connect(dialer: &Dialer, address: &str) -> Result<Socket> {
 /// Carries frames until the connection ends; why it did.
 async fn serve(socket: Socket, address: &str, events: &mpsc::Sender<LinkEvent>) -> String {
     let (sender, outgoing) = mpsc::channel(QUEUED);
-    let up = LinkEvent::Up { address: address.to_owned(), sender };
+    let local = socket.get_ref().get_ref().0.local_addr().map(|own| own.ip().to_canonical());
+    let local = local.map_or_else(|_| String::new(), |own| own.to_string());
+    let up = LinkEvent::Up { address: address.to_owned(), local, sender };
     if events.send(up).await.is_err() {
         return "the agent ends".to_owned();
     }

@@ -26,6 +26,7 @@ mod shares;
 mod sweep;
 mod terminals;
 mod tls;
+mod upgrade;
 mod verbs;
 
 use clap::Parser as _;

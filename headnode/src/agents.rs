@@ -7,11 +7,14 @@
 pub(crate) mod door;
 pub mod link;
 pub mod listener;
+pub(crate) mod names;
+pub(crate) mod programs;
 mod strangers;
 pub mod streams;
 pub mod tls;
 pub mod token;
 
+use self::programs::NodePrograms;
 use crate::inbox::LinkId;
 use crate::limits;
 use crate::mirror::Mirror;
@@ -20,7 +23,7 @@ use pcluster_core::effect::StartPlan;
 use pcluster_core::reply::Reply;
 use pcluster_core::{AgentSaid, Order};
 use pcluster_model::{DurationMs, NodeId, RunId, Signal, SignalScope};
-use pcluster_wire::HeadFrame;
+use pcluster_wire::{HeadFrame, NodeName, Programs};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
@@ -41,6 +44,7 @@ pub struct Hub {
     table: Arc<Mutex<Table>>,
     mirror: Mirror,
     tokens: ShareTokens,
+    programs: NodePrograms,
 }
 
 /// A connection that has said `Hello`.
@@ -56,6 +60,8 @@ struct Table {
     next: u64,
     links: BTreeMap<LinkId, Line>,
     newest: BTreeMap<NodeId, LinkId>,
+    /// All nodes whose address is known; `None` while none ever was, which nobody must hear.
+    names: Option<Vec<NodeName>>,
 }
 
 impl Table {
@@ -79,7 +85,12 @@ impl Hub {
     #[must_use]
     pub fn new(mirror: Mirror) -> Self {
         let tokens = ShareTokens::new(mirror.read().meta.cluster.clone());
-        Self { table: Arc::default(), mirror, tokens }
+        Self { table: Arc::default(), mirror, tokens, programs: NodePrograms::default() }
+    }
+
+    /// With programs that nodes are offered.
+    pub(crate) fn offering(self, programs: NodePrograms) -> Self {
+        Self { programs, ..self }
     }
 
     /// By which nodes know shared paths.
@@ -129,6 +140,7 @@ impl Hub {
             Reply::Welcome { node, node_name, shares, forget } => {
                 let heartbeat_ms = self.heartbeat();
                 let checks = self.tokens.checks(&shares);
+                let programs = self.programs_of(node);
                 let mut table = self.lock();
                 if let Some(older) = table.newest.insert(node, link)
                     && older != link
@@ -136,9 +148,18 @@ impl Hub {
                     table.close(older);
                 }
                 if let Some(&Line { protocol, .. }) = table.links.get(&link) {
-                    let welcome =
-                        HeadFrame::Welcome { protocol, node_name, heartbeat_ms, shares, checks };
+                    let welcome = HeadFrame::Welcome {
+                        protocol,
+                        node_name,
+                        heartbeat_ms,
+                        shares,
+                        checks,
+                        programs,
+                    };
                     table.push(link, Out::Frame(welcome));
+                }
+                if let Some(names) = table.names.clone() {
+                    table.push(link, Out::Frame(HeadFrame::Names { names }));
                 }
                 if !forget.is_empty() {
                     table.push(link, Out::Frame(HeadFrame::Forget { runs: forget }));
@@ -162,9 +183,41 @@ impl Hub {
         }
     }
 
+    /// What a node may become.
+    fn programs_of(&self, node: NodeId) -> Vec<Programs> {
+        let provider = self.mirror.read().nodes.get(&node).and_then(|node| node.provider.clone());
+        match provider {
+            Some(provider) if programs::are_offered(&provider) => self.programs.read_already(),
+            Some(_) | None => Vec::new(),
+        }
+    }
+
     fn heartbeat(&self) -> DurationMs {
         let cluster = self.mirror.read();
         cluster.config().map_or(DurationMs::from_secs(10), |config| config.head.heartbeat_ms)
+    }
+
+    /// Tells every node, and from now on each that comes.
+    pub(crate) fn tell_names(&self, names: Vec<NodeName>) {
+        let mut table = self.lock();
+        if names.is_empty() && table.names.is_none() {
+            return;
+        }
+        let links: Vec<LinkId> = table.newest.values().copied().collect();
+        for link in links {
+            table.push(link, Out::Frame(HeadFrame::Names { names: names.clone() }));
+        }
+        table.names = Some(names);
+    }
+
+    /// Addresses of these nodes, if those of all are known.
+    pub(crate) fn addresses(&self, nodes: &[String]) -> Vec<String> {
+        let table = self.lock();
+        let known = table.names.as_deref().unwrap_or_default();
+        let of = |node: &String| known.iter().find(|known| known.name == *node);
+        let all: Option<Vec<String>> =
+            nodes.iter().map(|node| of(node).map(|known| known.address.clone())).collect();
+        all.unwrap_or_default()
     }
 
     /// An order to a node. Without a connection it is dropped: it is given again after `Hello`.

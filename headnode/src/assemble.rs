@@ -2,6 +2,7 @@
 use crate::agents::Hub;
 use crate::agents::door::NodeDoor;
 use crate::agents::link::LinkState;
+use crate::agents::programs::{NodePrograms, are_offered};
 use crate::agents::streams::Streams;
 use crate::agents::token::ClusterSecret;
 use crate::app::{AppState, Bounds, HeadFacts};
@@ -87,6 +88,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Head, BootError> {
     let mirror = Mirror::new(cluster.clone());
     let (port, node_address) = bind_port(&state, &file.config, in_use).await?;
     let uid = rustix::process::geteuid().as_raw();
+    let programs = node_programs(&file.config);
     let orders = Orders {
         mirror: mirror.clone(),
         cluster: id.clone(),
@@ -95,18 +97,16 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Head, BootError> {
         port: port.local_addr().map_or(0, |address| address.port()),
         head_key_sha256: key.sha256(),
         state_dir: dir.clone(),
+        programs: programs.clone(),
     };
     let providers = providers(&file.config, &dir, &id);
     let keeping = Keeping::new(&mirror, &clock, &boot_logs, &bundles);
     let providers = ProviderHands::new(providers, orders, submit.clone(), keeping);
-    let hub = Hub::new(mirror.clone());
+    let hub = Hub::new(mirror.clone()).offering(programs.clone());
     let metrics = Metrics::new();
     let hands =
         Hands { hub: hub.clone(), providers, metrics: metrics.clone(), mirror: mirror.clone() };
-    server::name_file(&places.socket, &file.path, uid == 0)
-        .map_err(BootError::io("write beside", &places.socket))?;
-    let socket = server::bind(&places.socket, uid == 0)
-        .map_err(BootError::io("listen on", &places.socket))?;
+    let socket = bind_socket(&places.socket, &file.path, uid == 0)?;
     let (changes, changed) = watch::channel(0);
     let facts = HeadFacts {
         version: VERSION,
@@ -136,26 +136,48 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Head, BootError> {
         bounds: Bounds::default(),
         changes: changed,
     };
-    let link = link_state(&app, hub, id.clone(), secret);
+    let link = link_state(&app, hub, (id.clone(), secret), programs);
     let (mirror, outlet) = (app.mirror.clone(), hands.clone());
     let parts = Parts { cluster, mirror, log: store, outlet, clock, inbox, changes };
     let tls = key.server_config()?;
     Ok(Head { id, file, places, state, app, hands, parts, socket, port, tls, link })
 }
 
-fn link_state(app: &AppState, hub: Hub, cluster: ClusterId, secret: ClusterSecret) -> LinkState {
+/// What nodes may become that come with programs of their own.
+fn node_programs(config: &Config) -> NodePrograms {
+    let programs = NodePrograms::beside(agent_beside().parent().unwrap_or(Path::new(".")));
+    if config.pools.iter().any(|pool| are_offered(&pool.provider)) {
+        let programs = programs.clone();
+        // Before the first launch wants them; nobody waits for it here.
+        drop(tokio::task::spawn_blocking(move || programs.offered()));
+    }
+    programs
+}
+
+fn bind_socket(socket: &Path, file: &Path, is_root: bool) -> Result<UnixListener, BootError> {
+    server::name_file(socket, file, is_root).map_err(BootError::io("write beside", socket))?;
+    server::bind(socket, is_root).map_err(BootError::io("listen on", socket))
+}
+
+fn link_state(
+    app: &AppState,
+    hub: Hub,
+    (cluster, secret): (ClusterId, ClusterSecret),
+    programs: NodePrograms,
+) -> LinkState {
     LinkState {
+        starts: Starts::new(app.people.clone(), app.mirror.clone(), hub.clone()),
         hub,
         inbox: app.submit.clone(),
         mirror: app.mirror.clone(),
         blobs: app.blobs.clone(),
         output: app.logs.clone(),
         boot_logs: app.boot_logs.clone(),
-        starts: Starts::new(app.people.clone(), app.mirror.clone()),
         clock: app.clock.clone(),
         door: NodeDoor::new(http::router(app.clone()), app.people.clone(), app.streams.clone()),
         cluster,
         secret,
+        programs,
         hellos: Rates::new(limits::HELLO_EVERY, limits::HELLOS_AT_ONCE),
     }
 }

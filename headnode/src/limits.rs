@@ -63,6 +63,8 @@ pub const HELLOS_AT_ONCE: u32 = 30;
 pub const LINK_QUEUE: usize = 1024;
 /// Runs that a connection remembers as its node's: the last words of older ones were heard long ago.
 pub const RUNS_OF_LINK: usize = 4096;
+/// Names of nodes are told at most so often.
+pub const NAMES_PAUSE: Duration = Duration::from_millis(100);
 /// Users whom one node may refuse.
 pub const REFUSED_USERS: usize = 256;
 /// Read and write buffers of one agent's connection, in bytes.

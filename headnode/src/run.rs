@@ -1,6 +1,7 @@
 //! A head from start to end: runs the loop in a thread of its own, serves, and takes everything
 //! down again. Nodes and jobs live on.
 use crate::agents::listener;
+use crate::agents::names::{self, HostsFile};
 use crate::app::AppState;
 use crate::assemble::{Head, assemble};
 use crate::boot::{BootError, ConfigFile, StateDir, read_config};
@@ -12,6 +13,7 @@ use crate::{http, limits, server, shares};
 use pcluster_api::places::{Places, Surroundings};
 use pcluster_core::Input;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
@@ -89,6 +91,9 @@ pub async fn run(prepared: Prepared) -> Result<Ended, RunError> {
     // Before nodes ask: they are told what to look for once a connection.
     let tokens = shares::Keeping::start(app.hub.tokens().clone(), app.mirror.clone()).await;
     tokio::spawn(tokens.run());
+    let hosts = HostsFile::of(file.config.head.hosts_file.as_deref(), app.facts.uid, &id);
+    let hosts = hosts.map(Arc::new);
+    tokio::spawn(names::keep(app.clone(), app.hub.clone(), hosts.clone()));
     tokio::spawn(listener::serve(port, tls, link));
     let door = server::Door {
         router: http::router(app.clone()),
@@ -110,6 +115,9 @@ pub async fn run(prepared: Prepared) -> Result<Ended, RunError> {
     );
     let ended = join(driver).await;
     pruning.end().await;
+    if let (Ok(Ended::Closed), Some(hosts)) = (&ended, hosts) {
+        drop(tokio::task::spawn_blocking(move || hosts.clear()).await);
+    }
     // A second head could bind its socket from here on, so this one's goes first.
     let _ = std::fs::remove_file(&places.socket);
     let _ = std::fs::remove_file(pcluster_api::places::file_beside(&places.socket));

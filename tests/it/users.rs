@@ -8,11 +8,8 @@ use std::path::PathBuf;
 /// An image's `/etc` with these accounts.
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nbin:x:77:77::/nowhere:/bin/sh\n";
 
-/// A cluster of boxes whose image has nobody but root, and another `bin`.
-fn cluster(label: &str) -> Cluster {
-    let mut setup = boxed("cpus = 2, memory = \"600 MB\", max = 2, idle_timeout = \"5 min\"");
-    setup.more.push_str("add_users = true\n");
-    let cluster = Cluster::cold(label, Setup { system_socket: true, ..setup });
+/// Puts the program that makes boxes into the cluster's folder; each has an `/etc` with root and another `bin`.
+pub(crate) fn boxes_with_etc(cluster: &Cluster, before: &str) {
     let etc = cluster.root().join("image-etc");
     fs::create_dir(&etc).unwrap();
     fs::write(etc.join("passwd"), PASSWD).unwrap();
@@ -27,12 +24,27 @@ fn cluster(label: &str) -> Cluster {
     }
     let real = repository().join("examples/external/boxes");
     let text = format!(
-        "#!/bin/sh\nPCLUSTER_BOXES_DIR='{}' PCLUSTER_BOXES_ETC='{}' exec '{}' \"$@\"\n",
+        "#!/bin/sh\n{before}PCLUSTER_BOXES_DIR='{}' PCLUSTER_BOXES_ETC='{}' exec '{}' \"$@\"\n",
         cluster.root().join("boxes").display(),
         etc.display(),
         real.display()
     );
     bins::program(&cluster.work().join("boxes"), &text);
+}
+
+/// Every node is done.
+pub(crate) fn nodes_go(cluster: &Cluster) {
+    for node in cluster.live_nodes() {
+        cluster.ok(&["node", "drain", node["name"].as_str().unwrap()]);
+    }
+}
+
+/// A cluster of boxes whose image has nobody but root, and another `bin`.
+fn cluster(label: &str) -> Cluster {
+    let mut setup = boxed("cpus = 2, memory = \"600 MB\", max = 2, idle_timeout = \"5 min\"");
+    setup.more.push_str("add_users = true\n");
+    let cluster = Cluster::cold(label, Setup { system_socket: true, ..setup });
+    boxes_with_etc(&cluster, "");
     cluster.up();
     cluster
 }
@@ -96,8 +108,6 @@ fn users_are_themselves_on_nodes_that_had_no_account_of_theirs() {
         .unwrap();
     assert_eq!(cluster.wait(&refused), 0);
     assert_eq!(fs::read_to_string(out).unwrap(), "bin\n");
-    for node in cluster.live_nodes() {
-        cluster.ok(&["node", "drain", node["name"].as_str().unwrap()]);
-    }
+    nodes_go(&cluster);
     over(&cluster);
 }

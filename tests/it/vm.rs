@@ -58,6 +58,7 @@ impl Place {
             on_orphan: OnOrphan::PowerOff,
             accounts: None,
             local_home: false,
+            programs: Vec::new(),
             mounts: Vec::new(),
         }
     }

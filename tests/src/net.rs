@@ -110,6 +110,13 @@ impl Network {
         format!("[process]\nlauncher = {words:?}\n")
     }
 
+    /// What stands before the name of a node and the command that becomes it, on this machine.
+    #[must_use]
+    pub fn becoming(&self) -> String {
+        let script = repository().join("tests/netns.sh");
+        format!("'{}' {} {} '{}'", script.display(), self.bridge, self.net, self.hosts.display())
+    }
+
     /// A cluster on this network, its head on this machine, with these lines in `[head]`.
     #[must_use]
     pub fn setup(&self, setup: Setup) -> Setup {

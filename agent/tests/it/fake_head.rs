@@ -124,6 +124,7 @@ impl FakeHead {
             heartbeat_ms: DurationMs(200),
             shares: Vec::new(),
             checks: Vec::new(),
+            programs: vec![],
         });
         (connection, hello)
     }

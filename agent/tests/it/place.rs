@@ -118,6 +118,7 @@ impl Place {
             resources: Resources { cpus: 1, memory_bytes: 256 << 20, gpus: 0, tmp_bytes: 0 },
             nodes: vec!["compute-1".to_owned()],
             node_cpus: vec![],
+            node_addresses: vec![],
             rank: 0,
             time_limit_ms: None,
             term_grace_ms: DurationMs(500),
@@ -155,6 +156,7 @@ impl Subject for Place {
             accounts: None,
             local_home: false,
             mounts: Vec::new(),
+            programs: Vec::new(),
         };
         LaunchOrder {
             cluster: ClusterId::from(CLUSTER),

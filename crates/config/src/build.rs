@@ -227,6 +227,7 @@ fn head(r: &mut Resolver<'_>, provider: Option<&ProviderKind>) -> Head {
         orphan_grace_ms: seconds(r, "orphan_grace", 120),
         sweep_ms: seconds(r, "sweep", 60),
         keep_jobs_ms: seconds(r, "keep_jobs", 30 * 86_400),
+        hosts_file: hosts_file(r),
     };
     let positive = [
         ("heartbeat", head.heartbeat_ms),
@@ -249,6 +250,19 @@ fn head(r: &mut Resolver<'_>, provider: Option<&ProviderKind>) -> Head {
         r.conflict("`silent_after` must be longer than `heartbeat`", span, label);
     }
     head
+}
+
+fn hosts_file(r: &mut Resolver<'_>) -> Option<String> {
+    let Some(text) = r.text(&["head", "hosts_file"]) else {
+        return Some("/etc/hosts".into());
+    };
+    if text != "none" && !text.starts_with('/') {
+        let span = r.span(&["head", "hosts_file"]);
+        let message = format!("{} is no absolute path", quote(&crate::tree::shorten(&text)));
+        let problem = Problem::new(ProblemKind::BadValue, message, span);
+        r.problem(problem.label("write \"/etc/hosts\" or \"none\""));
+    }
+    Some(text).filter(|text| text != "none")
 }
 
 fn listen(r: &mut Resolver<'_>, provider: Option<&ProviderKind>) -> Option<String> {

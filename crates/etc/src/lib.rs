@@ -6,5 +6,6 @@
 //! one or the new one. Where `/etc` is, the caller says. Deliberately absent: which accounts, which names.
 pub mod accounts;
 mod file;
+pub mod hosts;
 
 pub use file::{EtcError, Lock};

@@ -236,6 +236,9 @@ pub struct Head {
     /// Finished jobs and events stay for this long.
     #[serde(default = "keep_jobs")]
     pub keep_jobs_ms: DurationMs,
+    /// Where this machine looks for the names of nodes; `None`: the head writes no such file.
+    #[serde(default)]
+    pub hosts_file: Option<String>,
 }
 
 /// What applied to configurations that did not say it.

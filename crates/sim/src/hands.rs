@@ -379,6 +379,7 @@ fn start_order(plan: StartPlan) -> StartOrder {
         resources: plan.resources,
         nodes: plan.nodes,
         node_cpus: plan.node_cpus.clone(),
+        node_addresses: Vec::new(),
         rank: plan.rank,
         time_limit_ms: plan.time_limit_ms,
         term_grace_ms: plan.term_grace_ms,

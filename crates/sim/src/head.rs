@@ -393,8 +393,14 @@ impl World {
                 let check = |path: &String| ShareCheck { path: path.clone(), token: None };
                 let checks = shares.iter().map(check).collect();
                 let protocol = PROTOCOL;
-                let welcome =
-                    HeadFrame::Welcome { protocol, node_name, heartbeat_ms, shares, checks };
+                let welcome = HeadFrame::Welcome {
+                    protocol,
+                    node_name,
+                    heartbeat_ms,
+                    shares,
+                    checks,
+                    programs: Vec::new(),
+                };
                 self.send_to_agent(conn, welcome);
                 if !forget.is_empty() {
                     self.send_to_agent(conn, HeadFrame::Forget { runs: forget });

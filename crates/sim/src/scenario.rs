@@ -283,6 +283,7 @@ fn config(rng: &mut Rng, money: bool) -> Config {
             orphan_grace_ms: DurationMs::from_mins(2),
             sweep_ms: DurationMs::from_mins(1),
             keep_jobs_ms: DurationMs::from_hours(720),
+            hosts_file: None,
         },
         pools,
         images: vec![Image {

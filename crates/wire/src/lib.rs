@@ -90,9 +90,20 @@ pub struct Facts {
     /// The agent proves the paths of a `Welcome`'s `checks` and says `Shares`.
     #[serde(default)]
     pub proves_shares: bool,
+    /// The address from which it dials the head.
+    #[serde(default)]
+    pub address: String,
     /// Users whose jobs this node refuses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refuses: Vec<UserRefusal>,
+}
+
+/// What others may call a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeName {
+    /// `compute-7`.
+    pub name: String,
+    pub address: String,
 }
 
 /// A user whose jobs cannot run on a node, while those of others can.
@@ -301,6 +312,9 @@ pub struct StartOrder {
     /// CPUs of the allocation on each of `nodes`; empty: as many as here.
     #[serde(default)]
     pub node_cpus: Vec<u32>,
+    /// Addresses of `nodes`, where those of all are known.
+    #[serde(default)]
+    pub node_addresses: Vec<String>,
     /// This node's place in `nodes`. The batch runs on the first; the others only hold a step
     /// daemon.
     pub rank: u32,
@@ -362,6 +376,9 @@ pub enum HeadFrame {
         /// The same paths with what tells that they are the right ones.
         #[serde(default)]
         checks: Vec<ShareCheck>,
+        /// As in the launch order; a head of another version since then has others.
+        #[serde(default)]
+        programs: Vec<Programs>,
     },
     /// This agent is not wanted: it ends its jobs' keepers only if `final_` is set, and exits.
     Refused { why: String, last: bool },
@@ -393,6 +410,8 @@ pub enum HeadFrame {
     Limit { run: RunId, time_limit_ms: Option<DurationMs> },
     /// The end of these runs is committed; the agent may forget them.
     Forget { runs: Vec<RunId> },
+    /// All nodes whose address is known, this one among them: said after `Welcome` and when it changes.
+    Names { names: Vec<NodeName> },
     /// The node is to go: clean up and exit once no run is left.
     Leave { why: String },
 }
@@ -401,6 +420,37 @@ pub enum HeadFrame {
 #[must_use]
 pub fn blob_path(hash: BlobHash) -> String {
     alloc::format!("/node/v1/blobs/{hash}")
+}
+
+/// Where a program of a node is fetched from: `GET` on the head's TLS port, by the key of a living node, or with
+/// [`NODE_HEADER`] and [`TOKEN_HEADER`] by one that has not said `Hello` yet.
+#[must_use]
+pub fn program_path(hash: BlobHash) -> String {
+    alloc::format!("/node/v1/agents/{hash}")
+}
+
+/// The node that asks, as in its launch order.
+pub const NODE_HEADER: &str = "x-pcluster-node";
+/// The token of its launch order.
+pub const TOKEN_HEADER: &str = "x-pcluster-token";
+
+/// The programs that a node needs; the first is the agent.
+pub const NODE_PROGRAMS: [&str; 3] = ["pcluster-agent", "pcluster-keeper", "pcluster"];
+
+/// The head's own version of all of [`NODE_PROGRAMS`] for one architecture: they are replaced together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Programs {
+    pub arch: String,
+    pub version: String,
+    pub files: Vec<Program>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    pub name: String,
+    pub sha256: BlobHash,
+    pub bytes: u64,
 }
 
 /// The other end of a stream: `GET` with `Upgrade: pcluster-stream` on the head's TLS port.
@@ -469,6 +519,10 @@ pub struct JoinOrder {
     /// What the agent mounts before it says hello, in this order.
     #[serde(default)]
     pub mounts: Vec<Mount>,
+    /// What the agent becomes before it takes a job, if it is not that already; none where its program is
+    /// the head's own file.
+    #[serde(default)]
+    pub programs: Vec<Programs>,
 }
 
 impl JoinOrder {

@@ -5,8 +5,9 @@
 //! its file.
 use super::door::NodeDoor;
 use super::listener::Place;
+use super::programs::NodePrograms;
 use super::token::ClusterSecret;
-use super::{Hub, Out};
+use super::{Hub, Out, names};
 use crate::clock::Clock;
 use crate::hands::starts::{Starts, Unstartable};
 use crate::inbox::{InboxHandle, LinkId, Stopping};
@@ -27,6 +28,7 @@ use pcluster_wire::{
     Spoken, Usage, UserRefusal,
 };
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Instant;
 use tokio::sync::mpsc;
 
@@ -44,6 +46,7 @@ pub struct LinkState {
     pub door: NodeDoor,
     pub cluster: ClusterId,
     pub secret: ClusterSecret,
+    pub programs: NodePrograms,
     /// How often nodes say hello.
     pub hellos: Rates<NodeId>,
 }
@@ -63,15 +66,22 @@ enum LinkEnd {
     Stopping(#[from] Stopping),
 }
 
+/// The other end of a connection.
+#[derive(Debug, Clone)]
+pub(super) struct Peer {
+    pub key: String,
+    pub address: IpAddr,
+}
+
 /// Serves a connection to its end.
-pub(super) async fn run(mut socket: WebSocket, key: String, place: Place, state: LinkState) {
+pub(super) async fn run(mut socket: WebSocket, peer: Peer, place: Place, state: LinkState) {
     let hello = tokio::select! {
         hello = tokio::time::timeout(limits::HANDSHAKE, first_frame(&mut socket)) => hello,
         // Its place is another's.
         () = place.shut_out() => return,
     };
     let checked = match hello {
-        Ok(Ok(frame)) => check_hello(frame, key, &state),
+        Ok(Ok(frame)) => check_hello(frame, peer, &state),
         Ok(Err(end)) => Err(end),
         Err(_) => Err(LinkEnd::Silent),
     };
@@ -143,7 +153,8 @@ struct Greeting {
 }
 
 /// Who speaks? Only the holder of the node's key, or of its launch's token.
-fn check_hello(frame: AgentFrame, key: String, state: &LinkState) -> Result<Greeting, LinkEnd> {
+fn check_hello(frame: AgentFrame, peer: Peer, state: &LinkState) -> Result<Greeting, LinkEnd> {
+    let Peer { key, address: from } = peer;
     let AgentFrame::Hello {
         protocol,
         oldest_protocol,
@@ -186,7 +197,9 @@ fn check_hello(frame: AgentFrame, key: String, state: &LinkState) -> Result<Gree
     }
     let refuses = clean_refusals(facts.refuses);
     let shares = clean_shares(facts.shares);
-    let facts = Box::new(Facts { cage: clean(&facts.cage), refuses, shares, ..facts });
+    let address = names::believed(&facts.address, from);
+    let cage = clean(&facts.cage);
+    let facts = Box::new(Facts { cage, refuses, shares, address, ..facts });
     let runs = runs.into_iter().map(clean_report).collect();
     let said = AgentSaid::Hello { key, token_valid, boot_id, facts, runs };
     Ok(Greeting { node, protocol, said })

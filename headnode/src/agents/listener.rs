@@ -1,15 +1,16 @@
 //! The TLS port: the only thing of the head that a network can reach.
 //!
 //! Invariant: whoever has not proved the key of a living node or said a `Hello` that was checked is a
-//! stranger and holds one of their places, for a fixed time (`strangers`). Exactly four routes exist; users' own are behind one of them,
+//! stranger and holds one of their places, for a fixed time (`strangers`). Exactly five routes exist; users' own are behind one of them,
 //! for those who run on the node that asks (`door`). Deliberately absent: anything else.
 use super::link::{self, LinkState};
 use super::strangers::{PreAuth, Strangers};
-use super::{door, tls};
+use super::{door, programs, tls};
 use crate::limits;
 use crate::mirror::Mirror;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State, WebSocketUpgrade};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
@@ -18,8 +19,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use pcluster_api::seats::{Seat, Seats};
 use pcluster_model::{BlobHash, NodeId};
-use pcluster_wire::MAX_FRAME_BYTES;
+use pcluster_wire::{MAX_FRAME_BYTES, NODE_HEADER, TOKEN_HEADER};
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -28,6 +30,10 @@ use tokio_rustls::rustls::ServerConfig;
 /// SHA-256 of the client's certificate, in hexadecimal.
 #[derive(Debug, Clone)]
 pub struct PeerKey(pub String);
+
+/// Where it comes from.
+#[derive(Debug, Clone, Copy)]
+struct PeerAddress(IpAddr);
 
 /// What a connection holds before its requests are counted elsewhere.
 #[derive(Debug, Clone)]
@@ -79,7 +85,7 @@ pub async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, state: LinkSta
         let (port, place) = (port.clone(), strangers.enter(from.ip()));
         tokio::spawn(async move {
             let ended = tokio::select! {
-                ended = connection(stream, port, place.clone()) => ended,
+                ended = connection(stream, from.ip(), port, place.clone()) => ended,
                 () = place.shut_out() => Err(io::ErrorKind::TimedOut.into()),
             };
             if let Err(error) = ended {
@@ -89,7 +95,12 @@ pub async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, state: LinkSta
     }
 }
 
-async fn connection(stream: TcpStream, port: Port, stranger: PreAuth) -> io::Result<()> {
+async fn connection(
+    stream: TcpStream,
+    from: IpAddr,
+    port: Port,
+    stranger: PreAuth,
+) -> io::Result<()> {
     stream.set_nodelay(true)?;
     keep_alive(&stream);
     let stream = tokio::time::timeout(limits::HANDSHAKE, port.acceptor.accept(stream))
@@ -113,6 +124,7 @@ async fn connection(stream: TcpStream, port: Port, stranger: PreAuth) -> io::Res
     let inner = TowerToHyperService::new(port.router);
     let service = hyper::service::service_fn(move |mut request: hyper::Request<_>| {
         request.extensions_mut().insert(key.clone());
+        request.extensions_mut().insert(PeerAddress(from));
         request.extensions_mut().insert(place.clone());
         inner.call(request)
     });
@@ -139,6 +151,7 @@ fn router(state: LinkState) -> Router {
     Router::new()
         .route("/node/v1/link", get(open_link))
         .route("/node/v1/blobs/{hash}", get(blob))
+        .route("/node/v1/agents/{hash}", get(program))
         .route("/node/v1/client/{uid}", get(door::client))
         .route("/node/v1/streams/{name}", get(door::stream))
         .fallback(|| async { StatusCode::NOT_FOUND })
@@ -148,6 +161,7 @@ fn router(state: LinkState) -> Router {
 async fn open_link(
     State(state): State<LinkState>,
     Extension(PeerKey(key)): Extension<PeerKey>,
+    Extension(PeerAddress(address)): Extension<PeerAddress>,
     Extension(place): Extension<Place>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
@@ -157,7 +171,7 @@ async fn open_link(
         .max_write_buffer_size(2 * MAX_FRAME_BYTES)
         .max_message_size(MAX_FRAME_BYTES)
         .max_frame_size(MAX_FRAME_BYTES)
-        .on_upgrade(move |socket| link::run(socket, key, place, state))
+        .on_upgrade(move |socket| link::run(socket, link::Peer { key, address }, place, state))
 }
 
 /// A script or environment, for the node that a run with it was placed on.
@@ -182,6 +196,45 @@ async fn blob(
         }
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
+}
+
+/// A program of nodes, for one that lives, or whose launch order the asker has.
+async fn program(
+    State(state): State<LinkState>,
+    Extension(PeerKey(key)): Extension<PeerKey>,
+    Extension(place): Extension<Place>,
+    Path(hash): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let Ok(hash) = hash.parse::<BlobHash>() else { return StatusCode::NOT_FOUND.into_response() };
+    if door::node_of(&state.mirror, &key).is_none() && !has_order(&state, &headers) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    let programs = state.programs.clone();
+    let Ok(Some(file)) = tokio::task::spawn_blocking(move || programs.open(hash)).await else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    place.release();
+    let pieces = futures_util::stream::try_unfold(0, move |at| {
+        let file = Arc::clone(&file);
+        async move {
+            let read = tokio::task::spawn_blocking(move || programs::piece(&file, at)).await;
+            let piece = read.map_err(io::Error::other)??;
+            Ok::<_, io::Error>(
+                piece.map(|piece| (Bytes::from(piece.clone()), at + piece.len() as u64)),
+            )
+        }
+    });
+    Body::from_stream(pieces).into_response()
+}
+
+/// True for the launch order of a living node.
+fn has_order(state: &LinkState, headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let (Some(node), Some(token)) = (text(NODE_HEADER), text(TOKEN_HEADER)) else { return false };
+    let Ok(node) = node.parse::<NodeId>() else { return false };
+    let is_alive = state.mirror.read().nodes.get(&node).is_some_and(|node| node.state.is_alive());
+    is_alive && state.secret.accepts(&state.cluster, node.launch, token)
 }
 
 /// A node may have what its own runs need, and nothing else.

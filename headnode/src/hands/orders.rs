@@ -1,6 +1,7 @@
 //! Launch orders: the plan of the cluster and what only the head knows (addresses, keys, folders).
 //!
-//! Invariant: the same plan gives the same order, byte for byte, in every process of the head.
+//! Invariant: the same plan gives the same order, byte for byte, in every process of one version of the head.
+use crate::agents::programs::{NodePrograms, are_offered};
 use crate::agents::token::ClusterSecret;
 use crate::mirror::Mirror;
 use pcluster_core::effect::LaunchPlan;
@@ -41,6 +42,7 @@ pub struct Orders {
     pub port: u16,
     pub head_key_sha256: String,
     pub state_dir: PathBuf,
+    pub programs: NodePrograms,
 }
 
 impl Orders {
@@ -144,6 +146,11 @@ impl Orders {
                 }
             },
             accounts: Some(accounts(config, &plan.provider)),
+            programs: if are_offered(&plan.provider) {
+                self.programs.offered()
+            } else {
+                Vec::new()
+            },
             local_home: config.pool(&plan.offering.pool).is_some_and(|pool| pool.local_home),
             mounts: mounts(plan, config),
         }

@@ -1,5 +1,6 @@
 //! Start orders: the plan of a run, and the user as this machine knows them now.
 use super::orders::profile;
+use crate::agents::Hub;
 use crate::limits;
 use crate::mirror::Mirror;
 use crate::people::{People, PeopleError};
@@ -11,6 +12,7 @@ use pcluster_wire::StartOrder;
 pub struct Starts {
     people: People,
     mirror: Mirror,
+    hub: Hub,
 }
 
 /// A run whose user cannot be had; its job cannot run, and this says why.
@@ -21,8 +23,8 @@ pub struct Unstartable(pub String);
 impl Starts {
     /// Asks `people` who the users are.
     #[must_use]
-    pub fn new(people: People, mirror: Mirror) -> Self {
-        Self { people, mirror }
+    pub fn new(people: People, mirror: Mirror, hub: Hub) -> Self {
+        Self { people, mirror, hub }
     }
 
     /// The order for a plan, with the user's groups as they are now.
@@ -49,6 +51,7 @@ impl Starts {
             resources: plan.resources,
             nodes: plan.nodes.clone(),
             node_cpus: plan.node_cpus.clone(),
+            node_addresses: self.hub.addresses(&plan.nodes),
             rank: plan.rank,
             time_limit_ms: plan.time_limit_ms,
             term_grace_ms: plan.term_grace_ms,

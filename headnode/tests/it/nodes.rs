@@ -162,6 +162,8 @@ async fn a_stranger_finds_no_way_to_users_routes_streams_or_blobs() {
         "/node/v1/client/0".into(),
         "/node/v1/client/1000".into(),
         "/node/v1/streams/0123456789abcdef0123456789abcdef".into(),
+        format!("/node/v1/agents/{}", "0".repeat(64)),
+        format!("/node/v1/agents/{}", own_agent()),
     ];
     let blobs = blobs.iter().map(|blob| format!("/node/v1/blobs/{blob}"));
     for path in paths.into_iter().chain(blobs) {
@@ -169,6 +171,15 @@ async fn a_stranger_finds_no_way_to_users_routes_streams_or_blobs() {
         let answer = answer_to(stream, &get(&path)).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 404"), "{path}: {answer}");
     }
+}
+
+/// A hash that a head would have programs under.
+fn own_agent() -> String {
+    use sha2::{Digest as _, Sha256};
+    let folder = std::env::current_exe().unwrap();
+    let agent = folder.ancestors().nth(2).unwrap().join("pcluster-agent");
+    let sum = Sha256::digest(std::fs::read(agent).unwrap_or_default());
+    sum.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 async fn say(head: &Head<'_>, text: String) -> Option<HeadFrame> {

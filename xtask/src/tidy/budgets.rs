@@ -42,13 +42,13 @@ pub(crate) const ROOMS: [Room; 7] = [
     Room {
         name: "headnode",
         folders: &["headnode/src/"],
-        lines: 8_800,
+        lines: 9_100,
         why: Some("docs/design/0005-room-sizes.md"),
     },
     Room {
         name: "agent",
         folders: &["agent/src/"],
-        lines: 5_400,
+        lines: 5_500,
         why: Some("docs/design/0005-room-sizes.md"),
     },
     Room {

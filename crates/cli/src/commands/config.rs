@@ -5,8 +5,11 @@ use crate::failure::{Failure, Outcome, code};
 use crate::look::Look;
 use crate::say;
 use clap::{Args, Subcommand};
+use pcluster_config::problem::{Level, Note};
+use pcluster_model::Shape;
+use pcluster_model::config::{Config, ProviderKind};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The file of the cluster: check it, explain it
 #[derive(Debug, Args)]
@@ -73,12 +76,16 @@ pub fn run(global: &Global, args: &ConfigArgs) -> Outcome {
 fn check(global: &Global, loaded: &Loaded) -> Outcome {
     let parsed = &loaded.parsed;
     let summary = parsed.config.as_ref().map(pcluster_config::check_summary);
+    let head = super::up::find_head().ok();
+    let head = head.as_deref().and_then(Path::parent);
+    let foreign = parsed.config.iter().zip(head).flat_map(|(config, head)| foreign(config, head));
+    let notes: Vec<Note> = parsed.notes.iter().cloned().chain(foreign).collect();
     if global.json {
         say::json(&Checked {
             schema: "pcluster.config-check/1",
             ok: parsed.config.is_some(),
             problems: &parsed.problems,
-            notes: &parsed.notes,
+            notes: &notes,
             inactive: &parsed.inactive,
             summary,
         })?;
@@ -87,8 +94,33 @@ fn check(global: &Global, loaded: &Loaded) -> Outcome {
     let Some(summary) = summary else { return Err(config_file::mistakes(loaded)) };
     let width = Look::here().width;
     say::data(&pcluster_config::render_summary(&summary, &parsed.file_name, width))?;
-    say::talk(&pcluster_config::render_notes(&parsed.notes, false));
+    say::talk(&pcluster_config::render_notes(&notes, false));
     Ok(code::DONE)
+}
+
+/// Pools with machines of an architecture for which there are no programs beside the head's, in `head`.
+fn foreign(config: &Config, head: &Path) -> Vec<Note> {
+    let own = std::env::consts::ARCH;
+    let lacks = |arch: &str| !head.join(arch).join("pcluster-agent").is_file();
+    let mut notes = Vec::new();
+    for pool in config.pools.iter().filter(|pool| pool.provider != ProviderKind::Process) {
+        let arch =
+            |shape: &&Shape| !shape.arch.is_empty() && shape.arch != own && lacks(&shape.arch);
+        if let Some(shape) = pool.shapes.iter().find(arch) {
+            notes.push(Note {
+                level: Level::Warning,
+                line: 0,
+                text: format!(
+                    "pool {}: {} is {arch}, and {} has no programs for it: the image must have the agent of this version",
+                    pool.name,
+                    shape.name,
+                    head.join(&shape.arch).display(),
+                    arch = shape.arch
+                ),
+            });
+        }
+    }
+    notes
 }
 
 fn explain(global: &Global, loaded: &Loaded, topic: Option<&str>) -> Outcome {

@@ -13,6 +13,7 @@ pub(super) const FIRST: &[Key] = &[
     key("head.type", Kind::Text, "(this machine)", Noted, "the EC2 type that `pcluster up` starts for the head; without it the head runs on this machine"),
     key("head.address", Kind::Text, "(found out)", Acts, "what nodes dial; a name or an address"),
     key("head.listen", Kind::Listen, "(process, vm without a bridge: 127.0.0.1 and any free port; else 0.0.0.0:7443)", Acts, "the TLS port for nodes and tokens"),
+    key("head.hosts_file", Kind::Text, "\"/etc/hosts\"", Acts, "where a head of root writes the names of nodes whose addresses it knows, in a block of its own; \"none\": nowhere"),
     key("head.settle", Kind::Duration, "60 s", Acts, "after a start that found nodes or runs, no older deadline fires for this long"),
     key("head.heartbeat", Kind::Duration, "10 s", Acts, "how often a node says that it is there"),
     key("head.silent_after", Kind::Duration, "35 s", Acts, "a node is called silent after this"),

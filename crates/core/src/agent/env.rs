@@ -162,7 +162,7 @@ fn of_slurm(order: &StartOrder, names: &NodeNames) -> Vec<(&'static str, String)
         ("SLURM_NNODES", nodes),
         ("SLURM_JOB_NODELIST", list.clone()),
         ("SLURM_NODELIST", list),
-        ("SLURM_NODE_ALIASES", "(null)".to_string()),
+        ("SLURM_NODE_ALIASES", aliases(order)),
         ("SLURM_SUBMIT_DIR", or(&spec.submit_dir, &spec.work_dir)),
         ("SLURM_JOB_PARTITION", order.pool.clone()),
         ("SLURM_JOB_ACCOUNT", or(&spec.account, &order.user.name)),
@@ -183,6 +183,19 @@ fn of_slurm(order: &StartOrder, names: &NodeNames) -> Vec<(&'static str, String)
     of_asked(order, count, &mut vars);
     of_array(order, &mut vars);
     vars
+}
+
+/// Where nodes are whose names may not resolve, as Slurm tells it of nodes in a cloud.
+fn aliases(order: &StartOrder) -> String {
+    if order.node_addresses.is_empty() {
+        return "(null)".to_string();
+    }
+    let pairs = order.nodes.iter().zip(&order.node_addresses);
+    let one = |(name, address): (&String, &String)| {
+        let (open, close) = if address.contains(':') { ("[", "]") } else { ("", "") };
+        format!("{name}:{open}{address}{close}:{name}")
+    };
+    pairs.map(one).collect::<Vec<_>>().join(",")
 }
 
 /// Variables that are there only when something was asked for: a name is more telling absent than

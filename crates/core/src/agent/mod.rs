@@ -102,6 +102,11 @@ impl AgentState {
         self.runs.values().filter(|entry| entry.is_live()).count()
     }
 
+    /// From where the head is dialled; said at the next `Hello`.
+    pub fn set_address(&mut self, address: String) {
+        self.setup.facts.address = address;
+    }
+
     /// Everything known about runs, as the next `Hello` tells it.
     #[must_use]
     pub fn reports(&self) -> Vec<RunReport> {
@@ -211,6 +216,8 @@ impl AgentState {
             HeadFrame::AttachNode { stream } => {
                 out.push(AgentAction::Attach { run: NODE_ITSELF, stream, live: true });
             }
+            // The agent's own hands know what to do with them.
+            HeadFrame::Names { .. } => {}
             HeadFrame::Forget { runs } => self.forget(&runs, out),
             HeadFrame::Leave { why } => {
                 self.leaving.get_or_insert(why);

@@ -38,6 +38,7 @@ fn welcome() -> AgentInput {
         heartbeat_ms: DurationMs(10_000),
         shares: vec![],
         checks: vec![],
+        programs: alloc::vec::Vec::new(),
     })
 }
 

@@ -50,6 +50,7 @@ pub fn config(max: u32, shapes: Vec<Shape>) -> Config {
             orphan_grace_ms: DurationMs::from_secs(120),
             sweep_ms: DurationMs::from_secs(60),
             keep_jobs_ms: DurationMs::from_hours(720),
+            hosts_file: None,
         },
         pools: vec![Pool {
             name: "compute".into(),

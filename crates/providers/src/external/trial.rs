@@ -55,6 +55,7 @@ impl<T: Fn(&'static str) + Sync> Subject for Trial<T> {
             accounts: None,
             local_home: false,
             mounts: Vec::new(),
+            programs: Vec::new(),
         };
         let text = |join| serde_json::to_string(&join).unwrap_or_default();
         let tags =
