@@ -58,7 +58,8 @@ impl Cluster {
             Input::AgentSaid { node, said } => self.decide_agent(now, node, said),
             Input::ProviderSaid(said) => self.decide_provider(now, said),
             Input::ConfigChanged { config } => {
-                if self.meta.config.as_ref() == Some(&config) && !self.waits_for_config() {
+                let same = self.meta.config.as_ref() == Some(&config);
+                if same && !self.waits_for_config() && !self.has_broken_boots() {
                     return Decision::nothing();
                 }
                 Decision::events(vec![Event::ConfigChanged { config }])
@@ -76,6 +77,13 @@ impl Cluster {
         let wrong = |class: &str| matches!(class, "denied" | "bad_config" | "never_fits");
         let offerings = &self.meta.offerings;
         offerings.iter().any(|(_, health)| health.rest_until.is_some() && wrong(&health.class))
+    }
+
+    /// An image that does not boot may have been built again under its name. A head that only starts
+    /// again knows nothing of that, and goes on pausing.
+    fn has_broken_boots(&self) -> bool {
+        let mut boots = self.meta.offerings.iter().flat_map(|(_, health)| health.boots.values());
+        boots.any(crate::node::BootHealth::is_broken)
     }
 
     fn decide_started(

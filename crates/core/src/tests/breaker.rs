@@ -92,3 +92,25 @@ fn a_new_build_in_the_file_is_tried_at_once() {
     assert_eq!(coming(&small), ["host@2"]);
     small.check_replay();
 }
+
+#[test]
+fn the_same_file_read_again_is_a_new_chance_for_an_image_that_was_built_again() {
+    let mut small = one_shape();
+    small.submit(spec("align", 2));
+    boots_fail(&mut small, 3);
+    assert!(coming(&small).is_empty());
+    let file = || Input::ConfigChanged { config: Box::new(config(4, vec![shape("s2", 2, 100)])) };
+    small.give(file());
+    assert_eq!((failures(&small, "host"), coming(&small).len()), (0, 1));
+    let told = |small: &Small| {
+        small
+            .log
+            .iter()
+            .filter(|one| matches!(one.event, crate::Event::ConfigChanged { .. }))
+            .count()
+    };
+    let before = told(&small);
+    small.give(file());
+    assert_eq!(told(&small), before, "nothing waits for it any more");
+    small.check_replay();
+}
