@@ -4,6 +4,7 @@ use crate::agents::streams::Streams;
 use crate::bundles::Bundles;
 use crate::clock::Clock;
 use crate::disk::DiskWatch;
+use crate::hands::consoles::Consoles;
 use crate::inbox::InboxHandle;
 use crate::limits;
 use crate::logs::{BootLogs, OutputTails};
@@ -37,6 +38,8 @@ pub struct AppState {
     pub boot_logs: BootLogs,
     /// What is kept of nodes whose boot failed.
     pub bundles: Bundles,
+    /// What machines show now.
+    pub consoles: Consoles,
     pub facts: Arc<HeadFacts>,
     /// For `pcluster_store::Reader::open`: history and events.
     pub store_path: Arc<Path>,

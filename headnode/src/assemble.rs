@@ -12,6 +12,7 @@ use crate::clock::{Clock, SystemTime};
 use crate::disk::{self, DiskWatch};
 use crate::driver::Parts;
 use crate::hands::Hands;
+use crate::hands::consoles::Consoles;
 use crate::hands::orders::Orders;
 use crate::hands::providers::ProviderHands;
 use crate::hands::starts::Starts;
@@ -100,6 +101,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Head, BootError> {
         programs: programs.clone(),
     };
     let providers = providers(&file.config, &dir, &id);
+    let consoles = Consoles::new(&providers);
     let keeping = Keeping::new(&mirror, &clock, &boot_logs, &bundles);
     let providers = ProviderHands::new(providers, orders, submit.clone(), keeping);
     let hub = Hub::new(mirror.clone()).offering(programs.clone());
@@ -125,6 +127,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Head, BootError> {
         logs,
         boot_logs,
         bundles,
+        consoles,
         facts: Arc::new(facts),
         store_path: store.path().into(),
         clock: clock.clone(),

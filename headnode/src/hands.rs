@@ -3,6 +3,7 @@
 //! Invariant: effects are level-triggered. One that is already in hand is dropped, one that is lost
 //! comes again; the keys of what is in hand live here only. Deliberately absent: back-off and every
 //! other choice (core says again what it still wants).
+pub mod consoles;
 pub mod orders;
 pub mod providers;
 pub mod starts;

@@ -49,5 +49,6 @@ mod unlogged;
 mod upgrade;
 mod users;
 mod vm;
+mod vm_faults;
 mod vm_image;
 mod why;

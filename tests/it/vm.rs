@@ -6,7 +6,7 @@ use pcluster_model::{ClusterId, DurationMs, InstanceRef, LaunchId, NodeId, Resou
 use pcluster_providers::conformance::{self, Subject};
 use pcluster_providers::vm::{Network, VmProvider, VmSettings};
 use pcluster_providers::{LaunchImage, LaunchOrder, Phase, Provider};
-use pcluster_tests::{Cluster, PATIENCE, bins, meter, scripts, until, vms, within};
+use pcluster_tests::{Cluster, PATIENCE, Setup, bins, meter, scripts, until, vms, within};
 use pcluster_wire::{JoinOrder, OnOrphan};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -116,8 +116,23 @@ fn the_provider_keeps_every_rule_with_real_machines() {
 
 /// A cluster of machines that see its own work folder.
 pub(crate) fn cluster(label: &str, compute: &str, more: &str) -> Cluster {
+    cluster_with(label, compute, more, "")
+}
+
+/// The same with lines of `[head]`.
+pub(crate) fn cluster_with(label: &str, compute: &str, more: &str, head: &str) -> Cluster {
+    let setup = vms::setup(compute, "WORK".as_ref(), more);
+    up(Cluster::cold(label, Setup { head: head.to_owned(), ..setup }))
+}
+
+/// The same for all users of this machine.
+pub(crate) fn cluster_of_root(label: &str, compute: &str) -> Cluster {
+    let setup = vms::setup(compute, "WORK".as_ref(), "");
+    up(Cluster::cold(label, Setup { system_socket: true, ..setup }))
+}
+
+fn up(cluster: Cluster) -> Cluster {
     // The folder's name is known when the cluster is.
-    let cluster = Cluster::cold(label, vms::setup(compute, "WORK".as_ref(), more));
     let file = cluster.work().join("cluster.toml");
     let text = cluster.file("cluster.toml");
     let shared = cluster.work().display().to_string();
@@ -160,6 +175,8 @@ fn jobs_run_in_machines_from_zero_to_zero_although_the_head_is_killed() {
     let node = "compute-1";
     let log = cluster.ok(&["node", "log", node]).out;
     assert!(log.contains("registered"), "{log}");
+    let (_, console) = log.split_once("--- the console of its machine\n").expect("its console");
+    assert!(console.starts_with("machine compute-1 is up"), "{console}");
     let folder = cluster.state().join("nodes/v-1.0");
     let console = std::fs::read_to_string(folder.join("console.log")).unwrap();
     assert!(console.starts_with("machine compute-1 is up"), "{console}");

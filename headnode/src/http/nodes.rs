@@ -10,6 +10,7 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use pcluster_api::{ActionResponse, NodeDetail, NodeList, Problem, UnloggedRequest, WhyView};
 use pcluster_core::input::{Principal, Request};
+use pcluster_model::config::ProviderKind;
 use pcluster_model::{InstanceRef, JobId, NodeId};
 use pcluster_views::{self as views, Cx};
 
@@ -63,6 +64,13 @@ fn log_of(app: &AppState, id: NodeId) -> Vec<String> {
     app.bundles.get(id).map_or_else(|| app.boot_logs.last(id), |bundle| bundle.lines())
 }
 
+/// The machine of a node while there is one.
+fn machine_of(app: &AppState, id: NodeId) -> Option<(ProviderKind, InstanceRef)> {
+    let cluster = app.mirror.read();
+    let node = cluster.nodes.get(&id).filter(|node| node.state.is_alive())?;
+    Some((node.provider.clone()?, node.instance.clone()?))
+}
+
 #[utoipa::path(get, path = "/v1/nodes/{name}/why", tag = "nodes",
     params(("name" = String, Path, description = "`compute-7`, `7.0` or `node:compute-7`")),
     responses((status = 200, body = WhyView), (status = "4XX", body = Problem)))]
@@ -90,7 +98,13 @@ pub(super) async fn log(
         Err(_) => target::node(&app.mirror.read(), &name).map(|node| node.id),
     };
     let lines = match known {
-        Ok(id) => log_of(&app, id),
+        Ok(id) => {
+            let mut lines = log_of(&app, id);
+            if let Some((provider, instance)) = machine_of(&app, id) {
+                lines.extend(app.consoles.lines(&provider, &instance).await);
+            }
+            lines
+        }
         Err(problem) => app.bundles.find(&name).ok_or(problem)?.lines(),
     };
     let mut text = lines.join("\n");

@@ -89,6 +89,7 @@ async fn bench() -> Bench {
         blobs: Blobs::open(&scratch.path().join("blobs")).unwrap(),
         logs: OutputTails::open(&scratch.path().join("output")).unwrap(),
         boot_logs: BootLogs::open(&scratch.path().join("boot")).unwrap(),
+        consoles: crate::hands::consoles::Consoles::default(),
         bundles: crate::bundles::Bundles::open(&scratch.path().join("failed")).unwrap(),
         facts: Arc::new(HeadFacts {
             version: "0.1.0",

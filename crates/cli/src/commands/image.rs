@@ -59,6 +59,10 @@ newest, image = \"genomics@3f2a9c\" that one. A build that fails leaves nothing.
         again: bool,
     },
     /// List the images on this machine
+    #[command(after_help = "\
+Examples:
+  pcluster image list
+  pcluster image list --json | jq '.images[].bytes'")]
     List,
     /// Boot one machine from an image, and prove that it registers and runs a job
     #[command(after_help = "\
@@ -71,6 +75,10 @@ of this file notices nothing. Exit code 1, and the end of the console, when the
 machine does not register or cannot run a job.")]
     Test(TestArgs),
     /// Remove a build; machines that run from it go on
+    #[command(after_help = "\
+Examples:
+  pcluster image remove genomics@3f2a9c
+  pcluster image remove genomics           the newest build")]
     Remove {
         #[arg(value_name = "IMAGE@BUILD")]
         name: String,
