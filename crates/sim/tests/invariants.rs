@@ -6,7 +6,7 @@ use pcluster_sim::world::Mode;
 use pcluster_sim::{replay_command, run_seed};
 
 /// A planted bug must be seen within this many seeds.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 200;
 
 #[test]
 fn two_thousand_seeds_keep_every_invariant() {
