@@ -50,7 +50,7 @@ pub struct IncidentRow {
 }
 
 /// Texts that say nothing about people: what a reader of the incident needs.
-const PLAIN: [&str; 38] = [
+const PLAIN: [&str; 40] = [
     "kind",
     "pool",
     "pools",
@@ -90,7 +90,12 @@ const PLAIN: [&str; 38] = [
     "now",
     "readings",
     "charges",
+    "accel",
+    "network",
 ];
+
+/// Stands for every network of nodes: it must be read as one.
+const SUBNET: &str = "10.87.0.0/24";
 
 /// Gives every text the same stand-in wherever it comes.
 #[derive(Debug, Default)]
@@ -117,6 +122,7 @@ impl Redactor {
         match key {
             _ if PLAIN.contains(&key) => text.to_owned(),
             "user" | "by" | "held_by" | "admins" | "owner" => self.stand_in("user", text),
+            "subnet" => SUBNET.to_owned(),
             "script" | "environment" => self.stand_in("hash", text),
             "work_dir" | "submit_dir" | "output" | "error" | "input" | "path" => {
                 self.stand_in("path", text)
@@ -217,6 +223,7 @@ fn redacted(redactor: &mut Redactor, stamped: &Stamped) -> Result<Value, UpkeepE
 #[cfg(test)]
 mod tests {
     use super::Redactor;
+    use pcluster_model::config::{Vm, VmAccel, VmNetwork};
     use serde_json::json;
 
     #[test]
@@ -242,5 +249,25 @@ mod tests {
         for word in ["ana", "secret", "--key", "1000"] {
             assert!(!text.contains(word), "{word}: {text}");
         }
+    }
+
+    #[test]
+    fn a_configuration_of_machines_on_a_bridge_is_read_again_without_its_names() {
+        let network = VmNetwork::Bridge {
+            bridge: Some("lab0".into()),
+            subnet: "10.1.2.0/24".parse().unwrap(),
+        };
+        let kernel = Some(("/srv/vmlinuz".into(), "/srv/modules".into()));
+        let vm = Vm { accel: VmAccel::Kvm, network, kernel };
+        let mut value = serde_json::to_value(&vm).unwrap();
+        Redactor::default().value("vm", &mut value);
+        let text = value.to_string();
+        assert!(
+            !text.contains("lab0") && !text.contains("10.1.2.0") && !text.contains("/srv"),
+            "{text}"
+        );
+        let again: Vm = serde_json::from_value(value).unwrap();
+        assert_eq!(again.accel, VmAccel::Kvm);
+        assert!(matches!(again.network, VmNetwork::Bridge { .. }));
     }
 }
