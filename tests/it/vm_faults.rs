@@ -12,17 +12,18 @@ const BROKEN: &str = "[images.panics]\nbase = \"minimal\"\nfiles = { \"/init\" =
     [images.hangs]\nbase = \"minimal\"\nfiles = { \"/opt/pcluster/boot/second\" = \"hang.sh\" }\n\
     [images.mute]\nbase = \"minimal\"\nfiles = { \"/opt/pcluster/boot/second\" = \"mute.sh\" }\n";
 
-fn pool(name: &str) -> String {
+/// A pool of its own for an image; a boot that says nothing is given up after `patience`, in seconds.
+fn pool(name: &str, patience: u32) -> String {
     format!(
         "[pools.{name}]\nimage = \"{name}\"\ncpus = 1\nmemory = \"300 MB\"\nmax = 1\n\
-         boot_timeout = \"20 s\"\nboot_limit = \"5 min\"\n"
+         boot_timeout = \"{patience} s\"\nboot_limit = \"10 min\"\n"
     )
 }
 
 #[test]
 fn a_machine_that_does_not_boot_is_told_with_its_last_words_and_nothing_is_left() {
     let Some(_turn) = vms::turn() else { return };
-    let pools: String = ["panics", "hangs", "mute"].map(pool).concat();
+    let pools = [pool("panics", 300), pool("hangs", 45), pool("mute", 300)].concat();
     let cluster = cluster("broken", &vms::small(1), &format!("{pools}{BROKEN}"));
     let put = |name: &str, text: &str| fs::write(cluster.work().join(name), text).unwrap();
     put("text", "no program\n");
@@ -34,7 +35,7 @@ fn a_machine_that_does_not_boot_is_told_with_its_last_words_and_nothing_is_left(
     for (name, why, console) in [
         ("panics", "the machine ended by itself", "Kernel panic"),
         ("mute", "the machine ended by itself", "nobody is here"),
-        ("hangs", "no progress for 20 s", "this one hangs"),
+        ("hangs", "no progress for 45 s", "this one hangs"),
     ] {
         cluster.ok(&["image", "build", name]);
         let id = cluster.submit(&["-p", name], "echo never");
@@ -62,12 +63,12 @@ fn a_cut_cable_is_a_lost_node_whose_job_runs_again_elsewhere() {
     let subnet =
         format!("10.{}.{}.0/24", 124 + std::process::id() % 60, std::process::id() / 60 % 250);
     let bridge = format!("[vm]\nnetwork = \"bridge\"\nsubnet = \"{subnet}\"\n");
-    let compute = format!("{}, lost_grace = \"5 s\"", vms::small(2));
+    let compute = format!("{}, lost_grace = \"10 s\"", vms::small(2));
     let cluster = crate::vm::cluster_with(
         "cable",
         &compute,
         &bridge,
-        "listen = \"0.0.0.0:0\"\nheartbeat = \"1 s\"\nsilent_after = \"6 s\"\n",
+        "listen = \"0.0.0.0:0\"\nheartbeat = \"1 s\"\nsilent_after = \"15 s\"\n",
     );
     let text = format!("echo $PCLUSTER_ATTEMPT >>starts; {}", scripts::gate("go"));
     let id = cluster.submit(&["-n", "1"], &text);
