@@ -8,8 +8,8 @@
 //! launch and end lie in files, and are the provider's meter.
 //!
 //! Deliberately absent: what a machine is made of; a `Body` knows.
-pub(crate) mod dir;
-pub(crate) mod machine;
+pub mod dir;
+pub mod machine;
 
 use crate::provider::{
     ErrorClass, LaunchAnswer, LaunchOrder, Launched, Listed, Offering, Phase, Provider,
@@ -29,10 +29,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 /// At most this much of a console is given, in bytes.
 const CONSOLE_BYTES: u64 = 64 << 10;
 /// Ended instances stay listed for an hour: a head that was away still reads their end.
-pub(crate) const KEEP_ENDED_MS: u64 = 60 * 60 * 1000;
+pub const KEEP_ENDED_MS: u64 = 60 * 60 * 1000;
 
 /// What is different from one kind of machine to the next.
-pub(crate) trait Body: std::fmt::Debug + Send + Sync + 'static {
+pub trait Body: std::fmt::Debug + Send + Sync + 'static {
     /// Whose machines they are.
     const KIND: ProviderKind;
     /// What the names of instances begin with: `p-7.0`.
@@ -53,7 +53,7 @@ pub(crate) trait Body: std::fmt::Debug + Send + Sync + 'static {
 
 /// What every such provider needs to know.
 #[derive(Debug, Clone)]
-pub(crate) struct LocalSettings {
+pub struct LocalSettings {
     /// The cluster's state directory; instances lie in `nodes/` in it.
     pub state_dir: PathBuf,
     pub cluster: ClusterId,
@@ -63,17 +63,17 @@ pub(crate) struct LocalSettings {
     pub keep_ended_ms: u64,
 }
 
-/// A provider of such machines.
+/// A provider of such machines. Cheap to clone.
 #[derive(Debug)]
-pub(crate) struct Local<B> {
-    pub(crate) shop: Arc<Shop<B>>,
+pub struct Local<B> {
+    pub shop: Arc<Shop<B>>,
 }
 
 #[derive(Debug)]
-pub(crate) struct Shop<B> {
+pub struct Shop<B> {
     settings: LocalSettings,
-    pub(crate) body: B,
-    pub(crate) nodes: Nodes,
+    pub body: B,
+    pub nodes: Nodes,
     /// Machines started by this process, to be reaped; also the lock under which directories are
     /// made and marked, so that a launch and a termination of one id have an order.
     children: Mutex<BTreeMap<String, Child>>,
@@ -87,7 +87,7 @@ impl<B> Clone for Local<B> {
 
 impl<B: Body> Local<B> {
     /// A provider on this state directory. Nothing is made before the first launch.
-    pub(crate) fn new(settings: LocalSettings, body: B) -> Self {
+    pub fn of(settings: LocalSettings, body: B) -> Self {
         let root =
             std::path::absolute(&settings.state_dir).unwrap_or_else(|_| settings.state_dir.clone());
         let nodes = Nodes::new(root.join("nodes"), B::PREFIX);
@@ -143,7 +143,9 @@ impl<B: Body> Provider for Local<B> {
         self.blocking(move |shop| {
             let dir = shop.nodes.find(&instance);
             let dir = dir.ok_or_else(|| unknown(format!("no instance {instance} is known")))?;
-            tail_of(&dir.console()).map_err(|error| failed("read the console of", &dir, &error))
+            let text = tail_of(&dir.console());
+            text.map(|text| plain_text(&text))
+                .map_err(|error| failed("read the console of", &dir, &error))
         })
         .await
     }
@@ -154,7 +156,7 @@ impl<B: Body> Provider for Local<B> {
 }
 
 impl<B: Body> Shop<B> {
-    pub(crate) fn launch(&self, order: &LaunchOrder) -> Result<Vec<LaunchAnswer>, ProviderError> {
+    pub fn launch(&self, order: &LaunchOrder) -> Result<Vec<LaunchAnswer>, ProviderError> {
         self.check(order)?;
         let mut children = self.lock();
         reap(&mut children);
@@ -230,7 +232,7 @@ impl<B: Body> Shop<B> {
         Ok(Launched { index, instance: dir.instance(), launched_at: record.launched_at })
     }
 
-    pub(crate) fn terminate(&self, targets: &[Target]) -> Result<(), ProviderError> {
+    pub fn terminate(&self, targets: &[Target]) -> Result<(), ProviderError> {
         let mut doomed = Vec::new();
         {
             let mut children = self.lock();
@@ -275,7 +277,7 @@ impl<B: Body> Shop<B> {
         Ok(())
     }
 
-    pub(crate) fn list(&self) -> Result<Vec<Listed>, ProviderError> {
+    pub fn list(&self) -> Result<Vec<Listed>, ProviderError> {
         reap(&mut self.lock());
         let root = self.nodes.root();
         let dirs = self.nodes.all().map_err(|error| {
@@ -348,6 +350,11 @@ fn reap(children: &mut BTreeMap<String, Child>) {
     children.retain(|_, child| matches!(child.try_wait(), Ok(None)));
 }
 
+/// A machine may write anything; a terminal must not obey it.
+fn plain_text(text: &str) -> String {
+    text.chars().filter(|letter| !letter.is_control() || matches!(letter, '\n' | '\t')).collect()
+}
+
 fn tail_of(path: &Path) -> io::Result<String> {
     let mut file = match fs::File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
@@ -360,7 +367,7 @@ fn tail_of(path: &Path) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-pub(crate) fn unknown(words: String) -> ProviderError {
+pub fn unknown(words: String) -> ProviderError {
     ProviderError::new(ErrorClass::Unknown, words)
 }
 
@@ -369,7 +376,7 @@ fn failed(verb: &str, dir: &InstanceDir, error: &io::Error) -> ProviderError {
 }
 
 /// An error as people read it: without the number the standard library adds.
-pub(crate) fn plain(error: &io::Error) -> String {
+pub fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
 }

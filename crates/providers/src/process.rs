@@ -4,13 +4,10 @@
 //! Deliberately absent: what is inside a node. `AGENT sweep DIR` ends what a machine left behind.
 use crate::local::dir::InstanceDir;
 use crate::local::{Body, KEEP_ENDED_MS, Local, LocalSettings, machine, plain};
-use crate::provider::{
-    ErrorClass, LaunchAnswer, LaunchOrder, Listed, Offering, Provider, ProviderError, Target,
-};
-use async_trait::async_trait;
+use crate::provider::{ErrorClass, LaunchOrder, ProviderError};
 use pcluster_model::config::ProviderKind;
 use pcluster_model::job::SOFT_FILES_VARIABLE;
-use pcluster_model::{ClusterId, InstanceRef, Shape};
+use pcluster_model::{ClusterId, Shape};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -59,19 +56,17 @@ impl ProcessSettings {
 }
 
 /// The provider `process`.
-#[derive(Debug, Clone)]
-pub struct ProcessProvider {
-    local: Local<Process>,
-}
+pub type ProcessProvider = Local<Process>;
 
+/// What such a machine is made of.
 #[derive(Debug)]
-struct Process {
+pub struct Process {
     agent_binary: PathBuf,
     launcher: Vec<String>,
     soft_files: Option<u64>,
 }
 
-impl ProcessProvider {
+impl Local<Process> {
     /// A provider on this state directory. Nothing is made before the first launch.
     #[must_use]
     pub fn new(settings: ProcessSettings) -> Self {
@@ -81,40 +76,7 @@ impl ProcessProvider {
             launcher: settings.launcher,
             soft_files: settings.soft_files,
         };
-        Self {
-            local: Local::new(LocalSettings { state_dir, cluster, shapes, keep_ended_ms }, body),
-        }
-    }
-}
-
-#[async_trait]
-impl Provider for ProcessProvider {
-    fn kind(&self) -> ProviderKind {
-        self.local.kind()
-    }
-
-    async fn launch(&self, order: &LaunchOrder) -> Result<Vec<LaunchAnswer>, ProviderError> {
-        self.local.launch(order).await
-    }
-
-    async fn terminate(&self, targets: &[Target]) -> Result<(), ProviderError> {
-        self.local.terminate(targets).await
-    }
-
-    async fn list(&self) -> Result<Vec<Listed>, ProviderError> {
-        self.local.list().await
-    }
-
-    async fn offerings(&self) -> Result<Vec<Offering>, ProviderError> {
-        self.local.offerings().await
-    }
-
-    async fn console(&self, instance: &InstanceRef) -> Result<String, ProviderError> {
-        self.local.console(instance).await
-    }
-
-    fn consistency_window_ms(&self) -> u64 {
-        self.local.consistency_window_ms()
+        Self::of(LocalSettings { state_dir, cluster, shapes, keep_ended_ms }, body)
     }
 }
 

@@ -12,13 +12,10 @@ mod spec;
 
 use crate::local::dir::InstanceDir;
 use crate::local::{Body, KEEP_ENDED_MS, Local, LocalSettings, machine as process, plain};
-use crate::provider::{
-    ErrorClass, LaunchAnswer, LaunchOrder, Listed, Offering, Provider, ProviderError, Target,
-};
-use async_trait::async_trait;
+use crate::provider::{ErrorClass, LaunchOrder, ProviderError};
 use pcluster_images::{Image, ImageError, KernelSource, Programs, Quiet, Store};
 use pcluster_model::config::{ProviderKind, VmAccel};
-use pcluster_model::{ClusterId, InstanceRef, Shape};
+use pcluster_model::{ClusterId, Shape};
 use pcluster_wire::{JoinOrder, MountSource};
 use spec::{Boot, Folder, Net, Spec};
 use std::io;
@@ -65,13 +62,11 @@ pub struct VmSettings {
 }
 
 /// The provider `vm`.
-#[derive(Debug, Clone)]
-pub struct VmProvider {
-    local: Local<Vm>,
-}
+pub type VmProvider = Local<Vm>;
 
+/// What such a machine is made of.
 #[derive(Debug)]
-struct Vm {
+pub struct Vm {
     program: PathBuf,
     programs: Programs,
     images: Store,
@@ -81,7 +76,7 @@ struct Vm {
     nodes: PathBuf,
 }
 
-impl VmProvider {
+impl Local<Vm> {
     /// A provider on this state directory. Nothing is made before the first launch.
     #[must_use]
     pub fn new(settings: VmSettings) -> Self {
@@ -97,43 +92,7 @@ impl VmProvider {
             nodes: root.join("nodes"),
         };
         let local = LocalSettings { state_dir, cluster, shapes, keep_ended_ms: KEEP_ENDED_MS };
-        Self { local: Local::new(local, body) }
-    }
-}
-
-#[async_trait]
-impl Provider for VmProvider {
-    fn kind(&self) -> ProviderKind {
-        self.local.kind()
-    }
-
-    async fn launch(&self, order: &LaunchOrder) -> Result<Vec<LaunchAnswer>, ProviderError> {
-        self.local.launch(order).await
-    }
-
-    async fn terminate(&self, targets: &[Target]) -> Result<(), ProviderError> {
-        self.local.terminate(targets).await
-    }
-
-    async fn list(&self) -> Result<Vec<Listed>, ProviderError> {
-        self.local.list().await
-    }
-
-    async fn offerings(&self) -> Result<Vec<Offering>, ProviderError> {
-        self.local.offerings().await
-    }
-
-    async fn console(&self, instance: &InstanceRef) -> Result<String, ProviderError> {
-        let text = self.local.console(instance).await?;
-        // A guest may write anything; a terminal must not obey it.
-        Ok(text
-            .chars()
-            .filter(|letter| !letter.is_control() || matches!(letter, '\n' | '\t'))
-            .collect())
-    }
-
-    fn consistency_window_ms(&self) -> u64 {
-        self.local.consistency_window_ms()
+        Self::of(local, body)
     }
 }
 

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 /// `launch.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct LaunchRecord {
+pub struct LaunchRecord {
     pub cluster: ClusterId,
     pub launch: LaunchId,
     pub index: u32,
@@ -33,7 +33,7 @@ pub(crate) struct LaunchRecord {
 /// `machine.json`: the process that is the machine. A number alone may be given away again, so its
 /// start time and the boot belong to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct MachineRecord {
+pub struct MachineRecord {
     pub pid: i32,
     /// Field 22 of `/proc/PID/stat`: clock ticks since boot.
     pub start_ticks: u64,
@@ -56,7 +56,7 @@ impl MachineRecord {
     }
 
     /// A handle on this very process, if it lives.
-    pub(crate) fn open(&self) -> Option<OwnedFd> {
+    pub fn open(&self) -> Option<OwnedFd> {
         let handle = pidfd_open(Pid::from_raw(self.pid)?, PidfdFlags::empty()).ok()?;
         // Looked at after opening: the handle cannot come to mean another process.
         (Self::of(self.pid).as_ref() == Some(self)).then_some(handle)
@@ -65,7 +65,7 @@ impl MachineRecord {
 
 /// `ended.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct EndRecord {
+pub struct EndRecord {
     pub ended_at: Timestamp,
     /// True when the end was noticed later and nobody wrote it down at the time.
     #[serde(default)]
@@ -74,7 +74,7 @@ pub(crate) struct EndRecord {
 
 /// How far an instance has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum State {
+pub enum State {
     /// On disk, and no machine has said its name.
     Unstarted,
     Alive,
@@ -87,7 +87,7 @@ pub(crate) enum State {
 
 /// `nodes/`.
 #[derive(Debug, Clone)]
-pub(crate) struct Nodes {
+pub struct Nodes {
     root: PathBuf,
     prefix: &'static str,
 }
@@ -167,7 +167,7 @@ impl Nodes {
 
 /// `nodes/p-LAUNCH.INDEX`.
 #[derive(Debug, Clone)]
-pub(crate) struct InstanceDir {
+pub struct InstanceDir {
     path: PathBuf,
     name: String,
 }

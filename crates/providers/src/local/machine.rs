@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 const KILL_SECS: i64 = 5;
 
 /// The program must be there and be a program.
-pub(crate) fn check_program(path: &Path) -> io::Result<()> {
+pub fn check_program(path: &Path) -> io::Result<()> {
     let meta = std::fs::metadata(path)?;
     if meta.is_file() && meta.permissions().mode() & 0o111 != 0 {
         return Ok(());
@@ -21,7 +21,7 @@ pub(crate) fn check_program(path: &Path) -> io::Result<()> {
 }
 
 /// A command of a machine: nothing of the head's environment reaches it but these.
-pub(crate) fn bare(program: &Path) -> Command {
+pub fn bare(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir("/").env_clear().stdin(Stdio::null());
     let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -35,7 +35,7 @@ pub(crate) fn bare(program: &Path) -> Command {
 }
 
 /// The console of an instance, to write on.
-pub(crate) fn console(dir: &InstanceDir) -> io::Result<File> {
+pub fn console(dir: &InstanceDir) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o600).open(dir.console())
 }
 
@@ -51,12 +51,12 @@ pub(super) fn spawn(mut command: Command, dir: &InstanceDir) -> io::Result<Child
 }
 
 /// Kills the machine process itself, so that it starts nothing any more, and waits for its end.
-pub(crate) fn kill(dir: &InstanceDir) -> io::Result<()> {
+pub fn kill(dir: &InstanceDir) -> io::Result<()> {
     dir.machine_record()?.map_or(Ok(()), |record| end(&record))
 }
 
 /// Kills this very process, if it lives, and waits for its end.
-pub(crate) fn end(record: &MachineRecord) -> io::Result<()> {
+pub fn end(record: &MachineRecord) -> io::Result<()> {
     let Some(handle) = record.open() else { return Ok(()) };
     match pidfd_send_signal(&handle, Signal::KILL) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => {}

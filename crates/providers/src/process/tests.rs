@@ -1,8 +1,9 @@
 use super::*;
-use crate::Phase;
 use crate::conformance::{self, Subject};
 use crate::local::dir::{LaunchRecord, MachineRecord};
 use crate::provider::LaunchImage;
+use crate::{LaunchAnswer, Phase, Provider, Target};
+use pcluster_model::InstanceRef;
 use pcluster_model::Timestamp;
 use pcluster_model::{LaunchId, Resources};
 use std::collections::BTreeMap;
@@ -45,7 +46,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let provider = self.process();
-        for dir in provider.local.shop.nodes.all().unwrap() {
+        for dir in provider.shop.nodes.all().unwrap() {
             dir.mark_terminated().unwrap();
             machine::kill(&dir).unwrap();
         }
@@ -91,7 +92,7 @@ fn order(launch: LaunchId, count: u32) -> LaunchOrder {
 }
 
 fn launch_now(place: &Place, order: &LaunchOrder) -> Vec<LaunchAnswer> {
-    place.process().local.shop.launch(order).unwrap()
+    place.process().shop.launch(order).unwrap()
 }
 
 fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
@@ -128,7 +129,7 @@ fn a_machine_that_was_killed_from_outside_is_listed_with_an_estimated_end() {
     let record = place.machine(&answer.instance);
     pidfd_kill(&record);
     wait_for("the machine's end", || record.open().is_none());
-    let look = |place: &Place| place.process().local.shop.list().unwrap().remove(0);
+    let look = |place: &Place| place.process().shop.list().unwrap().remove(0);
     let first = look(&place);
     assert_eq!((first.phase, first.ended_estimated), (Phase::Ended, true));
     assert_eq!(look(&place).ended_at, first.ended_at, "noticed once, written down once");
@@ -148,7 +149,7 @@ fn a_dead_machine_that_cannot_be_swept_is_listed_on_with_the_others() {
     wait_for("the machine's end", || record.open().is_none());
     fs::write(place.agent(), "#!/bin/sh\nexit 3\n").unwrap();
     let phases: Vec<Phase> =
-        place.process().local.shop.list().unwrap().iter().map(|one| one.phase).collect();
+        place.process().shop.list().unwrap().iter().map(|one| one.phase).collect();
     assert_eq!(phases, [Phase::Stopping, Phase::Running]);
 }
 
@@ -166,8 +167,8 @@ fn a_launch_cut_off_before_its_process_is_finished_by_the_same_order() {
     let place = Place::new("cut");
     let provider = place.process();
     let order = order(LaunchId(4), 1);
-    provider.local.shop.nodes.make().unwrap();
-    let dir = provider.local.shop.nodes.instance(LaunchId(4), 0);
+    provider.shop.nodes.make().unwrap();
+    let dir = provider.shop.nodes.instance(LaunchId(4), 0);
     let record = LaunchRecord {
         cluster: cluster(),
         launch: LaunchId(4),
@@ -179,10 +180,10 @@ fn a_launch_cut_off_before_its_process_is_finished_by_the_same_order() {
     };
     dir.prepare("{}").unwrap();
     dir.write_launch(&record).unwrap();
-    assert_eq!(provider.local.shop.list().unwrap()[0].phase, Phase::Pending);
-    let answer = provider.local.shop.launch(&order).unwrap().remove(0).unwrap();
+    assert_eq!(provider.shop.list().unwrap()[0].phase, Phase::Pending);
+    let answer = provider.shop.launch(&order).unwrap().remove(0).unwrap();
     assert_eq!(answer.launched_at, Timestamp(77));
-    assert_eq!(provider.local.shop.list().unwrap()[0].phase, Phase::Running);
+    assert_eq!(provider.shop.list().unwrap()[0].phase, Phase::Running);
 }
 
 #[test]
@@ -191,7 +192,7 @@ fn instances_of_another_cluster_are_not_ours() {
     launch_now(&place, &order(LaunchId(1), 1));
     let mut settings = ProcessSettings::new(&place.root, place.agent(), ClusterId::from("ffff"));
     settings.keep_ended_ms = 0;
-    assert!(ProcessProvider::new(settings).local.shop.list().unwrap().is_empty());
+    assert!(ProcessProvider::new(settings).shop.list().unwrap().is_empty());
 }
 
 #[test]
@@ -200,20 +201,20 @@ fn an_ended_instance_leaves_its_meter_and_nothing_else_and_later_that_too() {
     launch_now(&place, &order(LaunchId(1), 1));
     let scratch = place.root.join("nodes/p-1.0/tmp/deep");
     fs::create_dir_all(&scratch).unwrap();
-    place.process().local.shop.terminate(&[Target::Launch(LaunchId(1))]).unwrap();
+    place.process().shop.terminate(&[Target::Launch(LaunchId(1))]).unwrap();
     assert!(!scratch.exists() && !place.root.join("nodes/p-1.0/join.json").exists());
-    assert!(place.process().local.shop.list().unwrap()[0].ended_at.is_some());
+    assert!(place.process().shop.list().unwrap()[0].ended_at.is_some());
     let mut settings = ProcessSettings::new(&place.root, place.agent(), cluster());
     settings.keep_ended_ms = 0;
     let later = ProcessProvider::new(settings);
-    wait_for("the meter's own end", || later.local.shop.list().unwrap().is_empty());
+    wait_for("the meter's own end", || later.shop.list().unwrap().is_empty());
     assert!(!place.root.join("nodes/p-1.0").exists());
 }
 
 fn refusal(place: &Place, change: impl FnOnce(&mut LaunchOrder)) -> String {
     let mut order = order(LaunchId(1), 1);
     change(&mut order);
-    let error = place.process().local.shop.launch(&order).unwrap_err();
+    let error = place.process().shop.launch(&order).unwrap_err();
     assert_eq!(error.class, ErrorClass::BadConfig);
     error.message
 }
@@ -253,12 +254,12 @@ fn a_sweep_that_fails_leaves_the_bill_open() {
     let place = Place::new("sweep");
     launch_now(&place, &order(LaunchId(1), 1));
     fs::write(place.agent(), "#!/bin/sh\nexit 3\n").unwrap();
-    let ended = place.process().local.shop.terminate(&[Target::Launch(LaunchId(1))]);
+    let ended = place.process().shop.terminate(&[Target::Launch(LaunchId(1))]);
     assert!(ended.unwrap_err().message.contains("p-1.0"));
-    assert_eq!(place.process().local.shop.list().unwrap()[0].phase, Phase::Stopping);
+    assert_eq!(place.process().shop.list().unwrap()[0].phase, Phase::Stopping);
     fs::write(place.agent(), STAND_IN).unwrap();
-    place.process().local.shop.terminate(&[Target::Launch(LaunchId(1))]).unwrap();
-    assert_eq!(place.process().local.shop.list().unwrap()[0].phase, Phase::Ended);
+    place.process().shop.terminate(&[Target::Launch(LaunchId(1))]).unwrap();
+    assert_eq!(place.process().shop.list().unwrap()[0].phase, Phase::Ended);
 }
 
 #[test]
