@@ -51,4 +51,5 @@ mod users;
 mod vm;
 mod vm_faults;
 mod vm_image;
+mod vm_nfs;
 mod why;
