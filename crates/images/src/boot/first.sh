@@ -16,7 +16,8 @@ die() {
 }
 
 told() {
-  for word in $(cat /proc/cmdline); do
+  read -r line </proc/cmdline
+  for word in $line; do
     case $word in "pcluster.$1="*) echo "${word#*=}" ;; esac
   done
 }
@@ -45,5 +46,5 @@ else
   ln -s bin /node/sbin
 fi
 for part in dev proc sys; do mount --move "/$part" "/node/$part"; done
+# If this fails the kernel ends the machine, and says so.
 exec switch_root /node /opt/pcluster/boot/busybox sh /opt/pcluster/boot/second
-die "cannot go to the node's root"

@@ -14,7 +14,8 @@ end() {
 }
 
 told() {
-  for word in $($boot cat /proc/cmdline); do
+  read -r line </proc/cmdline
+  for word in $line; do
     case $word in "pcluster.$1="*) echo "${word#*=}" ;; esac
   done
 }
