@@ -324,6 +324,23 @@ impl Client {
         self.get(&format!("/v1/nodes/{}", encoded(id))).await
     }
 
+    /// `GET /v1/nodes/{id}/log`: what the node and its machine have said, as lines.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn node_log(&self, id: &str) -> Result<Vec<String>, ClientError> {
+        let path = format!("/v1/nodes/{}/log", encoded(id));
+        let response = tokio::time::timeout(ANSWER_WITHIN, self.send(Method::GET, &path, None))
+            .await
+            .map_err(|_| ClientError::Silent(ANSWER_WITHIN))??;
+        let status = response.status();
+        let bytes = collected(response.into_body()).await?;
+        if !status.is_success() {
+            return Err(problem_of(status.as_u16(), &bytes));
+        }
+        Ok(String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect())
+    }
+
     /// `POST /v1/nodes/{id}/{verb}`: `drain`, `resume`, `terminate`. The answer's `job` is 0.
     ///
     /// # Errors

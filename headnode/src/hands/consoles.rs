@@ -21,13 +21,20 @@ impl Consoles {
         Self { providers: providers.iter().filter(speaks).cloned().collect() }
     }
 
-    /// The console as lines; nothing where there is none, and why where it cannot be had.
-    pub async fn lines(&self, kind: &ProviderKind, instance: &InstanceRef) -> Vec<String> {
+    /// The console as lines; nothing where there is none. Of a machine that `lives` it is told why it
+    /// cannot be had.
+    pub async fn lines(
+        &self,
+        kind: &ProviderKind,
+        instance: &InstanceRef,
+        lives: bool,
+    ) -> Vec<String> {
         let provider = self.providers.iter().find(|provider| provider.kind() == *kind);
         let Some(provider) = provider else { return Vec::new() };
         let asked = tokio::time::timeout(limits::CONSOLE_WITHIN, provider.console(instance));
         let text = match asked.await {
             Ok(Ok(text)) => text,
+            _ if !lives => return Vec::new(),
             Ok(Err(error)) => format!("it cannot be had: {error}"),
             Err(_) => "the provider does not show it in time".to_owned(),
         };

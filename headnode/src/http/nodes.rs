@@ -64,11 +64,14 @@ fn log_of(app: &AppState, id: NodeId) -> Vec<String> {
     app.bundles.get(id).map_or_else(|| app.boot_logs.last(id), |bundle| bundle.lines())
 }
 
-/// The machine of a node while there is one.
-fn machine_of(app: &AppState, id: NodeId) -> Option<(ProviderKind, InstanceRef)> {
+/// The machine of a node, and whether it lives. What is kept of a failed boot has its console already.
+fn machine_of(app: &AppState, id: NodeId) -> Option<(ProviderKind, InstanceRef, bool)> {
+    if app.bundles.get(id).is_some() {
+        return None;
+    }
     let cluster = app.mirror.read();
-    let node = cluster.nodes.get(&id).filter(|node| node.state.is_alive())?;
-    Some((node.provider.clone()?, node.instance.clone()?))
+    let node = cluster.nodes.get(&id)?;
+    Some((node.provider.clone()?, node.instance.clone()?, node.state.is_alive()))
 }
 
 #[utoipa::path(get, path = "/v1/nodes/{name}/why", tag = "nodes",
@@ -100,8 +103,8 @@ pub(super) async fn log(
     let lines = match known {
         Ok(id) => {
             let mut lines = log_of(&app, id);
-            if let Some((provider, instance)) = machine_of(&app, id) {
-                lines.extend(app.consoles.lines(&provider, &instance).await);
+            if let Some((provider, instance, lives)) = machine_of(&app, id) {
+                lines.extend(app.consoles.lines(&provider, &instance, lives).await);
             }
             lines
         }

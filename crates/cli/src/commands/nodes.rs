@@ -114,15 +114,15 @@ pub async fn node(global: &Global, args: &NodeArgs) -> Outcome {
 
 async fn log(global: &Global, name: &str) -> Result<u8, Failure> {
     let name = node_name(name)?;
-    let detail = head(global)?.client.node(&name).await?;
+    let lines = head(global)?.client.node_log(&name).await?;
     if global.json {
-        say::json(&NodeLog { schema: "pcluster.node-log/1", node: &name, lines: &detail.log })?;
+        say::json(&NodeLog { schema: "pcluster.node-log/1", node: &name, lines: &lines })?;
         return Ok(code::DONE);
     }
-    if detail.log.is_empty() {
+    if lines.is_empty() {
         say::line(format!("nothing has come from {name} yet"));
     }
-    let page: String = detail.log.iter().map(|line| format!("{line}\n")).collect();
+    let page: String = lines.iter().map(|line| format!("{line}\n")).collect();
     say::data(&page)?;
     Ok(code::DONE)
 }
