@@ -2,7 +2,7 @@
 use crate::reader::decode;
 use crate::seal::event_seal;
 use crate::{EventStore, Reader, StoreError, base};
-use pcluster_core::rows::{Row, RowChange};
+use pcluster_core::rows::{Row, RowChange, says_the_same};
 use pcluster_core::{Cluster, Event};
 use pcluster_model::JobId;
 use rusqlite::{Connection, OptionalExtension};
@@ -71,12 +71,16 @@ impl Reader {
     fn check_past(&self, cluster: &Cluster, seq: u64, jobs: &[JobId]) -> Result<(), StoreError> {
         for expected in cluster.rows_of_jobs(jobs) {
             let (table, key) = (expected.table, &expected.key);
-            let stored = self.row(table, key)?.map(|row| row.body);
-            if stored != expected.body {
+            let stored = self.row(table, key)?;
+            let same = match (&expected.body, &stored) {
+                (Some(expected), Some(stored)) => says_the_same(expected, stored),
+                (expected, stored) => expected.is_none() && stored.is_none(),
+            };
+            if !same {
                 let detail = format!(
                     "the log gives row {key} of table {table}, which is forgotten: {}; the file has {}",
                     expected.body.unwrap_or_default(),
-                    stored.unwrap_or_default()
+                    stored.map(|row| row.body).unwrap_or_default()
                 );
                 return Err(self.damaged(detail));
             }
@@ -107,17 +111,15 @@ pub fn compare_rows(live: &[RowChange], stored: &[Row]) -> Result<(), String> {
         .iter()
         .filter_map(|row| Some((row.table, row.key.as_str(), row.body.as_deref()?)))
         .collect();
-    let mut found: Vec<(&str, &str, &str)> = stored
-        .iter()
-        .map(|row| (row.table.as_str(), row.key.as_str(), row.body.as_str()))
-        .collect();
+    let mut found: Vec<&Row> = stored.iter().collect();
     expected.sort_unstable();
-    found.sort_unstable();
+    found.sort_unstable_by(|a, b| (&a.table, &a.key).cmp(&(&b.table, &b.key)));
     for (expected, found) in expected.iter().zip(&found) {
-        if expected != found {
+        let same_key = (expected.0, expected.1) == (&found.table[..], &found.key[..]);
+        if !same_key || !says_the_same(expected.2, found) {
             return Err(format!(
                 "the log gives row {} of table {}: {}; the file has row {} of table {}: {}",
-                expected.1, expected.0, expected.2, found.1, found.0, found.2
+                expected.1, expected.0, expected.2, found.key, found.table, found.body
             ));
         }
     }
