@@ -143,9 +143,7 @@ impl<B: Body> Provider for Local<B> {
         self.blocking(move |shop| {
             let dir = shop.nodes.find(&instance);
             let dir = dir.ok_or_else(|| unknown(format!("no instance {instance} is known")))?;
-            let text = tail_of(&dir.console());
-            text.map(|text| plain_text(&text))
-                .map_err(|error| failed("read the console of", &dir, &error))
+            tail_of(&dir.console()).map_err(|error| failed("read the console of", &dir, &error))
         })
         .await
     }
@@ -348,11 +346,6 @@ impl<B: Body> Shop<B> {
 
 fn reap(children: &mut BTreeMap<String, Child>) {
     children.retain(|_, child| matches!(child.try_wait(), Ok(None)));
-}
-
-/// A machine may write anything; a terminal must not obey it.
-fn plain_text(text: &str) -> String {
-    text.chars().filter(|letter| !letter.is_control() || matches!(letter, '\n' | '\t')).collect()
 }
 
 fn tail_of(path: &Path) -> io::Result<String> {

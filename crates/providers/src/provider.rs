@@ -163,7 +163,8 @@ pub trait Provider: Send + Sync {
     /// As `list`.
     async fn offerings(&self) -> Result<Vec<Offering>, ProviderError>;
 
-    /// The machine's console from its first byte, at most the last 64 KiB.
+    /// The machine's console from its first byte, at most the last 64 KiB, as it was written: whoever
+    /// shows it takes out what terminals obey.
     ///
     /// # Errors
     /// As `list`.
