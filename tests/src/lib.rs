@@ -7,6 +7,7 @@
 //! carries the cluster's id or name. Deliberately absent: the scenarios (`tests/it`).
 pub mod bins;
 pub mod clients;
+pub mod cloud;
 pub mod cluster;
 pub mod dice;
 pub mod disk;

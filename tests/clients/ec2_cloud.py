@@ -1,0 +1,560 @@
+#!/usr/bin/env python3
+"""A cloud on loopback: moto's EC2 behind a layer that has the moods of the real one, and boots machines.
+
+    ec2_cloud.py FOLDER [--no-boot]
+
+Prints `{"port": N}` and serves until its standard input ends; then every machine ends, too. Runs in the
+environment `scripts/clients path moto`. What moto itself lacks and this adds:
+
+- a client token is remembered: the same request again has the same answer, another one is refused;
+- capacity, quota, throttling, server errors, lost and torn answers, and lists that lag, on request;
+- an instance **boots**: its user data runs as root of a bubblewrap container with processes, /etc, /run, /var/lib and
+  /opt of its own and the files and network of this machine. Its metadata (IMDSv2 only, as instances are told
+  to) is at $AWS_EC2_METADATA_SERVICE_ENDPOINT; `poweroff` there ends the container, and with it the instance;
+- spot notices, rebalance hints, silent reclaims, power cuts;
+- a meter: when each instance was launched and ended, in whole seconds, as EC2 bills.
+
+The other side of it is HTTP below /_cloud/ on the same port, JSON in and out:
+
+    GET  facts                      {"subnets": {ID: ZONE}, "images": {NAME: ID}}
+    GET  meter                      [{"instance", "type", "spot", "subnet", "launched", "ended" or null}]
+    GET  calls                      {ACTION: COUNT}
+    POST faults    [FAULT...]       in front of every call from now on; an empty list clears all
+    POST lag       {"ms": N}        lists do not show what is younger; calls do not know it
+    POST end       {"instance", "how"}   how: power_cut (dead, and nobody says so), silent or notice (reclaimed
+                                    at once, or after "seconds"), rebalance (a hint only)
+
+A FAULT: {"action": A, "kind": K, "times": N (default 1, -1 for ever), "skip": N, "match": {PARAMETER: VALUE}} with
+K = error ("code", "message", "status"), capacity ("left": machines that there still are), slow ("ms"), before (the
+connection ends and nothing was done), lost (it was done, and the answer is lost), torn (half an answer).
+All calls are written down in FOLDER/calls.jsonl, machines have FOLDER/i-…/console.log.
+"""
+import base64
+import contextlib
+import gzip
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import xml.etree.ElementTree as ET
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+FOLDER = Path(sys.argv[1]).absolute()
+BOOTS = "--no-boot" not in sys.argv
+REGION = "us-east-1"
+ACCOUNT = "123456789012"
+DEBIAN = "136693071363"
+IMAGES = [
+    ("ami-0000000000000a11d", "debian-12-amd64-20260901-2222", "x86_64", DEBIAN, "2026-09-01T00:00:00.000Z"),
+    ("ami-0000000000000b22d", "debian-12-amd64-20261101-2283", "x86_64", DEBIAN, "2026-11-01T00:00:00.000Z"),
+    ("ami-0000000000000c33d", "debian-12-arm64-20261101-2283", "aarch64", DEBIAN, "2026-11-01T00:00:00.000Z"),
+    ("ami-0000000000000d44d", "lab-genomics", "x86_64", ACCOUNT, "2026-11-02T00:00:00.000Z"),
+]
+NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15"
+# What differs between two sends of the same request.
+UNSIGNED = {"Version", "AWSAccessKeyId", "Signature", "SignatureMethod", "SignatureVersion", "Timestamp"}
+END_PATIENCE_S = 10
+
+
+def moto_app():
+    """moto reads its settings when it is imported."""
+    arch = {"aarch64": "arm64"}
+    amis = [
+        {"ami_id": ami, "name": name, "description": name, "owner_id": owner, "public": True,
+         "virtualization_type": "hvm", "architecture": arch.get(machine, machine), "state": "available",
+         "platform": None, "image_type": "machine", "hypervisor": "xen", "root_device_name": "/dev/xvda",
+         "root_device_type": "ebs", "sriov": "simple", "creation_date": created,
+         "image_location": f"{owner}/{name}"}
+        for ami, name, machine, owner, created in IMAGES
+    ]
+    path = FOLDER / "amis.json"
+    path.write_text(json.dumps(amis))
+    os.environ.update(MOTO_AMIS_PATH=str(path), MOTO_ENABLE_AMI_VALIDATION="true",
+                      MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION="true", MOTO_ACCOUNT_ID=ACCOUNT)
+    from moto.server import DomainDispatcherApplication, create_backend_app
+    from werkzeug.test import Client
+    return Client(DomainDispatcherApplication(create_backend_app))
+
+
+class Gone(Exception):
+    """The connection ends without an answer."""
+
+
+class Torn(Exception):
+    """It ends in the middle of one."""
+
+
+class Refused(Exception):
+    def __init__(self, code, message, status=400):
+        super().__init__(message)
+        self.code, self.message, self.status = code, message, status
+
+    def answer(self):
+        error = "".join(f"<{tag}>{text}</{tag}>" for tag, text in (("Code", self.code), ("Message", self.message)))
+        text = f"<Response><Errors><Error>{error}</Error></Errors><RequestID>cloud</RequestID></Response>"
+        return self.status, f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'.encode()
+
+
+class Machine:
+    """An instance's computer: a container that runs the user data, and what its metadata say."""
+
+    def __init__(self, cloud, instance, user_data):
+        self.cloud, self.id, self.instance = cloud, instance.id, instance
+        self.folder = FOLDER / instance.id
+        self.user_data = user_data
+        self.tokens = set()
+        self.notice = self.hint = None
+        self.process = None
+        self.is_hung = False
+
+    def metadata(self, path):
+        instance = self.instance
+        at = lambda moment: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
+        known = {
+            "meta-data/instance-id": instance.id,
+            "meta-data/ami-id": instance.image_id,
+            "meta-data/ami-launch-index": str(instance.ami_launch_index),
+            "meta-data/instance-type": instance.instance_type,
+            "meta-data/local-ipv4": "127.0.0.1",
+            "meta-data/placement/region": REGION,
+            "meta-data/placement/availability-zone": instance.placement.zone,
+            "meta-data/instance-life-cycle": instance.lifecycle or "on-demand",
+            "meta-data/spot/instance-action":
+                self.notice and json.dumps({"action": "terminate", "time": at(self.notice)}),
+            "meta-data/events/recommendations/rebalance": self.hint and json.dumps({"noticeTime": at(self.hint)}),
+            "user-data": self.user_data.decode(errors="replace"),
+        }
+        return known.get(path)
+
+    def boot(self):
+        """Runs the user data as an image with cloud-init would."""
+        self.folder.mkdir()
+        own = {name: self.folder / name for name in ("etc", "bin", "lib")}
+        shutil.copytree("/etc", own["etc"], symlinks=True, ignore_dangling_symlinks=True)
+        for name in "bin", "lib":
+            own[name].mkdir()
+        # Whatever asks for the end of the machine ends the container, and nothing outside it.
+        for name in "poweroff", "shutdown", "halt", "reboot", "systemctl":
+            (own["bin"] / name).write_text("#!/bin/sh\nkill -KILL 1\n")
+            (own["bin"] / name).chmod(0o755)
+        data = gzip.decompress(self.user_data) if self.user_data[:2] == b"\x1f\x8b" else self.user_data
+        script = self.folder / "user-data"
+        script.write_bytes(data)
+        script.chmod(0o700)
+        environment = {
+            "PATH": f"{own['bin']}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{self.cloud.port}/_imds/{self.id}",
+            "HOME": "/root",
+        }
+        with open(self.folder / "console.log", "ab", buffering=0) as console:
+            console.write(f"[    0.000000] booting {self.id}, {self.instance.instance_type}\n".encode())
+            self.process = subprocess.Popen(
+                ["bwrap", "--dev-bind", "/", "/", "--bind", own["etc"], "/etc", "--tmpfs", "/run", "--tmpfs", "/opt",
+                 "--bind", own["lib"], "/var/lib", "--proc", "/proc", "--unshare-pid", "--unshare-uts",
+                 "--hostname", self.id, "--die-with-parent", "--as-pid-1", "--", script],
+                env=environment, stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True)
+        threading.Thread(target=self.watch, daemon=True).start()
+
+    def watch(self):
+        self.process.wait()
+        with self.cloud.lock:
+            if not self.is_hung:
+                self.cloud.ended(self, "Client.InstanceInitiatedShutdown", "Instance initiated shutdown")
+
+    def pid_1(self):
+        """Process 1 of the container, as this machine sees it."""
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+            return int(children.split()[0])
+
+    def end(self, gently):
+        if not self.process or self.process.poll() is not None:
+            return
+        if gently and (pid := self.pid_1()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(END_PATIENCE_S)
+        # The end of bwrap is the end of its process namespace.
+        self.process.kill()
+        self.process.wait()
+
+    def console(self):
+        with contextlib.suppress(FileNotFoundError):
+            return (self.folder / "console.log").read_bytes()[-65536:]
+        return b""
+
+
+class Cloud:
+    def __init__(self):
+        self.lock = threading.RLock()
+        self.moto = moto_app()
+        from moto.ec2.models import ec2_backends
+        self.backend = ec2_backends[ACCOUNT][REGION]
+        self.port = None
+        self.machines, self.meter, self.tokens, self.groups = {}, {}, {}, {}
+        self.faults, self.calls, self.lag_s = [], {}, 0.0
+        self.log = open(FOLDER / "calls.jsonl", "a")
+        self.spot_prices = {}
+
+    # What happens to a call.
+
+    def call(self, headers, body):
+        asked = dict(parse_qsl(body.decode(), keep_blank_values=True))
+        action = asked.get("Action", "")
+        with self.lock:
+            self.calls[action] = self.calls.get(action, 0) + 1
+            faults = self.take_faults(action, asked)
+        status = 0
+        try:
+            status, text = self.answered(faults, action, asked, headers, body)
+        except Refused as refused:
+            status, text = refused.answer()
+        finally:
+            with self.lock:
+                self.log.write(json.dumps({"at": time.time(), "action": action, "asked": asked, "status": status}) + "\n")
+                self.log.flush()
+        kinds = {fault["kind"] for fault in faults}
+        if "lost" in kinds:
+            raise Gone
+        if "torn" in kinds:
+            raise Torn(text)
+        return status, text
+
+    def take_faults(self, action, asked):
+        taken = []
+        for fault in self.faults:
+            wanted = fault.get("match", {})
+            if fault["action"] not in ("*", action) or fault.get("times", 1) == 0:
+                continue
+            if any(asked.get(name) != value for name, value in wanted.items()):
+                continue
+            if fault.get("skip", 0) > 0:
+                fault["skip"] -= 1
+                continue
+            if fault["kind"] != "capacity":
+                fault["times"] = fault.get("times", 1) - (fault.get("times", 1) > 0)
+            taken.append(fault)
+        return taken
+
+    def answered(self, faults, action, asked, headers, body):
+        for fault in faults:
+            if fault["kind"] == "slow":
+                time.sleep(fault["ms"] / 1000)
+            if fault["kind"] == "before":
+                raise Gone
+            if fault["kind"] == "error":
+                raise Refused(fault["code"], fault.get("message", fault["code"]), fault.get("status", 400))
+        own = getattr(self, "on_" + action, None)
+        with self.lock:
+            if own:
+                return own(asked, headers, body, faults)
+            return self.ask_moto(headers, body)
+
+    def ask_moto(self, headers, body):
+        kept = {name: value for name, value in headers.items() if name.lower() not in ("host", "content-length")}
+        kept["Host"] = f"ec2.{REGION}.amazonaws.com"
+        answer = self.moto.post("/", data=body, headers=kept)
+        return answer.status_code, answer.data
+
+    # Calls with more to them than moto knows.
+
+    def on_RunInstances(self, asked, headers, body, faults):
+        token = asked.get("ClientToken")
+        plain = {name: value for name, value in asked.items() if name not in UNSIGNED}
+        if token and token in self.tokens:
+            before, answer = self.tokens[token]
+            if before != plain:
+                raise Refused("IdempotentParameterMismatch",
+                              "The request uses the same client token as a previous, but non-identical request.")
+            return answer
+        if len(base64.b64decode(asked.get("UserData", ""))) > 16384:
+            raise Refused("InvalidParameterValue", "User data is limited to 16384 bytes")
+        count, least = int(asked["MaxCount"]), int(asked["MinCount"])
+        if asked.get("DryRun") != "true":
+            count = self.granted(asked, count, least, faults)
+        # moto makes as many as the least that is asked for.
+        text = "&".join(f"{name}={value}" for name, value in parse_pairs(body) if name not in ("MinCount", "MaxCount"))
+        status, answer = self.ask_moto(headers, f"{text}&MinCount={count}&MaxCount={count}".encode())
+        if status != 200:
+            return status, answer
+        if token:
+            self.tokens[token] = plain, (status, answer)
+        for item in ET.fromstring(answer).iter(f"{{{NAMESPACE}}}instanceId"):
+            self.started(self.backend.get_instance(item.text), asked)
+        return status, answer
+
+    def granted(self, asked, count, least, faults):
+        for fault in faults:
+            if fault["kind"] == "capacity":
+                count = min(count, fault["left"])
+                if count < least:
+                    raise Refused("InsufficientInstanceCapacity",
+                                  f"We currently do not have sufficient {asked.get('InstanceType')} capacity in the "
+                                  "Availability Zone you requested.", 500)
+                fault["left"] -= count
+        return count
+
+    def started(self, instance, asked):
+        now = int(time.time())
+        from datetime import datetime, timezone
+        instance.launch_time = datetime.fromtimestamp(now, timezone.utc)
+        spot = asked.get("InstanceMarketOptions.MarketType") == "spot"
+        instance.lifecycle = "spot" if spot else None
+        machine = Machine(self, instance, base64.b64decode(asked.get("UserData", "")))
+        self.machines[instance.id] = machine
+        self.meter[instance.id] = {"instance": instance.id, "type": instance.instance_type, "spot": spot,
+                                   "subnet": instance.subnet_id, "launched": now, "ended": None}
+        if BOOTS:
+            machine.boot()
+
+    def on_TerminateInstances(self, asked, headers, body, _faults):
+        ids = [value for name, value in asked.items() if name.startswith("InstanceId.")]
+        self.must_know(ids)
+        status, answer = self.ask_moto(headers, body)
+        if status == 200:
+            for name in ids:
+                self.ended(self.machines[name], "Client.UserInitiatedShutdown", "User initiated shutdown")
+        return status, answer
+
+    def on_DescribeInstances(self, asked, headers, body, _faults):
+        self.must_know(value for name, value in asked.items() if name.startswith("InstanceId."))
+        status, answer = self.ask_moto(headers, body)
+        hidden = self.hidden()
+        if status != 200 or not hidden:
+            return status, answer
+        ET.register_namespace("", NAMESPACE)
+        tree = ET.fromstring(answer)
+        for items in tree.iter(f"{{{NAMESPACE}}}instancesSet"):
+            for item in list(items):
+                if item.findtext(f"{{{NAMESPACE}}}instanceId") in hidden:
+                    items.remove(item)
+        return status, ET.tostring(tree)
+
+    def hidden(self):
+        now = time.time()
+        return {name for name, span in self.meter.items() if now - span["launched"] < self.lag_s}
+
+    def must_know(self, names):
+        for name in names:
+            if name in self.hidden() or name not in self.machines:
+                raise Refused("InvalidInstanceID.NotFound", f"The instance ID '{name}' does not exist")
+
+    def on_GetConsoleOutput(self, asked, _headers, _body, _faults):
+        self.must_know([asked["InstanceId"]])
+        text = base64.b64encode(self.machines[asked["InstanceId"]].console()).decode()
+        return self.own("GetConsoleOutput", f"<instanceId>{asked['InstanceId']}</instanceId><output>{text}</output>")
+
+    def on_DescribeSpotPriceHistory(self, asked, headers, body, _faults):
+        status, answer = self.ask_moto(headers, body)
+        ET.register_namespace("", NAMESPACE)
+        tree = ET.fromstring(answer)
+        for item in tree.iter(f"{{{NAMESPACE}}}item"):
+            price = item.find(f"{{{NAMESPACE}}}spotPrice")
+            if price is not None:
+                price.text = self.spot_prices.get(item.findtext(f"{{{NAMESPACE}}}instanceType"), "0.250000")
+        return status, ET.tostring(tree)
+
+    # moto has no placement groups.
+
+    def on_CreatePlacementGroup(self, asked, *_):
+        name = asked["GroupName"]
+        if name in self.groups:
+            raise Refused("InvalidPlacementGroup.Duplicate", f"The Placement Group '{name}' already exists.")
+        tags = [(asked[key], asked.get(key[:-3] + "Value", "")) for key in asked
+                if key.startswith("TagSpecification.1.Tag.") and key.endswith(".Key")]
+        self.groups[name] = {"strategy": asked.get("Strategy", "cluster"), "tags": tags}
+        return self.own("CreatePlacementGroup", f"<return>true</return>{self.group(name)}")
+
+    def on_DescribePlacementGroups(self, asked, *_):
+        wanted = dict(filters(asked))
+        names = [value for key, value in asked.items() if key.startswith("GroupName.")]
+        for name in names:
+            if name not in self.groups:
+                raise Refused("InvalidPlacementGroup.Unknown", f"The Placement Group '{name}' is unknown.")
+        def fits(name, group):
+            tags = dict(group["tags"])
+            return all(tags.get(key[4:]) in values for key, values in wanted.items() if key.startswith("tag:"))
+        shown = [name for name, group in self.groups.items() if (not names or name in names) and fits(name, group)]
+        items = "".join(f"<item>{self.inside(name)}</item>" for name in shown)
+        return self.own("DescribePlacementGroups", f"<placementGroupSet>{items}</placementGroupSet>")
+
+    def on_DeletePlacementGroup(self, asked, *_):
+        if self.groups.pop(asked["GroupName"], None) is None:
+            raise Refused("InvalidPlacementGroup.Unknown", f"The Placement Group '{asked['GroupName']}' is unknown.")
+        return self.own("DeletePlacementGroup", "<return>true</return>")
+
+    def inside(self, name):
+        group = self.groups[name]
+        tags = "".join(f"<item><key>{key}</key><value>{value}</value></item>" for key, value in group["tags"])
+        return (f"<groupName>{name}</groupName><strategy>{group['strategy']}</strategy><state>available</state>"
+                f"<groupId>pg-{abs(hash(name)):017x}</groupId><tagSet>{tags}</tagSet>")
+
+    def group(self, name):
+        return f"<placementGroup>{self.inside(name)}</placementGroup>"
+
+    @staticmethod
+    def own(action, text):
+        return 200, (f'<?xml version="1.0" encoding="UTF-8"?>\n<{action}Response xmlns="{NAMESPACE}">'
+                     f"<requestId>cloud</requestId>{text}</{action}Response>").encode()
+
+    # Ends.
+
+    def ended(self, machine, code, words, gently=True):
+        """The instance's end as EC2 tells it, and the meter stops; the computer ends in its own time."""
+        span = self.meter[machine.id]
+        if span["ended"] is None:
+            span["ended"] = int(time.time())
+            instance = machine.instance
+            if instance.state != "terminated":
+                instance.terminate()
+            when = time.strftime("%Y-%m-%d %H:%M:%S GMT", time.gmtime(span["ended"]))
+            who = {"Client.UserInitiatedShutdown": "User initiated"}.get(code, code)
+            instance._reason = f"{who} ({when})"
+            instance.state_reason.code, instance.state_reason.message = code, f"{code}: {words}"
+        threading.Thread(target=machine.end, args=(gently,), daemon=True).start()
+
+    def end(self, asked):
+        machine = self.machines[asked["instance"]]
+        if asked["how"] == "power_cut":
+            machine.is_hung = True
+            machine.end(False)
+        elif asked["how"] == "rebalance":
+            machine.hint = time.time()
+        else:
+            wait = float(asked.get("seconds", 0))
+            if asked["how"] == "notice":
+                machine.notice = time.time() + wait
+            def reclaim():
+                with self.lock:
+                    self.ended(machine, "Server.SpotInstanceTermination", "Spot instance termination", gently=False)
+            timer = threading.Timer(wait, reclaim)
+            timer.daemon = True
+            timer.start()
+        return {}
+
+    def ask(self, verb, given):
+        """The other side of the cloud."""
+        with self.lock:
+            if verb == "facts":
+                subnets = {subnet.id: subnet.availability_zone for subnet in self.backend.describe_subnets()}
+                return {"subnets": subnets, "images": {name: ami for ami, name, *_ in IMAGES},
+                        "groups": sorted(group.name for group in self.backend.describe_security_groups()),
+                        "placement_groups": sorted(self.groups)}
+            if verb == "meter":
+                return list(self.meter.values())
+            if verb == "calls":
+                return self.calls
+            if verb == "faults":
+                self.faults = given
+            elif verb == "lag":
+                self.lag_s = given["ms"] / 1000
+            elif verb == "spot_prices":
+                self.spot_prices = given
+            elif verb == "end":
+                return self.end(given)
+            else:
+                return None
+            return {}
+
+    def close(self):
+        with self.lock:
+            machines = list(self.machines.values())
+        for machine in machines:
+            machine.is_hung = True
+            machine.end(False)
+
+
+def parse_pairs(body):
+    return [pair.partition("=")[::2] for pair in body.decode().split("&")]
+
+
+def filters(asked):
+    for key, name in asked.items():
+        if key.startswith("Filter.") and key.endswith(".Name"):
+            start = key[:-4] + "Value."
+            yield name, [value for other, value in asked.items() if other.startswith(start)]
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    cloud = None
+
+    def log_message(self, *_):
+        pass
+
+    def say(self, status, data, kind="text/xml;charset=UTF-8"):
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def hang_up(self, data=b""):
+        if data:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data) * 2))
+            self.end_headers()
+            self.wfile.write(data)
+        self.close_connection = True
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        path = urlsplit(self.path).path
+        if path.startswith("/_cloud/"):
+            return self.other_side(path, json.loads(body or b"null"))
+        try:
+            self.say(*self.cloud.call(self.headers, body))
+        except Gone:
+            self.hang_up()
+        except Torn as torn:
+            self.hang_up(torn.args[0][: len(torn.args[0]) // 2])
+
+    def other_side(self, path, given):
+        said = self.cloud.ask(path.removeprefix("/_cloud/"), given)
+        self.say(404 if said is None else 200, json.dumps(said).encode(), "application/json")
+
+    def do_GET(self):
+        path = urlsplit(self.path).path
+        if path.startswith("/_cloud/"):
+            return self.other_side(path, None)
+        machine, rest = self.imds(path)
+        if machine and self.headers.get("X-aws-ec2-metadata-token") not in machine.tokens:
+            return self.say(401, b"Unauthorized", "text/plain")
+        value = machine and machine.metadata(rest)
+        self.say(200 if value else 404, (value or "Not Found").encode(), "text/plain")
+
+    def do_PUT(self):
+        machine, rest = self.imds(urlsplit(self.path).path)
+        if not machine or rest != "api/token" or "X-aws-ec2-metadata-token-ttl-seconds" not in self.headers:
+            return self.say(400, b"Bad Request", "text/plain")
+        token = base64.b64encode(os.urandom(24)).decode()
+        machine.tokens.add(token)
+        self.say(200, token.encode(), "text/plain")
+
+    def imds(self, path):
+        name, _, rest = path.removeprefix("/_imds/").partition("/latest/")
+        return self.cloud.machines.get(name) if path.startswith("/_imds/") else None, rest
+
+
+def main():
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    cloud = Handler.cloud = Cloud()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    cloud.port = server.server_port
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(json.dumps({"port": cloud.port}), flush=True)
+    try:
+        sys.stdin.read()
+    finally:
+        cloud.close()
+
+
+main()
