@@ -1,9 +1,11 @@
 //! What else this program does, for `pcluster admin` and `pcluster provider`: nothing of it is a head.
+use crate::boot::read_config;
 use crate::{image, trial};
-use pcluster_providers::vm::machine;
+use pcluster_model::config::{Pool, ProviderKind, ShareSource, VmNetwork};
+use pcluster_providers::vm::{Needs, lacks, machine};
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// One errand; its words are the subcommand's.
@@ -15,6 +17,12 @@ pub enum Errand {
     ProviderTest(trial::TrialArgs),
     /// Build, list and remove images of virtual machines
     Image(image::ImageArgs),
+    /// Say what this machine lacks for the pools of virtual machines in a file, a line each
+    #[command(hide = true)]
+    VmLacks {
+        #[arg(long)]
+        config: PathBuf,
+    },
     /// Be a virtual machine
     #[command(hide = true)]
     VmMachine { dir: PathBuf },
@@ -35,6 +43,7 @@ impl Errand {
             Self::Upkeep(upkeep) => pcluster_upkeep::main(upkeep),
             Self::ProviderTest(args) => trial::main(args),
             Self::Image(args) => image::main(args),
+            Self::VmLacks { config } => vm_lacks(config),
             Self::VmMachine { dir } => ended(machine::run(dir)),
             Self::VmPart { parent, words } => ended(machine::part(*parent, words)),
         }
@@ -49,4 +58,27 @@ fn ended(result: io::Result<()>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Each pool's lacks once, where the first pool that has them is named.
+fn vm_lacks(config: &Path) -> ExitCode {
+    let file = match read_config(config) {
+        Ok(file) => file,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(error.exit_code());
+        }
+    };
+    let bridge = file.config.vm.network != VmNetwork::User;
+    let shares = |pool: &Pool| pool.shares.iter().any(|share| share.source == ShareSource::Head);
+    let mut told = Vec::new();
+    for pool in file.config.pools.iter().filter(|pool| pool.provider == ProviderKind::Vm) {
+        for lack in lacks(Needs { bridge, folders: shares(pool) }) {
+            if !told.contains(&lack) {
+                println!("pool {}: {}: {}", pool.name, lack.what, lack.help);
+                told.push(lack);
+            }
+        }
+    }
+    ExitCode::SUCCESS
 }

@@ -1,5 +1,5 @@
 //! Bad input: what is said, with which exit code, and that nothing is lost by it.
-use pcluster_tests::{Cluster, Setup, people};
+use pcluster_tests::{Cluster, Setup, people, skip, vms};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -32,6 +32,24 @@ fn a_key_with_money_behind_it_is_refused_at_up_and_noted_by_check() {
     let cloud = Cluster::cold("cloud", Setup::default());
     fs::write(cloud.work().join("cluster.toml"), "provider = \"ec2\"\n").unwrap();
     cloud.run(&["up"]).expect_code(3).expect_words(&["ec2"]);
+}
+
+#[test]
+fn check_says_what_this_machine_lacks_for_virtual_machines() {
+    let person = people::named("daemon");
+    if !people::is_root() || person.is_none() {
+        return skip("another user than root is looked for");
+    }
+    // What is installed is another thing on every machine; who runs the head is not.
+    let bridge = "[vm]\nnetwork = \"bridge\"\n";
+    let setup = Setup { person, ..vms::setup(&vms::small(1), "/shared".as_ref(), bridge) };
+    let cluster = Cluster::cold("lacks", setup);
+    let said = cluster.ok(&["config", "check"]);
+    let words = "pool compute: network = \"bridge\" needs a head that runs as root: [vm] network = \"user\" does not";
+    assert!(said.err.contains(words), "{said:#?}");
+    let view = cluster.json(&["config", "check"]);
+    let notes = view["notes"].as_array().unwrap();
+    assert!(notes.iter().any(|note| note["text"] == words), "{view}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use pcluster_model::config::VmAccel;
 use pcluster_model::{ClusterId, DurationMs, InstanceRef, LaunchId, NodeId, Resources, Shape};
 use pcluster_providers::conformance::{self, Subject};
 use pcluster_providers::vm::{Network, VmProvider, VmSettings};
-use pcluster_providers::{LaunchImage, LaunchOrder, Phase, Provider};
+use pcluster_providers::{ErrorClass, LaunchImage, LaunchOrder, Phase, Provider};
 use pcluster_tests::{Cluster, PATIENCE, Setup, bins, meter, scripts, until, vms, within};
 use pcluster_wire::{JoinOrder, OnOrphan};
 use std::path::PathBuf;
@@ -112,6 +112,34 @@ fn the_provider_keeps_every_rule_with_real_machines() {
     assert!(listed.iter().all(|one| one.phase == Phase::Ended), "{listed:?}");
     let left = pcluster_tests::procs::of_folder(&place.root);
     assert!(left.is_empty(), "{left:#?}");
+}
+
+#[test]
+fn a_launch_that_is_refused_leaves_neither_a_secret_nor_an_address() {
+    let Some(_turn) = vms::turn() else { return };
+    let place = Place::new("refused");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let nodes = place.root.join("nodes");
+    let left = || {
+        let entries = std::fs::read_dir(&nodes).unwrap().flatten().map(|entry| entry.file_name());
+        entries.filter(|name| !name.as_encoded_bytes().starts_with(b".")).collect::<Vec<_>>()
+    };
+    let refused = |order: &LaunchOrder| {
+        let answers = runtime.block_on(place.vm().launch(order)).unwrap();
+        answers.into_iter().next().unwrap().unwrap_err()
+    };
+    // Refused by its image, which is looked at when the join order is on disk.
+    let mut order = place.order(LaunchId(1), 1);
+    order.image.name = "nosuch".into();
+    let error = refused(&order);
+    assert_eq!(error.class, ErrorClass::BadConfig, "{error:?}");
+    assert!(error.message.contains("there is no image nosuch"), "{error:?}");
+    assert_eq!(left(), [""; 0]);
+    // Refused by the disk, with its last file but one.
+    std::fs::create_dir_all(nodes.join("v-2.0/vm.json")).unwrap();
+    let error = refused(&place.order(LaunchId(2), 1));
+    assert!(error.message.starts_with("cannot write v-2.0"), "{error:?}");
+    assert_eq!(left(), [""; 0]);
 }
 
 /// A cluster of machines that see its own work folder.

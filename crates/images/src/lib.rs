@@ -23,5 +23,5 @@ pub use build::{Built, build, minimal};
 pub use kernel::KernelSource;
 pub use programs::Programs;
 pub use recipe::Recipe;
-pub use step::{ImageError, Progress, Quiet};
+pub use step::{ImageError, Progress, Quiet, find_program};
 pub use store::{Image, Manifest, Root, Store};

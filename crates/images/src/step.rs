@@ -129,11 +129,12 @@ fn plain(line: &str) -> String {
     line.chars().filter(|letter| !letter.is_control()).collect()
 }
 
-/// True when `program` is found in `PATH`, or in the folders of administrators.
-pub(crate) fn find_program(program: &str) -> Option<PathBuf> {
+/// Where `program` is: in a folder of `PATH`, or in one that every system has and a daemon's `PATH` may lack.
+#[must_use]
+pub fn find_program(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).collect::<Vec<_>>();
-    let more = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from);
+    let more = ["/usr/local/bin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from);
     let mut folders = folders.into_iter().chain(more);
     folders.find_map(|folder| {
         let path = folder.join(program);

@@ -210,9 +210,16 @@ impl<B: Body> Shop<B> {
                     tags: order.tags.clone(),
                     image: order.image.reference.clone(),
                 };
-                dir.prepare(&order.joins[index as usize]).map_err(broken)?;
-                self.body.furnish(order, &dir)?;
-                dir.write_launch(&record).map_err(broken)?;
+                let furnished = dir
+                    .prepare(&order.joins[index as usize])
+                    .map_err(broken)
+                    .and_then(|()| self.body.furnish(order, &dir))
+                    .and_then(|()| dir.write_launch(&record).map_err(broken));
+                if let Err(refused) = furnished {
+                    // No instance comes of it, so its secret and its address go at once.
+                    drop(fs::remove_dir_all(dir.path()));
+                    return Err(refused);
+                }
                 record
             }
         };
@@ -373,3 +380,6 @@ pub fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 //! launch is repeated. The join order reaches the guest by its firmware's own channel, never by the
 //! command line. Deliberately absent: how images are made (`pcluster_images`).
 mod accel;
+mod lacks;
 pub mod machine;
 mod net;
 mod qemu;
@@ -22,10 +23,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+pub use lacks::{Lack, Needs, lacks};
 pub use net::Bridge;
-pub use qemu::{
-    NAME as QEMU, PACKAGE as QEMU_PACKAGE, USER_HEAD, program as qemu_program, virtiofsd,
-};
+pub use qemu::USER_HEAD;
 
 /// Scratch of a node whose pool names no size, in bytes: a sparse file, so that only what is written
 /// takes room.
@@ -169,6 +169,15 @@ impl Vm {
         })
     }
 
+    /// Refuses what this machine has not all the parts for.
+    fn lacks_nothing(&self, folders: bool) -> Result<(), ProviderError> {
+        let bridge = matches!(self.network, Network::Bridge(_));
+        match lacks(Needs { bridge, folders }).first() {
+            Some(lack) => Err(bad(lack.to_string())),
+            None => Ok(()),
+        }
+    }
+
     /// Addresses of machines that have not ended.
     fn addresses_taken(&self) -> Vec<std::net::Ipv4Addr> {
         let nodes = std::fs::read_dir(&self.nodes).into_iter().flatten().flatten();
@@ -213,13 +222,7 @@ impl Body for Vm {
                 plain(&error)
             )));
         }
-        if qemu::program().is_none() {
-            return Err(bad(format!(
-                "there is no {}\nhint: apt install {}",
-                qemu::NAME,
-                qemu::PACKAGE
-            )));
-        }
+        self.lacks_nothing(false)?;
         let wanted = order.shape.total.memory_bytes + OVERHEAD;
         match available_memory() {
             Some(available) if available < wanted => {
@@ -237,18 +240,9 @@ impl Body for Vm {
 
     fn furnish(&self, order: &LaunchOrder, dir: &InstanceDir) -> Result<(), ProviderError> {
         let spec = self.spec(order, dir)?;
+        self.lacks_nothing(!spec.folders.is_empty())?;
         for folder in &spec.folders {
-            if qemu::virtiofsd().is_none() {
-                let help = "apt install virtiofsd (Debian 12: it comes with qemu-system-common)";
-                return Err(bad(format!(
-                    "there is no virtiofsd to share {} with\nhint: {help}",
-                    folder.path.display()
-                )));
-            }
             share_folder(&folder.path)?;
-        }
-        if let Net::Tap { .. } = spec.net {
-            net::check().map_err(bad)?;
         }
         spec.write(dir.path()).map_err(|error| {
             ProviderError::new(ErrorClass::Unknown, format!("cannot write {}: {error}", dir.name()))

@@ -7,9 +7,10 @@ use crate::say;
 use clap::{Args, Subcommand};
 use pcluster_config::problem::{Level, Note};
 use pcluster_model::Shape;
-use pcluster_model::config::{Config, ProviderKind, ShareSource, VmNetwork};
+use pcluster_model::config::{Config, ProviderKind};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The file of the cluster: check it, explain it
 #[derive(Debug, Args)]
@@ -64,7 +65,7 @@ pub fn run(global: &Global, args: &ConfigArgs) -> Outcome {
             let asked =
                 Global { config: file.clone().or_else(|| global.config.clone()), ..global.clone() };
             let file = need_file(&asked, &surroundings())?;
-            check(global, &config_file::load(&file)?)
+            check(global, &file, &config_file::load(&file)?)
         }
         ConfigCommand::Explain { topic } => {
             let file = need_file(global, &surroundings())?;
@@ -73,14 +74,15 @@ pub fn run(global: &Global, args: &ConfigArgs) -> Outcome {
     }
 }
 
-fn check(global: &Global, loaded: &Loaded) -> Outcome {
+fn check(global: &Global, file: &Path, loaded: &Loaded) -> Outcome {
     let parsed = &loaded.parsed;
     let summary = parsed.config.as_ref().map(pcluster_config::check_summary);
     let head = super::up::find_head().ok();
-    let head = head.as_deref().and_then(Path::parent);
-    let foreign = parsed.config.iter().zip(head).flat_map(|(config, head)| foreign(config, head));
-    let missing = parsed.config.iter().flat_map(missing_for_vm);
-    let notes: Vec<Note> = parsed.notes.iter().cloned().chain(foreign).chain(missing).collect();
+    let mut notes: Vec<Note> = parsed.notes.clone();
+    if let (Some(config), Some(head)) = (&parsed.config, &head) {
+        notes.extend(foreign(config, head.parent().unwrap_or(Path::new("/"))));
+        notes.extend(missing_for_vm(config, file, head));
+    }
     if global.json {
         say::json(&Checked {
             schema: "pcluster.config-check/1",
@@ -124,37 +126,16 @@ fn foreign(config: &Config, head: &Path) -> Vec<Note> {
     notes
 }
 
-/// What this machine lacks for pools of virtual machines; with a head elsewhere it is no matter here.
-fn missing_for_vm(config: &Config) -> Vec<Note> {
-    let mut pools = config.pools.iter().filter(|pool| pool.provider == ProviderKind::Vm);
-    let Some(pool) = pools.next() else { return Vec::new() };
-    let qemu = format!("qemu-system-{}", std::env::consts::ARCH);
-    let daemon = ["/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd", "/usr/lib/virtiofsd"];
-    let shares = |pool: &pcluster_model::config::Pool| {
-        pool.shares.iter().any(|share| share.source == ShareSource::Head)
-    };
-    let root = rustix::process::geteuid().is_root();
-    let bridged = config.vm.network != VmNetwork::User;
-    let there = |program: &str| {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let more = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-        std::env::split_paths(&path).chain(more).any(|folder| folder.join(program).is_file())
-    };
-    let lacks = [
-        (!there(&qemu), format!("there is no {qemu} here: apt install qemu-system-x86")),
-        (!there("mke2fs"), "there is no mke2fs here: apt install e2fsprogs".into()),
-        (
-            shares(pool) && !daemon.iter().any(|path| Path::new(path).is_file()),
-            "there is no virtiofsd here: apt install virtiofsd, or qemu-system-common".into(),
-        ),
-        (bridged && !root, "network = \"bridge\" needs a head that runs as root".into()),
-    ];
-    let note = |text: String| Note {
-        level: Level::Warning,
-        line: 0,
-        text: format!("pool {}: {text}", pool.name),
-    };
-    lacks.into_iter().filter(|(lacks, _)| *lacks).map(|(_, text)| note(text)).collect()
+/// What this machine lacks for pools of virtual machines, as the head's own program finds it; with a head
+/// elsewhere it is no matter here.
+fn missing_for_vm(config: &Config, file: &Path, head: &Path) -> Vec<Note> {
+    if !config.pools.iter().any(|pool| pool.provider == ProviderKind::Vm) {
+        return Vec::new();
+    }
+    let asked = Command::new(head).arg("vm-lacks").arg("--config").arg(file).output();
+    let said = asked.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let note = |line: &str| Note { level: Level::Warning, line: 0, text: line.to_owned() };
+    said.unwrap_or_default().lines().map(note).collect()
 }
 
 fn explain(global: &Global, loaded: &Loaded, topic: Option<&str>) -> Outcome {

@@ -9,6 +9,7 @@ use super::spec::{Net, Spec};
 use crate::local::dir::{EndRecord, InstanceDir, MachineRecord};
 use crate::local::machine::end;
 use crate::provider::now;
+use pcluster_images::find_program;
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal, setsid};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -171,12 +172,12 @@ fn live(spec: &Spec, dir: &Path, console: &mut Console) -> io::Result<()> {
 fn scratch(dir: &Path, bytes: u64) -> io::Result<()> {
     let path = dir.join("scratch.img");
     File::create(&path)?.set_len(bytes)?;
-    let mut make = Command::new("mke2fs");
+    let program = find_program("mke2fs")
+        .ok_or_else(|| io::Error::other("there is no mke2fs (apt install e2fsprogs)"))?;
+    let mut make = Command::new(program);
     make.args(["-q", "-F", "-t", "ext4", "-O", "^has_journal", "-m", "0"]).arg(&path);
-    make.env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin");
-    let output = make.output().map_err(|error| {
-        io::Error::other(format!("cannot run mke2fs (apt install e2fsprogs): {error}"))
-    })?;
+    let output =
+        make.output().map_err(|error| io::Error::other(format!("cannot run mke2fs: {error}")))?;
     if output.status.success() {
         return Ok(());
     }

@@ -1,4 +1,5 @@
 //! A bridge of this machine and the cards of its guests, by `ip` of iproute2. Needs root.
+use pcluster_images::find_program;
 use pcluster_model::Subnet;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -23,19 +24,9 @@ pub(super) fn tap_name(dir: &Path) -> String {
     format!("pct{digits}")
 }
 
-/// What a bridge needs of this machine.
-pub(super) fn check() -> Result<(), String> {
-    if !rustix::process::geteuid().is_root() {
-        return Err("[vm] network = \"bridge\" needs root; \"user\" does not".into());
-    }
-    if Command::new("ip").arg("-V").output().is_err() {
-        return Err("there is no ip\nhint: apt install iproute2".into());
-    }
-    Ok(())
-}
-
 fn ip(words: &[&str]) -> io::Result<()> {
-    let output = Command::new("ip").args(words).output()?;
+    let program = find_program("ip").ok_or_else(|| io::Error::other("there is no ip"))?;
+    let output = Command::new(program).args(words).output()?;
     if output.status.success() {
         return Ok(());
     }

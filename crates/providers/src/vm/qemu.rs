@@ -1,19 +1,20 @@
 //! The command line of QEMU.
 use super::accel::Accel;
 use super::spec::{Boot, Net, Spec};
+use pcluster_images::find_program;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// The emulator of this machine's own instruction set.
 #[cfg(target_arch = "aarch64")]
-pub const NAME: &str = "qemu-system-aarch64";
+pub(super) const NAME: &str = "qemu-system-aarch64";
 #[cfg(not(target_arch = "aarch64"))]
-pub const NAME: &str = "qemu-system-x86_64";
+pub(super) const NAME: &str = "qemu-system-x86_64";
 /// Its package in Debian.
 #[cfg(target_arch = "aarch64")]
-pub const PACKAGE: &str = "qemu-system-arm";
+pub(super) const PACKAGE: &str = "qemu-system-arm";
 #[cfg(not(target_arch = "aarch64"))]
-pub const PACKAGE: &str = "qemu-system-x86";
+pub(super) const PACKAGE: &str = "qemu-system-x86";
 
 /// Where the guest finds its join order: `/sys/firmware/qemu_fw_cfg/by_name/NAME/raw`.
 const ORDER: &str = "opt/org.pcluster/join";
@@ -24,17 +25,12 @@ pub const USER_HEAD: &str = "10.0.2.2";
 const USER_DNS: &str = "10.0.2.3";
 
 /// QEMU on this machine.
-#[must_use]
-pub fn program() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let more = ["/usr/bin", "/usr/local/bin", "/usr/libexec"].map(PathBuf::from);
-    let mut folders = std::env::split_paths(&path).chain(more);
-    folders.find_map(|folder| Some(folder.join(NAME)).filter(|path| path.is_file()))
+pub(super) fn program() -> Option<PathBuf> {
+    find_program(NAME)
 }
 
 /// The daemon that shares a folder with a guest; each distribution has its own place for it.
-#[must_use]
-pub fn virtiofsd() -> Option<PathBuf> {
+pub(super) fn virtiofsd() -> Option<PathBuf> {
     let places = [
         "/usr/libexec/virtiofsd",
         "/usr/lib/qemu/virtiofsd",
