@@ -58,6 +58,7 @@ impl Place {
             on_orphan: OnOrphan::PowerOff,
             accounts: None,
             local_home: false,
+            metadata: false,
             programs: Vec::new(),
             mounts: Vec::new(),
         }
@@ -95,6 +96,7 @@ impl Subject for Place {
             },
             image: LaunchImage { name: "minimal".into(), reference: String::new() },
             spot: false,
+            subnet: String::new(),
             names: (0..count).map(|index| format!("compute-{index}")).collect(),
             joins: (0..count).map(text).collect(),
             tags: std::collections::BTreeMap::from([("cluster".into(), CLUSTER.into())]),

@@ -155,6 +155,7 @@ impl Subject for Place {
             on_orphan: OnOrphan::Exit,
             accounts: None,
             local_home: false,
+            metadata: false,
             mounts: Vec::new(),
             programs: Vec::new(),
         };
@@ -174,6 +175,7 @@ impl Subject for Place {
             },
             image: LaunchImage { name: "host".to_owned(), reference: String::new() },
             spot: false,
+            subnet: String::new(),
             names: (0..count).map(|index| format!("compute-{index}")).collect(),
             joins: (0..count).map(|index| serde_json::to_string(&join(index)).unwrap()).collect(),
             tags: BTreeMap::new(),

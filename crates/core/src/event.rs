@@ -98,13 +98,24 @@ pub enum LaunchErrorClass {
     Unknown,
 }
 
-/// One kind of machine of one pool: what failures belong to.
+/// One kind of machine of one pool in one place, bought in one way: what failures belong to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct OfferingKey {
     pub pool: PoolName,
     pub shape: String,
     #[serde(default)]
     pub spot: bool,
+    /// One of the pool's subnets; empty: the provider's choice.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub subnet: String,
+}
+
+impl OfferingKey {
+    /// The shape in the pool, wherever and however it is bought.
+    #[must_use]
+    pub fn of_shape(&self) -> Self {
+        Self { spot: false, subnet: String::new(), ..self.clone() }
+    }
 }
 
 /// A committed wish for machines of one offering; the effect `Launch` follows from it.

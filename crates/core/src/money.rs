@@ -80,7 +80,7 @@ impl Cluster {
     fn most_cost(&self, node: &Node, until: Timestamp) -> MicroUsd {
         let from = node.launched_at.unwrap_or(node.wanted_at).min(node.wanted_at);
         let minimum = node.minimum_billing_ms;
-        node.price.unwrap_or_default().for_span(until.since(from).max(minimum))
+        node.most_price().unwrap_or_default().for_span(until.since(from).max(minimum))
     }
 
     /// The latest moment up to which a node may bill if all goes as the limits say.

@@ -141,6 +141,13 @@ impl Node {
         matches!(self.state, NodeState::Wanted | NodeState::Booting)
     }
 
+    /// What an hour of it may cost at most: the price of a spot machine moves, and ends below that on
+    /// demand.
+    #[must_use]
+    pub fn most_price(&self) -> Option<Price> {
+        if self.offering.spot { self.price.max(self.shape.price) } else { self.price }
+    }
+
     /// The launch it belongs to.
     #[must_use]
     pub const fn launch(&self) -> LaunchId {

@@ -7,6 +7,7 @@ mod flow;
 mod forget;
 mod learned;
 mod matrix;
+mod offers;
 mod shares;
 mod steps;
 mod support;

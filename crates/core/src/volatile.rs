@@ -6,7 +6,7 @@ use crate::plan::PlanReport;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
-use pcluster_model::{InstanceRef, JobId, LaunchId, NodeId, RunId, Timestamp};
+use pcluster_model::{InstanceRef, JobId, LaunchId, NodeId, Price, RunId, Timestamp};
 use pcluster_wire::{Facts, ShareProof};
 
 /// The newest connection of a node's agent.
@@ -70,6 +70,8 @@ pub struct Volatile {
     pub leases_from: Timestamp,
     /// By the provider's word.
     pub lists: BTreeMap<String, ListState>,
+    /// What spot machines cost, as each provider last told: by shape and subnet.
+    pub spot_prices: BTreeMap<String, BTreeMap<(String, String), Price>>,
     /// The end of these nodes was accepted by the provider, then.
     pub ending_accepted: BTreeMap<NodeId, Timestamp>,
     /// Start and end of machines that are over, as the provider's own list told them since the

@@ -109,6 +109,9 @@ pub struct Pool {
     pub spot_patience_ms: DurationMs,
     #[serde(default)]
     pub max_price: Option<Price>,
+    /// Jobs are put back after a lost node even if they said that they must not be.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub requeue_always: bool,
     /// An idle node stops after this at the latest; 0 is at once.
     pub idle_timeout_ms: DurationMs,
     /// A boot without progress fails after this.
@@ -144,6 +147,9 @@ pub struct Pool {
     /// Words that jobs may ask for (`--constraint`), beside those of its shapes.
     #[serde(default)]
     pub features: Vec<String>,
+    /// Places that machines may be launched in, ids of the provider; none: its own choice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subnets: Vec<String>,
 }
 
 impl Pool {

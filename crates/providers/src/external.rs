@@ -125,6 +125,7 @@ impl Provider for ExternalProvider {
         let offering = |shape: &Shape| Offering {
             shape: shape.clone(),
             zone: String::new(),
+            subnet: String::new(),
             spot: false,
             price: shape.price,
         };

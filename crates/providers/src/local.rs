@@ -132,6 +132,7 @@ impl<B: Body> Provider for Local<B> {
         let offering = |shape: &Shape| Offering {
             shape: shape.clone(),
             zone: String::new(),
+            subnet: String::new(),
             spot: false,
             price: shape.price,
         };
@@ -333,6 +334,8 @@ impl<B: Body> Shop<B> {
             launched_at: launch.launched_at,
             ended_at: end.as_ref().map(|end| end.ended_at),
             ended_estimated: end.is_some_and(|end| end.estimated),
+            notice_at: None,
+            reclaimed: false,
             name: launch.name,
             tags: launch.tags,
         }))

@@ -17,6 +17,9 @@ pub struct LaunchOrder {
     pub shape: Shape,
     pub image: LaunchImage,
     pub spot: bool,
+    /// Where, by the provider's own id; empty: its choice.
+    #[serde(default)]
+    pub subnet: String,
     /// Names for people, one for each index.
     pub names: Vec<String>,
     /// What the machine needs to join, the same for all indices but for the index: the provider
@@ -79,6 +82,12 @@ pub struct Listed {
     /// True when nobody wrote down the end at the time and it was noticed later.
     #[serde(default)]
     pub ended_estimated: bool,
+    /// The provider takes it back at this moment, its own time.
+    #[serde(default)]
+    pub notice_at: Option<Timestamp>,
+    /// It has ended because the provider took it back.
+    #[serde(default)]
+    pub reclaimed: bool,
     /// Its name for people; empty where the provider keeps none.
     #[serde(default)]
     pub name: String,
@@ -100,6 +109,9 @@ impl Listed {
 pub struct Offering {
     pub shape: Shape,
     pub zone: String,
+    /// One of those that the provider was given; empty where it was given none.
+    #[serde(default)]
+    pub subnet: String,
     pub spot: bool,
     pub price: Option<Price>,
 }

@@ -246,6 +246,7 @@ fn pool(rng: &mut Rng, name: &str, default: bool) -> Pool {
         spot: SpotUse::Never,
         spot_patience_ms: DurationMs::from_mins(5),
         max_price: None,
+        requeue_always: false,
         idle_timeout_ms: DurationMs::from_secs(rng.between(0, 300)),
         boot_timeout_ms: DurationMs::from_mins(3),
         boot_limit_ms: DurationMs::from_mins(rng.between(5, 15)),
@@ -260,6 +261,7 @@ fn pool(rng: &mut Rng, name: &str, default: bool) -> Pool {
         local_home: false,
         minimum_billing_ms: DurationMs::from_secs(60),
         features: vec![format!("{name}-net")],
+        subnets: Vec::new(),
     }
 }
 

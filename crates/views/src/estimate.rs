@@ -173,11 +173,15 @@ fn start_of(
         return ("when there is room: the pool has all the nodes it may have".into(), at);
     }
     let spot = pool.spot != SpotUse::Never && shape.spot_price.is_some();
-    let key = OfferingKey { pool: pool.name.clone(), shape: shape.name.clone(), spot };
-    let boot = usual_boot(cx.cluster, &key);
+    let boot = usual_boot(cx.cluster, &offering(pool, shape, spot));
     let how = if spot { " spot" } else { "" };
     let text = format!("starting {} x {}{how} for it", wanted - free.len(), shape.name);
     (text, boot.map(|boot| cx.wall(cx.now + boot)))
+}
+
+fn offering(pool: &Pool, shape: &Shape, spot: bool) -> OfferingKey {
+    let (pool, shape) = (pool.name.clone(), shape.name.clone());
+    OfferingKey { pool, shape, spot, subnet: String::new() }
 }
 
 /// What is assumed, said once each.

@@ -218,7 +218,7 @@ fn broken(cx: &Cx<'_>, key: &OfferingKey, image: &str, boots: &BootHealth) -> St
     let canary = cx
         .cluster
         .living_nodes(&key.pool)
-        .find(|node| node.is_coming() && node.offering == *key && node.image == image);
+        .find(|node| node.is_coming() && node.offering.of_shape() == *key && node.image == image);
     let next = match (canary, boots.rest_until.filter(|until| *until > cx.now)) {
         (Some(canary), _) => format!("trying {}", canary.name),
         (None, Some(until)) => format!("next trial {}", cx.clock(cx.wall(until))),

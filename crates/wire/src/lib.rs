@@ -523,6 +523,9 @@ pub struct JoinOrder {
     /// the head's own file.
     #[serde(default)]
     pub programs: Vec<Programs>,
+    /// The machine has a metadata service that tells when the provider takes it back; its agent asks.
+    #[serde(default)]
+    pub metadata: bool,
 }
 
 impl JoinOrder {

@@ -70,6 +70,7 @@ impl Orders {
             shape: plan.shape.clone(),
             image,
             spot: plan.offering.spot,
+            subnet: plan.offering.subnet.clone(),
             names: plan.names.clone(),
             joins: joins.map_err(|error| bad(error.to_string()))?,
             tags: self.tags(plan, &config),
@@ -153,6 +154,7 @@ impl Orders {
             },
             local_home: config.pool(&plan.offering.pool).is_some_and(|pool| pool.local_home),
             mounts: mounts(plan, config),
+            metadata: plan.provider == ProviderKind::Ec2,
         }
     }
 }

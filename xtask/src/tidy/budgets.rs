@@ -36,7 +36,7 @@ pub(crate) const ROOMS: [Room; 7] = [
     Room {
         name: "core",
         folders: &["crates/core/src/"],
-        lines: 10_200,
+        lines: 10_900,
         why: Some("docs/design/0005-room-sizes.md"),
     },
     Room {
@@ -63,7 +63,7 @@ pub(crate) const ROOMS: [Room; 7] = [
         lines: 1_400,
         why: Some("docs/design/0004-keeper-size.md"),
     },
-    Room { name: "views", folders: &["crates/views/src/"], lines: 4_500, why: None },
+    Room { name: "views", folders: &["crates/views/src/"], lines: 4_650, why: None },
     Room { name: "cli", folders: &["crates/cli/src/"], lines: 6_000, why: None },
 ];
 

@@ -251,6 +251,7 @@ pub(super) fn pool(
         spot,
         spot_patience_ms: times.spot_patience,
         max_price: r.price(&["pools", name, "max_price"]),
+        requeue_always: requeue_always(r, name),
         idle_timeout_ms: times.idle_timeout,
         boot_timeout_ms: times.boot_timeout,
         boot_limit_ms: times.boot_limit,
@@ -268,8 +269,33 @@ pub(super) fn pool(
             _ => DurationMs::ZERO,
         },
         features: features(r, name),
+        subnets: subnets(r, &source),
         provider: source.provider,
     })
+}
+
+fn requeue_always(r: &mut Resolver<'_>, name: &str) -> bool {
+    r.text(&["pools", name, "requeue"]).is_some_and(|word| word == "always")
+}
+
+/// Places of its machines: its own, else those of the provider.
+fn subnets(r: &mut Resolver<'_>, source: &PoolSource) -> Vec<String> {
+    let path = ["pools", source.name.as_str(), "subnets"];
+    let only = |texts: Vec<(String, _)>| texts.into_iter().map(|(text, _)| text).collect();
+    let own = r.texts(&path);
+    if source.provider == ProviderKind::Ec2 {
+        return own.or_else(|| r.texts(&["ec2", "subnets"])).map(only).unwrap_or_default();
+    }
+    if own.is_some() {
+        let span = r.span(&path);
+        let what = format!("pool {} has subnets, and its provider has none", source.name);
+        r.conflict(
+            what,
+            span,
+            format!("only ec2 has subnets, this is {}", source.provider.as_str()),
+        );
+    }
+    Vec::new()
 }
 
 fn features(r: &mut Resolver<'_>, name: &str) -> Vec<String> {

@@ -130,7 +130,7 @@ pub(super) const REST: &[Key] = &[
     key("hosts.*.power_off", Kind::Text, "(never)", Noted, "the command that powers this host off"),
     key("ec2", Kind::Table, "", Noted, "settings of provider ec2"),
     key("ec2.region", Kind::Text, "us-east-1", Noted, "where the machines are"),
-    key("ec2.subnets", Kind::Texts, "(the default ones)", Noted, "more zones, more spot capacity"),
+    key("ec2.subnets", Kind::Texts, "(the default ones)", Acts, "more zones, more spot capacity"),
     key("ec2.allow", Kind::Texts, "[]", Noted, "who may reach the head by SSH from outside, as networks: \"203.0.113.0/24\""),
     key("external", Kind::Table, "", Acts, "providers that are programs of their own"),
     key("external.*", Kind::Table, "", Acts, "one such provider; read when the head starts"),

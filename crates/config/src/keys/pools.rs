@@ -48,5 +48,5 @@ pub(super) const ROWS: &[Key] = &[
     key("pools.*.efa", Kind::Bool, "false", Noted, "ec2: the fast network for MPI"),
     key("pools.*.smt", Kind::Bool, "true", Acts, "false: a CPU is a core, not a hardware thread"),
     key("pools.*.reservation", Kind::Text, "", Noted, "ec2: a capacity reservation"),
-    key("pools.*.subnets", Kind::Texts, "(those of ec2)", Noted, "ec2: its own subnets"),
+    key("pools.*.subnets", Kind::Texts, "(those of ec2)", Acts, "ec2: its own subnets: one that has no capacity rests, and the next is asked"),
 ];

@@ -262,10 +262,12 @@ impl Cluster {
         let has_steps = self.steps.contains_key(&id);
         let past = self.past_of(&run, at);
         let requeue_limit = self.config().map_or(0, |config| config.requeue_limit);
+        let always = self.jobs.get(&run.job).and_then(|job| self.pool(&job.pool));
+        let always = always.is_some_and(|pool| pool.requeue_always);
         self.with_job(run.job, |job| {
             job.live.remove(&run.task);
             let requeues = job.numbers.get(&run.task).map_or(0, |numbers| numbers.requeues);
-            let may_requeue = job.spec_of(run.task).requeue && requeues < requeue_limit;
+            let may_requeue = (always || job.spec_of(run.task).requeue) && requeues < requeue_limit;
             match resolve(&run, job.spec.kind, has_steps, may_requeue) {
                 Resolution::NotAnAttempt => {
                     if let Some(numbers) = job.numbers.get_mut(&run.task) {

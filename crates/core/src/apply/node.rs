@@ -154,8 +154,8 @@ impl Cluster {
             node.idle_since = Some(at);
         });
         let Some(node) = self.nodes.get(&id).cloned() else { return };
+        self.health_mut(&node.offering.of_shape()).boots.remove(&node.image);
         let health = self.health_mut(&node.offering);
-        health.boots.remove(&node.image);
         let boots = core::mem::take(&mut health.boots);
         *health = crate::node::OfferingHealth { boots, ..Default::default() };
         if *reported {
@@ -171,7 +171,7 @@ impl Cluster {
         if let StopCause::BootFailed { phase, why } = cause {
             let (offering, image, name) =
                 (node.offering.clone(), node.image.clone(), node.name.clone());
-            let boots = self.health_mut(&offering).boots.entry(image).or_default();
+            let boots = self.health_mut(&offering.of_shape()).boots.entry(image).or_default();
             boots.failures += 1;
             boots.message = alloc::format!("{name}: {why} in \"{phase}\"");
             if boots.is_broken() {

@@ -219,7 +219,12 @@ impl Cluster {
         let (pool_name, shape_name) = (pool.name.clone(), shape.name.clone());
         Some(LaunchIntent {
             launch: listed.launch,
-            offering: OfferingKey { pool: pool_name, shape: shape_name, spot: false },
+            offering: OfferingKey {
+                pool: pool_name,
+                shape: shape_name,
+                spot: false,
+                subnet: String::new(),
+            },
             image: pool.image.clone(),
             price: tags.price.or(shape.price),
             shape,

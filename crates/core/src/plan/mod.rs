@@ -1,5 +1,6 @@
 //! The planners: pure functions from the state to proposals, with the reasons of what they did not
 //! do. Invariant: planners never mutate; a plan becomes events.
+mod offers;
 mod place;
 mod scale;
 mod suits;

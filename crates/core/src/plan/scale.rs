@@ -1,12 +1,14 @@
 //! Scaling up: demand that has no room, packed onto shapes by price, with capacity that already
 //! boots counted first. Gangs launch all or nothing. Scaling down is a deadline (`timers`).
+use super::offers::{Offer, offers};
 use super::place::{class_counts, need_on};
-use super::suits::{Class, class_of, fits, holds_name, image_of, number_of, suits};
+use super::suits::{Class, class_of, holds_name, image_of, number_of, suits, takes_spot};
 use super::{PlanReport, Wait};
 use crate::Cluster;
 use crate::event::{Event, LaunchIntent, OfferingKey};
 use crate::job::Job;
 use crate::limits::{LAUNCH_MOST, SCALE_JOBS, STOP_ALLOWANCE};
+use crate::node::Node;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -24,6 +26,7 @@ struct Room<'a> {
     usable: Resources,
     free: Resources,
     image: String,
+    spot: bool,
     what: What,
 }
 
@@ -40,7 +43,7 @@ type Named = (Vec<(usize, Resources)>, Vec<u32>);
 /// A machine to be launched.
 struct NewNode<'a> {
     name: String,
-    shape: &'a Shape,
+    offer: Offer<'a>,
     image: String,
     why: String,
 }
@@ -145,6 +148,7 @@ impl Cluster {
                 usable: node.usable,
                 free: node.free(),
                 image: node.image.clone(),
+                spot: node.offering.spot,
                 what,
             });
         }
@@ -169,11 +173,12 @@ impl<'a> Pass<'a> {
     fn keep_minimum(&mut self) {
         let pool = self.pool;
         while self.living < pool.min {
-            let Some(shape) = pool.shapes.first() else { return };
-            let why = "the pool's minimum".into();
-            if self.open(shape, pool.image.clone(), why, None, None).is_err() {
-                return;
-            }
+            let first = |shape: &&Shape| pool.shapes.first().is_some_and(|f| f.name == shape.name);
+            let offers = offers(self.cluster, pool, None, |_| 1);
+            let may = |offer: &&Offer<'_>| self.may_open(offer, &pool.image, 1, None).is_ok();
+            let offer = offers.iter().filter(|offer| first(&offer.shape)).find(may);
+            let Some(offer) = offer.copied() else { return };
+            self.open(offer, pool.image.clone(), "the pool's minimum".into(), None, None);
         }
     }
 
@@ -201,14 +206,14 @@ impl<'a> Pass<'a> {
                         match &self.rooms[at].what {
                             What::Coming(node) => boots.push(*node),
                             What::New(new) => {
-                                wanted = Some(self.offering(self.new[*new].shape));
+                                wanted = Some(self.new[*new].offer.key(&self.pool.name));
                             }
                             What::Ready(node) => there.push(*node),
                         }
                     }
                 }
                 Err(wait) => {
-                    self.report.waits.entry(job.id).or_insert(wait);
+                    self.report.waits.entry(job.id).or_insert(*wait);
                     failed.push(spec);
                 }
             }
@@ -226,12 +231,8 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn offering(&self, shape: &Shape) -> OfferingKey {
-        OfferingKey { pool: self.pool.name.clone(), shape: shape.name.clone(), spot: false }
-    }
-
     /// Rooms for one task, all of its nodes or none.
-    fn cover_task(&mut self, job: &Job, spec: &JobSpec) -> Result<Vec<usize>, Wait> {
+    fn cover_task(&mut self, job: &Job, spec: &JobSpec) -> Result<Vec<usize>, Box<Wait>> {
         let (mut chosen, to_name) = self.named_rooms(spec)?;
         let image = image_of(self.pool, spec);
         let gang = spec.nodes > 1;
@@ -265,27 +266,29 @@ impl<'a> Pass<'a> {
     }
 
     fn may_take(&self, spec: &JobSpec, room: &Room<'_>) -> bool {
-        suits(self.pool, spec, room.shape) && holds_name(spec, &room.name)
+        (!room.spot || takes_spot(self.pool, spec))
+            && suits(self.pool, spec, room.shape)
+            && holds_name(spec, &room.name)
     }
 
     /// Rooms that the job names, and the numbers of those that are still to be made.
-    fn named_rooms(&self, spec: &JobSpec) -> Result<Named, Wait> {
+    fn named_rooms(&self, spec: &JobSpec) -> Result<Named, Box<Wait>> {
         let (mut chosen, mut to_name) = (Vec::new(), Vec::new());
         for name in &spec.only_nodes {
             if let Some(at) = self.rooms.iter().position(|room| room.name == *name) {
                 let room = &self.rooms[at];
                 let need = need_on(self.pool, spec, &room.usable);
                 if room.image != image_of(self.pool, spec) || !suits(self.pool, spec, room.shape) {
-                    return Err(Wait::NoShape);
+                    return Err(Box::new(Wait::NoShape));
                 }
                 if !room.free.holds(&need) {
                     let (max, max_cpus) = (self.pool.max, self.pool.max_cpus);
-                    return Err(Wait::PoolMax { max, max_cpus });
+                    return Err(Box::new(Wait::PoolMax { max, max_cpus }));
                 }
                 chosen.push((at, need));
             } else {
                 let number = number_of(self.pool, name).filter(|number| *number >= self.number);
-                to_name.push(number.ok_or(Wait::NoShape)?);
+                to_name.push(number.ok_or_else(|| Box::new(Wait::NoShape))?);
             }
         }
         to_name.sort_unstable();
@@ -299,11 +302,11 @@ impl<'a> Pass<'a> {
         spec: &JobSpec,
         missing: u32,
         to_name: &[u32],
-    ) -> Result<Vec<(usize, Resources)>, Wait> {
+    ) -> Result<Vec<(usize, Resources)>, Box<Wait>> {
         let mut first_trouble = None;
         let image = image_of(self.pool, spec);
-        for shape in self.shapes_by_cost(spec) {
-            if let Err(wait) = self.may_open(shape, image, missing, spec.time_limit_ms) {
+        for offer in self.offers_by_cost(spec) {
+            if let Err(wait) = self.may_open(&offer, image, missing, spec.time_limit_ms) {
                 first_trouble.get_or_insert(wait);
                 continue;
             }
@@ -311,89 +314,82 @@ impl<'a> Pass<'a> {
             for nth in 0..missing {
                 let why = format!("job {} ({})", job.id, spec.name);
                 let number = to_name.get(nth as usize).copied();
-                let at = self.open(shape, image.into(), why, Some(spec), number)?;
+                let at = self.open(offer, image.into(), why, Some(spec), number);
                 let need = need_on(self.pool, spec, &self.rooms[at].usable);
                 opened.push((at, need));
             }
             return Ok(opened);
         }
-        Err(first_trouble.unwrap_or(Wait::NoShape))
+        Err(first_trouble.unwrap_or_else(|| Box::new(Wait::NoShape)))
     }
 
-    /// Shapes that hold one node of the job, by price per task that the queue can put on it.
-    fn shapes_by_cost(&self, spec: &JobSpec) -> Vec<&'a Shape> {
+    /// Offerings that hold one node of the job, by price per task that the queue can put on it.
+    fn offers_by_cost(&self, spec: &JobSpec) -> Vec<Offer<'a>> {
         let alike = self.counts.get(&class_of(spec)).copied().unwrap_or(1).max(1);
-        let mut shapes: Vec<(u128, usize, &Shape)> = self
-            .pool
-            .shapes
-            .iter()
-            .enumerate()
-            .filter(|(_, shape)| fits(self.pool, shape, spec))
-            .filter(|(_, shape)| !self.cluster.lacks_scratch(self.pool, shape, spec, self.now))
-            .map(|(at, shape)| {
-                let usable = shape.usable();
-                let need = need_on(self.pool, spec, &usable);
-                let packed = times(&usable, &need).min(alike).max(1) as u128;
-                let price = shape.price.map_or(u128::from(u64::MAX), |p| p.0.max(0) as u128);
-                (price * 1_000 / packed, at, shape)
-            })
-            .collect();
-        shapes.sort_unstable_by_key(|(cost, at, _)| (*cost, *at));
-        shapes.into_iter().map(|(_, _, shape)| shape).collect()
+        let mut offers = offers(self.cluster, self.pool, Some(spec), |shape| {
+            let usable = shape.usable();
+            times(&usable, &need_on(self.pool, spec, &usable)).min(alike)
+        });
+        let lacks = |shape| self.cluster.lacks_scratch(self.pool, shape, spec, self.now);
+        offers.retain(|offer| !lacks(offer.shape));
+        offers
     }
 
     fn may_open(
         &self,
-        shape: &Shape,
+        offer: &Offer<'_>,
         image: &str,
         count: u32,
         limit: Option<DurationMs>,
-    ) -> Result<(), Wait> {
-        let most = Wait::PoolMax { max: self.pool.max, max_cpus: self.pool.max_cpus };
+    ) -> Result<(), Box<Wait>> {
+        let most = Box::new(Wait::PoolMax { max: self.pool.max, max_cpus: self.pool.max_cpus });
         if self.living.saturating_add(count) > self.pool.max {
             return Err(most);
         }
-        let cpus = self.cpus.saturating_add(shape.total.cpus.saturating_mul(count));
+        let cpus = self.cpus.saturating_add(offer.shape.total.cpus.saturating_mul(count));
         if self.pool.max_cpus.is_some_and(|limit| cpus > limit) {
             return Err(most);
         }
-        self.is_healthy(shape, image)?;
+        self.is_healthy(offer, image)?;
         let Some(left) = self.money_left else { return Ok(()) };
-        let one = self.cluster.launch_cost(self.pool, shape.price, limit);
+        let one = self.cluster.launch_cost(self.pool, offer.most(), limit);
         let needs = MicroUsd(one.0.saturating_mul(i64::from(count)));
         if needs > left {
-            return Err(self.cluster.budget_wait(self.now, needs));
+            return Err(Box::new(self.cluster.budget_wait(self.now, needs)));
         }
         Ok(())
     }
 
     /// Nothing of this kind rests after a failure, and no canary of this image is under way.
-    fn is_healthy(&self, shape: &Shape, image: &str) -> Result<(), Wait> {
-        let offering = self.offering(shape);
-        let health = self.cluster.health(&offering);
+    fn is_healthy(&self, offer: &Offer<'_>, image: &str) -> Result<(), Box<Wait>> {
+        let offering = offer.key(&self.pool.name);
         let later = |until: Option<Timestamp>| until.filter(|until| *until > self.now);
+        let health = self.cluster.health(&offering);
         if let Some(next_try) = later(health.rest_until) {
             let (class, message) = (health.class, health.message);
-            return Err(Wait::Rested { offering, class, message, next_try });
+            return Err(Box::new(Wait::Rested { offering, class, message, next_try }));
         }
+        // Boots fail on a shape, wherever and however it was bought.
+        let shape = offering.of_shape();
+        let health = self.cluster.health(&shape);
         let Some(boots) = health.boots.get(image).filter(|boots| boots.is_broken()) else {
             return Ok(());
         };
         let image = String::from(image);
         if let Some(next_try) = later(boots.rest_until) {
-            return Err(Wait::BootsFail { offering, image, next_try });
+            return Err(Box::new(Wait::BootsFail { offering: shape, image, next_try }));
         }
         let mut nodes = self.cluster.living_nodes(&self.pool.name);
-        let coming =
-            nodes.find(|node| node.is_coming() && node.offering == offering && node.image == image);
+        let alike = |node: &&Node| node.offering.of_shape() == shape && node.image == image;
+        let coming = nodes.find(|node| node.is_coming() && alike(node));
         let planned = || {
             let mut new = self.new.iter();
-            new.find(|new| new.shape.name == shape.name && new.image == image)
+            new.find(|new| new.offer.shape.name == shape.shape && new.image == image)
         };
         let canary =
             coming.map(|node| node.name.clone()).or_else(|| planned().map(|new| new.name.clone()));
         match canary {
-            Some(canary) => Err(Wait::Canary { offering, image, canary }),
+            Some(canary) => Err(Box::new(Wait::Canary { offering: shape, image, canary })),
             None => Ok(()),
         }
     }
@@ -401,18 +397,16 @@ impl<'a> Pass<'a> {
     /// Adds one machine to the plan; its room's index.
     fn open(
         &mut self,
-        shape: &'a Shape,
+        offer: Offer<'a>,
         image: String,
         why: String,
         spec: Option<&JobSpec>,
         number: Option<u32>,
-    ) -> Result<usize, Wait> {
-        if spec.is_none() {
-            self.may_open(shape, &image, 1, None)?;
-        }
+    ) -> usize {
+        let shape = offer.shape;
         if let Some(left) = self.money_left {
             let limit = spec.and_then(|spec| spec.time_limit_ms);
-            let cost = self.cluster.launch_cost(self.pool, shape.price, limit);
+            let cost = self.cluster.launch_cost(self.pool, offer.most(), limit);
             self.money_left = Some(left.saturating_sub(cost));
         }
         self.living += 1;
@@ -420,11 +414,17 @@ impl<'a> Pass<'a> {
         let usable = shape.usable();
         let what = What::New(self.new.len());
         let name = self.next_name(spec, number);
-        let room =
-            Room { name: name.clone(), shape, usable, free: usable, image: image.clone(), what };
-        self.rooms.push(room);
-        self.new.push(NewNode { name, shape, image, why });
-        Ok(self.rooms.len() - 1)
+        self.rooms.push(Room {
+            name: name.clone(),
+            shape,
+            usable,
+            free: usable,
+            image: image.clone(),
+            spot: offer.spot,
+            what,
+        });
+        self.new.push(NewNode { name, offer, image, why });
+        self.rooms.len() - 1
     }
 
     /// The name of the next machine: the one that the job asks for, else the first free one that
@@ -442,22 +442,22 @@ impl<'a> Pass<'a> {
 
     /// New machines of one offering and image become one launch.
     fn intents(&mut self, launch: &mut u64, events: &mut Vec<Event>) {
-        let mut groups: BTreeMap<(String, String), Vec<NewNode<'a>>> = BTreeMap::new();
-        for new in self.new.drain(..) {
-            groups.entry((new.shape.name.clone(), new.image.clone())).or_default().push(new);
-        }
+        let mut groups: BTreeMap<(OfferingKey, String), Vec<NewNode<'a>>> = BTreeMap::new();
         let pool = self.pool;
-        for ((_, image), nodes) in groups {
+        for new in self.new.drain(..) {
+            let key = (new.offer.key(&pool.name), new.image.clone());
+            groups.entry(key).or_default().push(new);
+        }
+        for ((offering, image), nodes) in groups {
             let Some(first) = nodes.first() else { continue };
             *launch += 1;
             let names = nodes.iter().map(|node| node.name.clone()).collect();
-            let offering = self.offering(first.shape);
             let intent = LaunchIntent {
                 launch: LaunchId(*launch),
                 offering,
-                shape: first.shape.clone(),
+                shape: first.offer.shape.clone(),
                 image,
-                price: first.shape.price,
+                price: first.offer.price,
                 names,
                 next_number: self.number,
                 reserved_until: self.now

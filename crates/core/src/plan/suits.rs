@@ -4,7 +4,7 @@ use crate::apply::share;
 use crate::ledger::WHOLE;
 use alloc::string::String;
 use alloc::vec::Vec;
-use pcluster_model::config::Pool;
+use pcluster_model::config::{Pool, SpotUse};
 use pcluster_model::job::MemoryAsk;
 use pcluster_model::{JobSpec, MicroUsd, Resources, Shape};
 
@@ -19,6 +19,8 @@ pub(super) struct Class {
     gpu_type: String,
     exclusive: bool,
     proportional: bool,
+    /// It may not run again after a lost node.
+    once: bool,
     image: Option<String>,
     limit: u64,
     features: Vec<String>,
@@ -39,6 +41,7 @@ pub(super) fn class_of(spec: &JobSpec) -> Class {
         tmp_bytes,
         gpu_type: spec.gpu_type.clone(),
         exclusive: spec.exclusive,
+        once: !spec.requeue,
         proportional: spec.memory == MemoryAsk::Proportional,
         image: spec.image.clone(),
         limit: spec.time_limit_ms.map_or(u64::MAX, |limit| limit.0),
@@ -82,6 +85,12 @@ pub(super) fn suits(pool: &Pool, spec: &JobSpec, shape: &Shape) -> bool {
     let right_gpu =
         spec.gpus_per_node == 0 || spec.gpu_type.is_empty() || spec.gpu_type == shape.gpu_type;
     right_gpu && spec.wants_of(pool.features_of(shape)) && affordable(pool, spec, shape)
+}
+
+/// Its node may be a spot machine: one that is not to run again after a lost node gets none where the
+/// pool has others.
+pub(super) fn takes_spot(pool: &Pool, spec: &JobSpec) -> bool {
+    spec.requeue || pool.requeue_always || pool.spot == SpotUse::Only
 }
 
 /// The shape suits the job and holds one node of it.

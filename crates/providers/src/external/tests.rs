@@ -41,6 +41,7 @@ fn order(count: u32) -> LaunchOrder {
         shape: says("").settings.shapes[0].clone(),
         image: crate::LaunchImage { name: "host".into(), reference: String::new() },
         spot: true,
+        subnet: String::new(),
         names: (0..count).map(|index| format!("n-{index}")).collect(),
         joins: (0..count).map(|index| format!("{{\"secret\":{index}}}")).collect(),
         tags: [("a".to_owned(), "b".to_owned())].into(),

@@ -54,6 +54,7 @@ impl<T: Fn(&'static str) + Sync> Subject for Trial<T> {
             },
             accounts: None,
             local_home: false,
+            metadata: false,
             mounts: Vec::new(),
             programs: Vec::new(),
         };
@@ -67,6 +68,7 @@ impl<T: Fn(&'static str) + Sync> Subject for Trial<T> {
             shape: self.shape.clone(),
             image: self.image.clone(),
             spot: false,
+            subnet: String::new(),
             joins: (0..).zip(&names).map(join).map(text).collect(),
             names,
             tags: tags

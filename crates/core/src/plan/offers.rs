@@ -1,0 +1,107 @@
+//! Offerings that may be launched for a job: shapes × subnets × purchase modes, by price.
+//!
+//! Spot comes before on demand where the pool prefers it; then what a task costs, then the order of the
+//! lists. Invariant: nothing here is dearer than the pool's `max_price`. Deliberately absent: whether an
+//! offering rests or what the pool may still have (`scale`).
+use super::suits::{fits, takes_spot};
+use crate::Cluster;
+use crate::event::OfferingKey;
+use alloc::vec::Vec;
+use pcluster_model::config::{Pool, SpotUse};
+use pcluster_model::{JobSpec, PoolName, Price, Shape};
+
+/// One way to get a machine.
+#[derive(Clone, Copy)]
+pub(super) struct Offer<'a> {
+    pub shape: &'a Shape,
+    /// Empty: the provider's choice.
+    pub subnet: &'a str,
+    pub spot: bool,
+    /// Per hour now; `None` when nobody knows it.
+    pub price: Option<Price>,
+}
+
+impl Offer<'_> {
+    pub(super) fn key(&self, pool: &PoolName) -> OfferingKey {
+        OfferingKey {
+            pool: pool.clone(),
+            shape: self.shape.name.clone(),
+            spot: self.spot,
+            subnet: self.subnet.into(),
+        }
+    }
+
+    /// The highest price that it may come to: a spot machine never costs more than one on demand.
+    pub(super) fn most(&self) -> Option<Price> {
+        self.price.max(self.shape.price)
+    }
+}
+
+/// Not before the patience of a pool does.
+const SPOT_ACTS: bool = false;
+
+/// Ways to buy for a job, the preferred first; without a job, for the pool's minimum.
+fn modes(pool: &Pool, spec: Option<&JobSpec>) -> &'static [bool] {
+    match pool.spot {
+        _ if !SPOT_ACTS => &[false],
+        SpotUse::Never => &[false],
+        SpotUse::Only => &[true],
+        SpotUse::Prefer if spec.is_none_or(|spec| takes_spot(pool, spec)) => &[true, false],
+        SpotUse::Prefer => &[false],
+    }
+}
+
+/// Every offering of these shapes that the pool may launch, by what a task costs on it: `packed` says
+/// how many tasks share a machine of a shape.
+pub(super) fn offers<'a>(
+    cluster: &Cluster,
+    pool: &'a Pool,
+    spec: Option<&JobSpec>,
+    packed: impl Fn(&Shape) -> usize,
+) -> Vec<Offer<'a>> {
+    let everywhere = [""];
+    let subnets = pool.subnets.iter().map(alloc::string::String::as_str);
+    let subnets: Vec<&str> =
+        if pool.subnets.is_empty() { everywhere.to_vec() } else { subnets.collect() };
+    let mut found = Vec::new();
+    for (at, shape) in pool.shapes.iter().enumerate() {
+        if spec.is_some_and(|spec| !fits(pool, shape, spec)) {
+            continue;
+        }
+        let tasks = packed(shape).max(1) as u128;
+        for (place, subnet) in subnets.iter().copied().enumerate() {
+            for spot in modes(pool, spec).iter().copied() {
+                let price =
+                    if spot { cluster.spot_price(pool, shape, subnet) } else { shape.price };
+                let offer = Offer { shape, subnet, spot, price };
+                if is_dear(pool, &offer) {
+                    continue;
+                }
+                let cost = price.map_or(u128::from(u64::MAX), |price| price.0.max(0) as u128);
+                found.push(((!spot, cost * 1_000 / tasks, at, place), offer));
+            }
+        }
+    }
+    found.sort_by_key(|(order, _)| *order);
+    found.into_iter().map(|(_, offer)| offer).collect()
+}
+
+/// Dearer than the pool allows, or a spot machine that costs more than the same one on demand.
+fn is_dear(pool: &Pool, offer: &Offer<'_>) -> bool {
+    let Some(price) = offer.price else { return false };
+    let for_nothing = offer.spot
+        && pool.spot == SpotUse::Prefer
+        && offer.shape.price.is_some_and(|demand| price > demand);
+    for_nothing || pool.max_price.is_some_and(|most| price > most)
+}
+
+impl Cluster {
+    /// What a spot machine costs now: as the provider last told, else as the catalogue has it, else the
+    /// price on demand, which it does not pass.
+    #[must_use]
+    pub fn spot_price(&self, pool: &Pool, shape: &Shape, subnet: &str) -> Option<Price> {
+        let told = self.volatile.spot_prices.get(pool.provider.as_str());
+        let told = told.and_then(|told| told.get(&(shape.name.clone(), subnet.into())));
+        told.copied().or(shape.spot_price).or(shape.price)
+    }
+}
