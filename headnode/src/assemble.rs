@@ -25,6 +25,7 @@ use crate::run::{Prepared, VERSION};
 use crate::{http, limits, server};
 use pcluster_api::places::Places;
 use pcluster_api::rates::Rates;
+use pcluster_core::{Cluster, Node};
 use pcluster_images::{KernelSource, Programs, Store};
 use pcluster_model::config::{Config, Pool, ProviderKind, VmNetwork};
 use pcluster_model::{ClusterId, Shape};
@@ -100,7 +101,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Head, BootError> {
         state_dir: dir.clone(),
         programs: programs.clone(),
     };
-    let providers = providers(&file.config, &dir, &id);
+    let providers = providers(&file.config, &places, &id, &cluster);
     let consoles = Consoles::new(&providers);
     let keeping = Keeping::new(&mirror, &clock, &boot_logs, &bundles);
     let providers = ProviderHands::new(providers, orders, submit.clone(), keeping);
@@ -194,14 +195,21 @@ pub(crate) fn agent_beside() -> PathBuf {
 }
 
 /// Providers of this configuration. A node needs its provider to the end, so those that the head
-/// started with stay; another `[external.NAME]` is known from the next start on.
-fn providers(config: &Config, state_dir: &Path, cluster: &ClusterId) -> Vec<Arc<dyn Provider>> {
+/// started with stay, and machines whose pool left the file while no head ran still have theirs;
+/// another `[external.NAME]` is known from the next start on, and without its table nobody can call it.
+fn providers(
+    config: &Config,
+    places: &Places,
+    id: &ClusterId,
+    cluster: &Cluster,
+) -> Vec<Arc<dyn Provider>> {
     let agent = agent_beside();
+    let state_dir = &places.state_dir;
     let shapes_of = |kind: &ProviderKind| {
         let pools = config.pools.iter().filter(|pool| pool.provider == *kind);
         pools.flat_map(|pool| pool.shapes.iter().cloned()).collect()
     };
-    let mut settings = ProcessSettings::new(state_dir, agent.clone(), cluster.clone());
+    let mut settings = ProcessSettings::new(state_dir, agent.clone(), id.clone());
     settings.launcher.clone_from(&config.process_launcher);
     settings.soft_files = crate::files::raise();
     settings.shapes = shapes_of(&ProviderKind::Process);
@@ -210,14 +218,17 @@ fn providers(config: &Config, state_dir: &Path, cluster: &ClusterId) -> Vec<Arc<
         let shapes = shapes_of(&ProviderKind::External(external.name.clone()));
         providers.push(Arc::new(ExternalProvider::new(ExternalSettings {
             external: external.clone(),
-            cluster: cluster.clone(),
+            cluster: id.clone(),
             agent_binary: agent.clone(),
             shapes,
         })));
     }
-    if config.pools.iter().any(|pool| pool.provider == ProviderKind::Vm) {
+    let is_vm = |node: &Node| node.state.is_alive() && node.provider == Some(ProviderKind::Vm);
+    if config.pools.iter().any(|pool| pool.provider == ProviderKind::Vm)
+        || cluster.nodes.values().any(is_vm)
+    {
         let shapes = shapes_of(&ProviderKind::Vm);
-        providers.push(Arc::new(VmProvider::new(vm(config, state_dir, cluster, shapes))));
+        providers.push(Arc::new(VmProvider::new(vm(config, places, id, shapes))));
     }
     providers
 }
@@ -231,7 +242,7 @@ pub(crate) fn kernel(config: &Config) -> KernelSource {
     given.unwrap_or_default()
 }
 
-fn vm(config: &Config, state_dir: &Path, cluster: &ClusterId, shapes: Vec<Shape>) -> VmSettings {
+fn vm(config: &Config, places: &Places, cluster: &ClusterId, shapes: Vec<Shape>) -> VmSettings {
     let network = match &config.vm.network {
         VmNetwork::User => Network::User,
         VmNetwork::Bridge { bridge, subnet } => Network::Bridge(Bridge {
@@ -241,12 +252,12 @@ fn vm(config: &Config, state_dir: &Path, cluster: &ClusterId, shapes: Vec<Shape>
         }),
     };
     VmSettings {
-        state_dir: state_dir.into(),
+        state_dir: places.state_dir.clone(),
         cluster: cluster.clone(),
         shapes,
         program: std::env::current_exe().unwrap_or_else(|_| "pcluster-headnode".into()),
         programs: Programs { folder: agent_beside().parent().unwrap_or(Path::new("/")).into() },
-        images: Store::beside(state_dir),
+        images: Store::new(&places.images),
         kernel: kernel(config),
         accel: config.vm.accel,
         network,

@@ -53,7 +53,7 @@ fn obey(args: &ImageArgs) -> Result<(), String> {
     let uid = rustix::process::geteuid().as_raw();
     let places = Surroundings::of_process(uid).places(&file.config.name);
     let places = places.map_err(|error| error.to_string())?;
-    let store = Store::beside(&places.state_dir);
+    let store = Store::new(places.images);
     match &args.verb {
         Verb::Build { name, again } => build(&file, &store, name, *again, args.json),
         Verb::List => {

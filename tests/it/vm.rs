@@ -218,6 +218,27 @@ fn jobs_run_in_machines_from_zero_to_zero_although_the_head_is_killed() {
 }
 
 #[test]
+fn a_machine_whose_pool_left_the_file_while_no_head_ran_is_ended() {
+    let Some(_turn) = vms::turn() else { return };
+    let compute = format!("{}, idle_timeout = \"1 h\"", vms::small(1));
+    let cluster = cluster("left", &compute, "");
+    let id = cluster.submit(&[], "true");
+    assert_eq!(wait(&cluster, &id), 0);
+    assert_eq!(cluster.node_processes("machine.json").len(), 1);
+    cluster.kill_head();
+    let text = "provider = \"process\"\ncompute = { name = \"other\", cpus = 1, memory = \"1 GB\", max = 1 }\n\
+                [head]\nsettle = \"1 s\"\n";
+    let name = format!("name = \"{}\"\n", cluster.name());
+    std::fs::write(cluster.work().join("cluster.toml"), name + text).unwrap();
+    cluster.up();
+    cluster.until_no_nodes();
+    let ended = cluster.state().join("nodes/v-1.0/ended.json");
+    until("the machine's end", || ended.exists().then_some(()));
+    cluster.down(&[]);
+    until("the end of all machines", || cluster.processes().is_empty().then_some(()));
+}
+
+#[test]
 fn a_power_cut_of_a_node_is_a_lost_node_and_its_job_runs_again() {
     let Some(_turn) = vms::turn() else { return };
     let cluster = cluster("cut", &vms::small(1), "");

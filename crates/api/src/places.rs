@@ -8,7 +8,9 @@
 //! | root | `/var/lib/pcluster/NAME` | `/run/pcluster/NAME/head.sock` | `/var/log/pcluster/NAME.log` |
 //! | others | `~/.local/state/pcluster/NAME` | `$XDG_RUNTIME_DIR/pcluster/NAME/head.sock` | `head.log` in the state |
 //!
-//! `PCLUSTER_STATE_DIR` and `PCLUSTER_RUNTIME_DIR` replace the parents of `NAME`, for anyone.
+//! `PCLUSTER_STATE_DIR` and `PCLUSTER_RUNTIME_DIR` replace the parents of `NAME`, for anyone. Images of
+//! virtual machines are shared by all clusters of a user: `images.d` beside the states, which is no name
+//! of a cluster, or what `PCLUSTER_IMAGES_DIR` says.
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -57,6 +59,8 @@ pub struct Surroundings {
     pub state_override: Option<PathBuf>,
     /// `PCLUSTER_RUNTIME_DIR`.
     pub runtime_override: Option<PathBuf>,
+    /// `PCLUSTER_IMAGES_DIR`.
+    pub images_override: Option<PathBuf>,
     /// The temp folder, used where there is no `XDG_RUNTIME_DIR`.
     pub temp: PathBuf,
 }
@@ -77,6 +81,7 @@ impl Surroundings {
             config_home: absolute("XDG_CONFIG_HOME"),
             state_override: absolute("PCLUSTER_STATE_DIR"),
             runtime_override: absolute("PCLUSTER_RUNTIME_DIR"),
+            images_override: absolute("PCLUSTER_IMAGES_DIR"),
             temp: std::env::temp_dir(),
         }
     }
@@ -134,7 +139,9 @@ impl Surroundings {
     /// # Errors
     /// Without a home directory, and where the socket's path is too long for the kernel.
     pub fn places(&self, name: &str) -> Result<Places, PlacesError> {
-        let state_dir = self.state_parent()?.join(name);
+        let state_parent = self.state_parent()?;
+        let state_dir = state_parent.join(name);
+        let images = self.images_override.clone().unwrap_or_else(|| state_parent.join("images.d"));
         let runtime_dir = self.runtime_parent().join(name);
         let socket = checked_socket(runtime_dir.join("head.sock"))?;
         let log = if self.is_root() && self.state_override.is_none() {
@@ -147,6 +154,7 @@ impl Surroundings {
             runtime_dir,
             socket,
             log,
+            images,
             uid: self.uid,
             shared_ground: self.shared_ground(),
         })
@@ -176,6 +184,8 @@ pub struct Places {
     pub socket: PathBuf,
     /// What the head says while nobody looks.
     pub log: PathBuf,
+    /// Images of this user's virtual machines.
+    pub images: PathBuf,
     uid: u32,
     shared_ground: Option<PathBuf>,
 }
@@ -284,6 +294,15 @@ mod tests {
         assert_eq!(places.state_dir, Path::new("/home/ana/.local/state/pcluster/lab"));
         assert_eq!(places.socket, Path::new("/tmp/pcluster-1000/pcluster/lab/head.sock"));
         assert_eq!(places.log, places.state_dir.join("head.log"));
+        assert_eq!(places.images, Path::new("/home/ana/.local/state/pcluster/images.d"));
+    }
+
+    #[test]
+    fn no_cluster_has_its_state_where_images_are() {
+        let called_images = user().places("images").unwrap();
+        assert_ne!(called_images.state_dir, called_images.images);
+        let elsewhere = Surroundings { images_override: Some("/i".into()), ..user() };
+        assert_eq!(elsewhere.places("images").unwrap().images, Path::new("/i"));
     }
 
     #[test]

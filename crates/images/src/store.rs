@@ -104,15 +104,6 @@ impl Store {
         Self { root: root.into() }
     }
 
-    /// Where this user's images lie: beside the states of clusters. `PCLUSTER_IMAGES_DIR` replaces it.
-    #[must_use]
-    pub fn beside(state_dir: &Path) -> Self {
-        let told = std::env::var_os("PCLUSTER_IMAGES_DIR").map(PathBuf::from);
-        let told = told.filter(|path| path.is_absolute());
-        let parent = state_dir.parent().unwrap_or(state_dir);
-        Self::new(told.unwrap_or_else(|| parent.join("images")))
-    }
-
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root

@@ -119,17 +119,18 @@ impl Vm {
             }
             return Ok(Boot::Disk { path });
         }
-        let found = if image.name == "minimal" {
-            pcluster_images::minimal(&self.images, &self.kernel, &Quiet)
-        } else {
-            self.images.find(&image.name)
-        };
+        let found =
+            if image.name == "minimal" { self.minimal() } else { self.images.find(&image.name) };
         let found = found.map_err(|error| image_trouble(&error))?;
         if found.manifest.arch != std::env::consts::ARCH {
             let words = format!("image {} is for {}", found.full_name(), found.manifest.arch);
             return Err(bad(words));
         }
         self.boot_of(&found).map_err(|error| image_trouble(&error))
+    }
+
+    fn minimal(&self) -> Result<Image, ImageError> {
+        pcluster_images::minimal(&self.images, &self.kernel, &Quiet)
     }
 
     fn boot_of(&self, image: &Image) -> Result<Boot, ImageError> {
@@ -144,7 +145,7 @@ impl Vm {
         let join =
             dir.join_order().map_err(|error| bad(format!("a join order is odd: {error}")))?;
         let boot = self.boot(order)?;
-        let accel = accel::decide(self.accel, self.images.root(), &boot);
+        let accel = accel::decide(self.accel, self.images.root(), || self.minimal());
         let net = match &self.network {
             Network::User => Net::User,
             Network::Bridge(bridge) => {

@@ -152,8 +152,6 @@ impl Trial {
         let loaded = config_file::load(file)?;
         let config = config_file::config(&loaded)?;
         let places = here.places(&config.name)?;
-        let told = std::env::var_os("PCLUSTER_IMAGES_DIR").map(PathBuf::from);
-        let beside = || places.state_dir.parent().unwrap_or(&places.state_dir).join("images");
         let name = format!("trial-{}", std::process::id());
         let folder = std::env::temp_dir().join(format!("pcluster-{name}"));
         let failed = |error: std::io::Error| {
@@ -161,7 +159,7 @@ impl Trial {
         };
         use std::os::unix::fs::DirBuilderExt as _;
         fs::DirBuilder::new().mode(0o755).create(&folder).map_err(failed)?;
-        let trial = Self { images: told.unwrap_or_else(beside), name, folder: folder.clone() };
+        let trial = Self { images: places.images, name, folder: folder.clone() };
         fs::create_dir(folder.join("shared")).map_err(failed)?;
         let boot = test.timeout.0.div_ceil(1000);
         let vm = vm_table(config);

@@ -2,8 +2,11 @@
 //!
 //! `/dev/kvm` that opens proves nothing: in a virtual machine without nested virtualisation a guest
 //! may hang in its first instructions. What was found out is kept until the machine boots again.
+//!
+//! Invariant: the trial boots the image `minimal`, so that what is found out is about this machine and
+//! never about an image of somebody's.
 use super::qemu;
-use super::spec::Boot;
+use pcluster_images::{Image, ImageError};
 use pcluster_model::config::VmAccel;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -33,28 +36,39 @@ struct Known {
     accel: Accel,
 }
 
-/// How machines of this machine run.
-pub(super) fn decide(choice: VmAccel, cache: &Path, boot: &Boot) -> Accel {
+/// How machines of this machine run; `minimal` is asked for only when it is to be found out.
+pub(super) fn decide(
+    choice: VmAccel,
+    cache: &Path,
+    minimal: impl FnOnce() -> Result<Image, ImageError>,
+) -> Accel {
     match choice {
         VmAccel::Kvm => Accel::Kvm,
         VmAccel::Tcg => Accel::Tcg,
-        VmAccel::Auto => found(cache, boot),
+        VmAccel::Auto => found(cache, minimal),
     }
 }
 
-fn found(cache: &Path, boot: &Boot) -> Accel {
+fn found(cache: &Path, minimal: impl FnOnce() -> Result<Image, ImageError>) -> Accel {
     if fs::File::options().read(true).write(true).open("/dev/kvm").is_err() {
         return Accel::Tcg;
     }
-    // Only a kernel of ours says that it boots.
-    let Boot::Image { kernel, archive, .. } = boot else { return Accel::Kvm };
     let file = cache.join(".accel.json");
     let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let known = fs::read(&file).ok().and_then(|bytes| serde_json::from_slice::<Known>(&bytes).ok());
     if let Some(known) = known.filter(|known| known.boot_id == boot_id) {
         return known.accel;
     }
-    let accel = if boots(kernel, archive) { Accel::Kvm } else { Accel::Tcg };
+    let image = match minimal() {
+        Ok(image) => image,
+        Err(error) => {
+            // Translation works everywhere; the next machine tries again.
+            tracing::warn!(%error, "no trial of KVM without the image minimal: machines are translated");
+            return Accel::Tcg;
+        }
+    };
+    let works = boots(&image.kernel(), &image.archive());
+    let accel = if works { Accel::Kvm } else { Accel::Tcg };
     tracing::info!(?accel, "found out how virtual machines run here");
     let known = Known { boot_id, accel };
     // Not kept, it is found out again.
