@@ -36,6 +36,9 @@ pub struct Bundle {
     pub no_console: Option<String>,
 }
 
+/// The line above what a machine itself has said.
+pub const CONSOLE_HEADING: &str = "--- the console of its machine";
+
 impl Bundle {
     /// Takes the console in: the end of it, without what terminals obey.
     pub fn set_console(&mut self, console: Result<String, String>) {
@@ -67,7 +70,7 @@ impl Bundle {
         let mut lines = vec![format!("{} did not boot: {why}", node.name)];
         lines.push("--- what its agent has said".into());
         lines.extend(self.detail.log.iter().cloned());
-        lines.push("--- the console of its machine".into());
+        lines.push(CONSOLE_HEADING.into());
         lines.extend(self.no_console.iter().map(|why| format!("there is none: {why}")));
         lines.extend(self.console.iter().cloned());
         lines

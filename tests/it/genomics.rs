@@ -38,18 +38,28 @@ fn the_excerpt_gives_the_expected_counts_with_the_head_killed_twice() {
 
 /// Submits the three jobs, lets `meanwhile` do its worst, and looks at everything afterwards.
 fn from_zero_to_zero(cluster: &Cluster, data: &Path, meanwhile: impl Fn(&Cluster)) {
-    for name in ["prepare.sh", "map-call.sh", "joint.sh"] {
-        copy_with_proof(name, &cluster.work());
-    }
+    copy_scripts(&cluster.work());
     assert!(cluster.live_nodes().is_empty());
+    let joint = submit_all(cluster, data);
+    meanwhile(cluster);
+    assert_eq!(cluster.wait(&joint), 0, "{}", cluster.ok(&["logs", &joint]).out);
+    is_counted_once(cluster, data);
+    cluster.until_no_nodes();
+    cluster.down(&[]);
+}
+
+/// Submits the three jobs, each after the one before; gives the last.
+pub(crate) fn submit_all(cluster: &Cluster, data: &Path) -> String {
     let data = data.to_str().unwrap();
     let submit = |words: &[&str]| cluster.ok(&[&["submit", "-q"], words].concat()).id();
     let prepare = submit(&["prepare.sh", data, "out"]);
     let call = submit(&["--after-ok", &prepare, "map-call.sh", data, "out"]);
-    let joint = submit(&["--after-ok", &call, "joint.sh", data, "out"]);
-    meanwhile(cluster);
-    assert_eq!(cluster.wait(&joint), 0, "{}", cluster.ok(&["logs", &joint]).out);
-    let expected = fs::read_to_string(Path::new(data).join("EXPECTED_counts.tsv")).unwrap();
+    submit(&["--after-ok", &call, "joint.sh", data, "out"])
+}
+
+/// The counts are the expected ones, and each task has run once.
+pub(crate) fn is_counted_once(cluster: &Cluster, data: &Path) {
+    let expected = fs::read_to_string(data.join("EXPECTED_counts.tsv")).unwrap();
     assert_eq!(cluster.file("out/counts.tsv"), expected);
     // Every start left a line: each task ran once, and nothing ran that was not asked for.
     let mut starts: Vec<String> = cluster.file("starts").lines().map(str::to_owned).collect();
@@ -57,12 +67,16 @@ fn from_zero_to_zero(cluster: &Cluster, data: &Path, meanwhile: impl Fn(&Cluster
     let all =
         ["joint 1", "map-call 1 1", "map-call 2 1", "map-call 3 1", "map-call 4 1", "prepare 1"];
     assert_eq!(starts, all);
-    cluster.until_no_nodes();
-    cluster.down(&[]);
 }
 
-/// The project's own script with one line more: who started, and which attempt it is.
-pub(crate) fn copy_with_proof(name: &str, work: &Path) {
+/// The project's own scripts, each with one line more: who started, and which attempt it is.
+pub(crate) fn copy_scripts(work: &Path) {
+    for name in ["prepare.sh", "map-call.sh", "joint.sh"] {
+        copy_with_proof(name, work);
+    }
+}
+
+fn copy_with_proof(name: &str, work: &Path) {
     let text = fs::read_to_string(repository().join("examples/genomics").join(name)).unwrap();
     let first = "set -euo pipefail\n";
     let proof = "echo \"$SLURM_JOB_NAME${SLURM_ARRAY_TASK_ID:+ $SLURM_ARRAY_TASK_ID} $PCLUSTER_ATTEMPT\" >>starts\n";

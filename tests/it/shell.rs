@@ -18,6 +18,13 @@ fn running(cluster: &Cluster, options: &[&str]) -> String {
     id
 }
 
+/// Lets the job go, and with it the cluster.
+fn let_go(cluster: &Cluster, id: &str) {
+    cluster.touch("go");
+    assert_eq!(cluster.wait(id), 0);
+    cluster.down(&[]);
+}
+
 fn shell(cluster: &Cluster, words: &[&str]) -> Pty {
     Pty::start(&cluster.command(&[&["shell"], words].concat()), 30, 90)
 }
@@ -61,9 +68,7 @@ fn a_terminal_in_a_job_has_all_that_is_the_jobs() {
     pty.types("exit 7\r");
     assert_eq!(pty.ended(), 7, "{}", pty.shown());
     assert!(!pty.is_raw(), "the terminal is as it was");
-    cluster.touch("go");
-    assert_eq!(cluster.wait(&id), 0);
-    cluster.down(&[]);
+    let_go(&cluster, &id);
 }
 
 #[test]
@@ -98,9 +103,7 @@ fn without_a_terminal_it_works_as_a_pipe_does() {
     let rows =
         cluster.ok(&["shell", &id, "--", "sacct", "-n", "-P", "-j", &id, "-o", "JobID,JobName"]);
     assert!(rows.out.contains(&format!("{id}.1|sh\n")), "a step as others are: {rows:#?}");
-    cluster.touch("go");
-    assert_eq!(cluster.wait(&id), 0);
-    cluster.down(&[]);
+    let_go(&cluster, &id);
 }
 
 #[test]
@@ -131,9 +134,7 @@ fn a_head_that_is_killed_only_delays_what_is_typed() {
     assert!(!pty.is_raw());
     pty.until_shows("error: let go of compute-1, which is out of reach");
     cluster.up();
-    cluster.touch("go");
-    assert_eq!(cluster.wait(&id), 0);
-    cluster.down(&[]);
+    let_go(&cluster, &id);
 }
 
 #[test]

@@ -152,23 +152,32 @@ pub(crate) fn cluster(label: &str, compute: &str, more: &str) -> Cluster {
 /// The same with lines of `[head]`.
 pub(crate) fn cluster_with(label: &str, compute: &str, more: &str, head: &str) -> Cluster {
     let setup = vms::setup(compute, "WORK".as_ref(), more);
-    up(Cluster::cold(label, Setup { head: head.to_owned(), ..setup }))
+    up(cold(label, Setup { head: head.to_owned(), ..setup }))
 }
 
 /// The same for all users of this machine.
 pub(crate) fn cluster_of_root(label: &str, compute: &str) -> Cluster {
     let setup = vms::setup(compute, "WORK".as_ref(), "");
-    up(Cluster::cold(label, Setup { system_socket: true, ..setup }))
+    up(cold(label, Setup { system_socket: true, ..setup }))
 }
 
 fn up(cluster: Cluster) -> Cluster {
-    // The folder's name is known when the cluster is.
-    let file = cluster.work().join("cluster.toml");
-    let text = cluster.file("cluster.toml");
-    let shared = cluster.work().display().to_string();
-    std::fs::write(file, text.replace("\"WORK\"", &format!("\"{shared}\""))).unwrap();
     cluster.up();
     cluster
+}
+
+/// A cluster of machines that was never started: those that are to share `WORK` see its own work folder.
+pub(crate) fn cold(label: &str, setup: Setup) -> Cluster {
+    let cluster = Cluster::cold(label, setup);
+    let work = cluster.work().display().to_string();
+    seeing(&cluster, "WORK", &format!("\"{work}\""));
+    cluster
+}
+
+/// Puts what is known only when a cluster has its folder in the place of a shared path of its file.
+pub(crate) fn seeing(cluster: &Cluster, name: &str, shared: &str) {
+    let text = cluster.file("cluster.toml").replace(&format!("\"{name}\""), shared);
+    std::fs::write(cluster.work().join("cluster.toml"), text).unwrap();
 }
 
 /// Waits as long as machines may take here, and gives the code of the job.

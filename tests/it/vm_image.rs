@@ -1,11 +1,10 @@
 //! Images that are built from recipes: what is wrong with one is said before a job waits for it, and a
 //! Debian with the tools of real work runs that work.
-use crate::genomics::{copy_with_proof, excerpt};
-use crate::vm::{cluster, wait};
+use crate::genomics::{copy_scripts, excerpt, is_counted_once, submit_all};
+use crate::vm::{cluster, cold, wait};
 use pcluster_tests::clients::{have, own};
-use pcluster_tests::{Cluster, PATIENCE, Said, not_run, people, skip, vms, within};
+use pcluster_tests::{Cluster, PATIENCE, Said, Setup, not_run, people, skip, vms, within};
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 /// A command of the cluster that may take minutes.
@@ -73,14 +72,8 @@ fn with_tools(label: &str) -> Option<Cluster> {
     let subnet =
         format!("10.{}.{}.0/24", 64 + std::process::id() % 60, std::process::id() / 60 % 250);
     let bridge = format!("[vm]\nnetwork = \"bridge\"\nsubnet = \"{subnet}\"\n");
-    let cluster = Cluster::cold(label, {
-        let mut setup = vms::setup(compute, "WORK".as_ref(), &format!("{TOOLS}{bridge}"));
-        setup.head = "listen = \"0.0.0.0:0\"\n".into();
-        setup
-    });
-    let shared = cluster.work().display().to_string();
-    let text = cluster.file("cluster.toml").replace("\"WORK\"", &format!("\"{shared}\""));
-    fs::write(cluster.work().join("cluster.toml"), text).unwrap();
+    let setup = vms::setup(compute, "WORK".as_ref(), &format!("{TOOLS}{bridge}"));
+    let cluster = cold(label, Setup { head: "listen = \"0.0.0.0:0\"\n".into(), ..setup });
     fs::write(cluster.work().join("setup.sh"), "echo tools >/etc/made-of\n").unwrap();
     slow(&cluster, &["image", "build", "tools"]).expect_code(0);
     cluster.up();
@@ -104,29 +97,16 @@ fn genomics_and_mpi_run_in_debian_machines_with_the_head_killed() {
 
 /// From nothing to counts, with the head killed when two of four samples are at work.
 fn genomics(cluster: &Cluster) {
-    for name in ["prepare.sh", "map-call.sh", "joint.sh"] {
-        copy_with_proof(name, &cluster.work());
-    }
-    let from = excerpt();
-    let copied = Command::new("cp").arg("-r").arg(&from).arg(cluster.work().join("data")).status();
-    assert!(copied.unwrap().success());
-    let data = cluster.work().join("data").display().to_string();
-    let submit = |words: &[&str]| cluster.ok(&[&["submit", "-q"], words].concat()).id();
-    let prepare = submit(&["prepare.sh", &data, "out"]);
-    let call = submit(&["--after-ok", &prepare, "map-call.sh", &data, "out"]);
-    let joint = submit(&["--after-ok", &call, "joint.sh", &data, "out"]);
+    copy_scripts(&cluster.work());
+    let data = cluster.work().join("data");
+    assert!(Command::new("cp").arg("-r").arg(excerpt()).arg(&data).status().unwrap().success());
+    let joint = submit_all(cluster, &data);
     let started = || (cluster.file("starts").lines().count() >= 2).then_some(());
     within(PATIENCE * 6, started).expect("the first samples are at work");
     cluster.kill_head();
     cluster.up();
     assert_eq!(wait(cluster, &joint), 0, "{}", cluster.ok(&["logs", &joint]).out);
-    let expected = fs::read_to_string(Path::new(&data).join("EXPECTED_counts.tsv")).unwrap();
-    assert_eq!(cluster.file("out/counts.tsv"), expected);
-    let mut starts: Vec<String> = cluster.file("starts").lines().map(str::to_owned).collect();
-    starts.sort();
-    let all =
-        ["joint 1", "map-call 1 1", "map-call 2 1", "map-call 3 1", "map-call 4 1", "prepare 1"];
-    assert_eq!(starts, all);
+    is_counted_once(cluster, &data);
 }
 
 /// Two ranks on two machines that see each other over the bridge.

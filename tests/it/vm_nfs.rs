@@ -1,5 +1,5 @@
 //! A shared path that a server of NFS holds: mounted by nodes, lost with its server, and well again.
-use crate::vm::wait;
+use crate::vm::{seeing, wait};
 use pcluster_tests::{Cluster, PATIENCE, Setup, not_run, people, skip, until, vms, within};
 use std::fs;
 use std::net::TcpListener;
@@ -75,8 +75,7 @@ fn a_path_that_a_server_holds_is_mounted_and_keeps_jobs_away_while_the_server_is
     fs::create_dir(&export).unwrap();
     let shared =
         format!("\"{}\"\nfrom = \"nfs:10.0.2.2:/export\"\nhome = \"local\"", export.display());
-    let text = cluster.file("cluster.toml").replace("\"EXPORT\"", &shared);
-    fs::write(cluster.work().join("cluster.toml"), text).unwrap();
+    seeing(&cluster, "EXPORT", &shared);
     let server = Server::start(cluster.root());
     cluster.up();
     let submit = |text: &str| {

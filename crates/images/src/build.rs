@@ -1,19 +1,20 @@
 //! Building an image: from a recipe to a folder that a virtual machine boots from.
 use crate::archive::Archive;
 use crate::debian;
+use crate::fetch;
 use crate::kernel::{self, Kernel, KernelSource, NEEDED, WANTED};
-use crate::programs::hex;
 use crate::recipe::Recipe;
 use crate::step::{ImageError, Progress, Steps, find_program, locked};
 use crate::store::{Image, Manifest, Root, Store};
-use pcluster_model::Timestamp;
+use pcluster_model::{BlobHash, Timestamp};
 use sha2::{Digest as _, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const FIRST: &str = include_str!("boot/first.sh");
+/// The package that a busybox is fetched from.
+const BUSYBOX: &str = "busybox-static";
 const SECOND: &str = include_str!("boot/second.sh");
 /// What a system in memory has of its own.
 const ETC: [(&str, &str); 5] = [
@@ -68,7 +69,7 @@ pub fn build(
     copied.map_err(ImageError::io("cannot copy the kernel"))?;
     let (root, content) = if debian {
         let made = debian::root(recipe, store.root(), &draft, &steps)?;
-        let content = hex(&Sha256::digest(format!("{inputs}\n{}", made.versions)));
+        let content = hash_of(format!("{inputs}\n{}", made.versions));
         (Root::Disk { bytes: made.bytes }, content)
     } else {
         add_system(&mut archive)?;
@@ -145,38 +146,36 @@ fn add_system(archive: &mut Archive) -> Result<(), ImageError> {
     Ok(())
 }
 
-/// A busybox of this machine, or Debian's, fetched and not installed.
+/// A busybox of this machine, or Debian's.
 fn busybox(cache: &Path, steps: &Steps<'_>) -> Result<PathBuf, ImageError> {
-    let fetched = [cache.join("bin/busybox"), cache.join("usr/bin/busybox")];
-    let found = find_program("busybox").into_iter().chain(fetched.clone());
-    if let Some(found) = found.into_iter().find(|path| path.is_file()) {
+    let folder = cache.join(BUSYBOX);
+    let fetched = [folder.join("bin/busybox"), folder.join("usr/bin/busybox")];
+    let there = |paths: &[PathBuf]| paths.iter().find(|path| path.is_file()).cloned();
+    let missing = || ImageError::missing("there is no busybox", format!("apt install {BUSYBOX}"));
+    if let Some(found) = find_program("busybox").or_else(|| there(&fetched)) {
         return Ok(found);
     }
-    let failed = || ImageError::io(format!("cannot use {}", cache.display()));
-    if find_program("apt-get").is_none() {
-        return Err(ImageError::missing("there is no busybox", "apt install busybox-static"));
+    if !fetch::can_fetch() {
+        return Err(missing());
     }
+    let failed = || ImageError::io(format!("cannot use {}", cache.display()));
     fs::create_dir_all(cache).map_err(failed())?;
     let _alone = locked(&cache.join(".lock")).map_err(failed())?;
-    let mut download = Command::new("apt-get");
-    download.args(["-o", "APT::Sandbox::User=root", "download", "busybox-static"]);
-    download.current_dir(cache);
-    steps.run("fetch busybox", download)?;
-    let files = fs::read_dir(cache).map_err(failed())?.flatten();
-    let mut packages = files.map(|entry| entry.path());
-    let package = packages.find(|path| path.extension().is_some_and(|end| end == "deb"));
-    let package = package.ok_or_else(|| ImageError::Wrong("busybox was not fetched".into()))?;
-    let mut unpack = Command::new("dpkg-deb");
-    unpack.arg("-x").arg(package).arg(cache);
-    steps.run("unpack busybox", unpack)?;
-    let made = fetched.into_iter().find(|path| path.is_file());
-    made.ok_or_else(|| ImageError::missing("there is no busybox", "apt install busybox-static"))
+    if let Some(found) = there(&fetched) {
+        return Ok(found);
+    }
+    fetch::unpacked(BUSYBOX, cache, steps)?;
+    there(&fetched).ok_or_else(missing)
 }
 
 fn file_hash(path: &Path) -> Result<String, ImageError> {
     let bytes = fs::read(path);
     let bytes = bytes.map_err(ImageError::io(format!("cannot read {}", path.display())))?;
-    Ok(hex(&Sha256::digest(bytes)))
+    Ok(hash_of(bytes))
+}
+
+fn hash_of(bytes: impl AsRef<[u8]>) -> String {
+    BlobHash(Sha256::digest(bytes).into()).to_string()
 }
 
 fn now() -> Timestamp {

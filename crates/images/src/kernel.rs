@@ -1,6 +1,7 @@
 //! The kernel of virtual machines: one that is named, Debian's kernel for clouds, or this machine's.
+use crate::fetch;
 use crate::modules::Modules;
-use crate::step::{ImageError, Steps, find_program, locked};
+use crate::step::{ImageError, Steps, locked};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -56,8 +57,8 @@ pub(crate) fn obtain(
         }
         return Kernel::new(image.clone(), modules);
     }
-    let fetched = if find_program("apt-get").is_some() && find_program("dpkg-deb").is_some() {
-        fetch(cache, steps)
+    let fetched = if fetch::can_fetch() {
+        fetched(cache, steps)
     } else {
         Err(ImageError::missing("no apt-get to fetch a kernel with", "apt install apt dpkg"))
     };
@@ -80,12 +81,12 @@ fn package() -> &'static str {
     }
 }
 
-/// Fetches and unpacks Debian's kernel for clouds; nothing is installed.
-fn fetch(cache: &Path, steps: &Steps<'_>) -> Result<Kernel, ImageError> {
+/// Debian's kernel for clouds.
+fn fetched(cache: &Path, steps: &Steps<'_>) -> Result<Kernel, ImageError> {
     let failed = || ImageError::io(format!("cannot use {}", cache.display()));
     fs::create_dir_all(cache).map_err(failed())?;
     let _alone = locked(&cache.join(".lock")).map_err(failed())?;
-    if let Some(kernel) = unpacked(cache) {
+    if let Some(kernel) = kept(cache) {
         return Ok(kernel);
     }
     let mut ask = Command::new("apt-cache");
@@ -96,26 +97,11 @@ fn fetch(cache: &Path, steps: &Steps<'_>) -> Result<Kernel, ImageError> {
     let name = name.ok_or_else(|| {
         ImageError::missing(format!("no package {} is known", package()), "apt-get update")
     })?;
-    let draft = cache.join(".new");
-    let _ = fs::remove_dir_all(&draft);
-    fs::create_dir_all(&draft).map_err(failed())?;
-    let mut download = Command::new("apt-get");
-    // As whoever we are: the folder is closed to apt's own user.
-    download.args(["-o", "APT::Sandbox::User=root", "download", name]).current_dir(&draft);
-    steps.run(&format!("fetch {name}"), download)?;
-    let files = fs::read_dir(&draft).map_err(failed())?.flatten();
-    let is_package = |path: &PathBuf| path.extension().is_some_and(|end| end == "deb");
-    let file = files.map(|entry| entry.path()).find(is_package);
-    let file = file.ok_or_else(|| ImageError::Wrong(format!("{name} was not fetched")))?;
-    let mut unpack = Command::new("dpkg-deb");
-    unpack.arg("-x").arg(&file).arg(draft.join("kernel"));
-    steps.run("unpack the kernel", unpack)?;
-    fs::rename(draft.join("kernel"), cache.join(name)).map_err(failed())?;
-    fs::remove_dir_all(&draft).map_err(failed())?;
-    unpacked(cache).ok_or_else(|| ImageError::Wrong(format!("{name} holds no kernel for nodes")))
+    fetch::unpacked(name, cache, steps)?;
+    kept(cache).ok_or_else(|| ImageError::Wrong(format!("{name} holds no kernel for nodes")))
 }
 
-fn unpacked(cache: &Path) -> Option<Kernel> {
+fn kept(cache: &Path) -> Option<Kernel> {
     let mut folders: Vec<PathBuf> =
         fs::read_dir(cache).ok()?.flatten().map(|entry| entry.path()).collect();
     folders.sort();

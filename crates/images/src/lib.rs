@@ -12,6 +12,7 @@
 mod archive;
 mod build;
 mod debian;
+mod fetch;
 mod kernel;
 mod modules;
 mod programs;
@@ -21,7 +22,7 @@ mod store;
 
 pub use build::{Built, build, minimal};
 pub use kernel::KernelSource;
-pub use programs::Programs;
+pub use programs::{Programs, program_beside};
 pub use recipe::Recipe;
 pub use step::{ImageError, Progress, Quiet, find_program};
 pub use store::{Image, Manifest, Root, Store};

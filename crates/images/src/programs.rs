@@ -2,6 +2,8 @@
 use crate::archive::Archive;
 use crate::step::{ImageError, find_program};
 use crate::store::{Image, Root};
+use pcluster_model::BlobHash;
+use pcluster_wire::NODE_PROGRAMS;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -13,11 +15,18 @@ use std::time::Duration;
 
 /// Where they lie on a node.
 const FOLDER: &str = "opt/pcluster/bin";
-/// What a node runs of pcluster; without the last its jobs have no Slurm names.
-const NAMES: [&str; 3] = ["pcluster-agent", "pcluster-keeper", "pcluster"];
 
 /// An archive of other programs is removed after this.
 const ARCHIVE_KEPT: Duration = Duration::from_secs(3600);
+
+/// A program of pcluster beside those in `folder`. An installation has the command elsewhere: `bin` beside
+/// `libexec/pcluster`, and a link to it among the names of Slurm.
+#[must_use]
+pub fn program_beside(folder: &Path, name: &str) -> Option<PathBuf> {
+    let places =
+        [folder.join(name), folder.join("../../bin").join(name), folder.join("slurm").join(name)];
+    places.into_iter().find(|path| path.is_file())
+}
 
 /// The programs of the head that a node needs.
 #[derive(Debug, Clone)]
@@ -29,15 +38,12 @@ pub struct Programs {
 impl Programs {
     fn paths(&self) -> Result<Vec<(&'static str, PathBuf)>, ImageError> {
         let place = |name: &'static str| {
-            // Installed, the command is two folders up: `bin` beside `libexec/pcluster`.
-            let installed = self.folder.join("../../bin").join(name);
-            let found = [self.folder.join(name), installed].into_iter().find(|path| path.is_file());
-            found.map(|path| (name, path)).ok_or_else(|| {
+            program_beside(&self.folder, name).map(|path| (name, path)).ok_or_else(|| {
                 let words = format!("there is no {name} in {}", self.folder.display());
                 ImageError::missing(words, "install pcluster again: scripts/install")
             })
         };
-        NAMES.into_iter().map(place).collect()
+        NODE_PROGRAMS.into_iter().map(place).collect()
     }
 
     /// Which files they are: every installation puts new ones in their place, and reading all of them
@@ -51,7 +57,7 @@ impl Programs {
             let changed = [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()];
             hash.update(format!("{name} {place:?} {changed:?}\n"));
         }
-        Ok(hex(&hash.finalize()))
+        Ok(BlobHash(hash.finalize().into()).to_string())
     }
 
     /// The archive that a machine of this image boots with: the image's own, and these programs. It
@@ -151,10 +157,6 @@ fn library(line: &str) -> Option<PathBuf> {
     let path = line.split_once("=>").map_or(line, |(_, path)| path).trim();
     let path = path.split_whitespace().next()?;
     path.starts_with('/').then(|| PathBuf::from(path))
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

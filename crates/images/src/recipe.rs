@@ -1,6 +1,6 @@
 //! What an image is made from, and the hash of it.
-use crate::programs::hex;
 use crate::step::ImageError;
+use pcluster_model::BlobHash;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::fs;
@@ -101,7 +101,7 @@ impl Recipe {
             let failed = ImageError::io(format!("setup: cannot read {}", setup.display()));
             say(&fs::read(setup).map_err(failed)?);
         }
-        Ok(hex(&hash.finalize()))
+        Ok(BlobHash(hash.finalize().into()).to_string())
     }
 
     /// The files, those of folders included, in an order that does not change.

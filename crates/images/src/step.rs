@@ -62,39 +62,31 @@ impl Steps<'_> {
     /// Runs a program as the step `step`; it ends with this process.
     pub fn run(&self, step: &str, command: Command) -> Result<(), ImageError> {
         self.progress.step(step);
-        let failed = |why: String| ImageError::Step {
-            step: step.to_owned(),
-            why,
-            lines: last_lines(&self.log),
-        };
-        let log = OpenOptions::new().append(true).create(true).open(&self.log);
-        let log = log.map_err(ImageError::io(format!("cannot write {}", self.log.display())))?;
+        let log = self.open()?;
         let said = log.try_clone().map_err(ImageError::io("cannot share the log"))?;
-        let mut command = bound(&command);
-        let ended = command.stdin(Stdio::null()).stdout(log).stderr(said).status();
-        match ended {
-            Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(failed(status.to_string())),
-            Err(error) => Err(failed(error.to_string())),
-        }
+        self.finished(step, bound(&command).stdout(log).stderr(said)).map(drop)
     }
 
     /// Runs a program for what it prints.
     pub fn ask(&self, step: &str, command: Command) -> Result<String, ImageError> {
+        let log = self.open()?;
+        let said = self.finished(step, bound(&command).stdout(Stdio::piped()).stderr(log))?;
+        Ok(String::from_utf8_lossy(&said).into_owned())
+    }
+
+    fn open(&self) -> Result<File, ImageError> {
         let log = OpenOptions::new().append(true).create(true).open(&self.log);
-        let log = log.map_err(ImageError::io(format!("cannot write {}", self.log.display())))?;
-        let mut command = bound(&command);
-        let output = command.stdin(Stdio::null()).stderr(log).output();
-        let failed = |why: String| ImageError::Step {
-            step: step.to_owned(),
-            why,
-            lines: last_lines(&self.log),
+        log.map_err(ImageError::io(format!("cannot write {}", self.log.display())))
+    }
+
+    /// Lets it run to its end, and gives what it has printed to a pipe.
+    fn finished(&self, step: &str, command: &mut Command) -> Result<Vec<u8>, ImageError> {
+        let why = match command.stdin(Stdio::null()).output() {
+            Ok(output) if output.status.success() => return Ok(output.stdout),
+            Ok(output) => output.status.to_string(),
+            Err(error) => error.to_string(),
         };
-        let output = output.map_err(|error| failed(error.to_string()))?;
-        if !output.status.success() {
-            return Err(failed(output.status.to_string()));
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        Err(ImageError::Step { step: step.to_owned(), why, lines: last_lines(&self.log) })
     }
 }
 

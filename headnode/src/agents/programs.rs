@@ -3,6 +3,7 @@
 //! Invariant: what is given under a hash has that hash, also when an upgrade has put other files in the place
 //! of these: they stay open from the head's start. Programs of one architecture are offered together, or none
 //! of them. Deliberately absent: who may have them (`listener`).
+use pcluster_images::program_beside;
 use pcluster_model::BlobHash;
 use pcluster_model::config::ProviderKind;
 use pcluster_wire::{NODE_PROGRAMS, Program, Programs};
@@ -98,9 +99,7 @@ pub fn are_offered(provider: &ProviderKind) -> bool {
 fn open((arch, folder): (&str, PathBuf)) -> Option<Opened> {
     let mut files = Vec::new();
     for name in NODE_PROGRAMS {
-        // An installation has the command elsewhere, and a link to it.
-        let places = [folder.join(name), folder.join("slurm").join(name)];
-        files.push((name, places.iter().find_map(|place| File::open(place).ok())?));
+        files.push((name, File::open(program_beside(&folder, name)?).ok()?));
     }
     Some(Opened { arch: arch.to_owned(), files })
 }
@@ -148,7 +147,8 @@ mod tests {
 
     #[test]
     fn programs_are_offered_together_and_stay_what_they_were() {
-        let folder = std::env::temp_dir().join(format!("pcluster-programs-{}", std::process::id()));
+        let root = std::env::temp_dir().join(format!("pcluster-programs-{}", std::process::id()));
+        let folder = root.join("libexec/pcluster");
         fs::create_dir_all(folder.join("slurm")).unwrap();
         fs::write(folder.join("pcluster-agent"), "agent").unwrap();
         fs::write(folder.join("pcluster-keeper"), "keeper").unwrap();
@@ -180,6 +180,6 @@ mod tests {
             both.iter().map(|set| set.arch.as_str()).collect::<Vec<_>>(),
             [std::env::consts::ARCH, other]
         );
-        fs::remove_dir_all(&folder).unwrap();
+        fs::remove_dir_all(&root).unwrap();
     }
 }

@@ -1,6 +1,7 @@
 //! Consoles of machines that live, for people who look.
 //!
 //! Deliberately absent: consoles of failed boots, which are kept (`bundles`).
+use crate::bundles::CONSOLE_HEADING;
 use crate::limits;
 use pcluster_model::InstanceRef;
 use pcluster_model::config::ProviderKind;
@@ -31,14 +32,21 @@ impl Consoles {
     ) -> Vec<String> {
         let provider = self.providers.iter().find(|provider| provider.kind() == *kind);
         let Some(provider) = provider else { return Vec::new() };
-        let asked = tokio::time::timeout(limits::CONSOLE_WITHIN, provider.console(instance));
-        let text = match asked.await {
-            Ok(Ok(text)) => text,
-            _ if !lives => return Vec::new(),
-            Ok(Err(error)) => format!("it cannot be had: {error}"),
-            Err(_) => "the provider does not show it in time".to_owned(),
+        let text = match ask(&**provider, instance).await {
+            Ok(text) => text,
+            Err(_) if !lives => return Vec::new(),
+            Err(why) => format!("it cannot be had: {why}"),
         };
-        let heading = "--- the console of its machine".to_owned();
+        let heading = CONSOLE_HEADING.to_owned();
         std::iter::once(heading).chain(text.lines().map(crate::logs::clean)).collect()
+    }
+}
+
+/// The console of a machine, or why it cannot be had.
+pub(super) async fn ask(provider: &dyn Provider, instance: &InstanceRef) -> Result<String, String> {
+    let asked = tokio::time::timeout(limits::CONSOLE_WITHIN, provider.console(instance));
+    match asked.await {
+        Ok(console) => console.map_err(|error| error.message),
+        Err(_) => Err("the provider did not show it in time".to_owned()),
     }
 }

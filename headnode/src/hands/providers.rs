@@ -1,4 +1,5 @@
 //! Calls of providers, each in a task of its own, and the lists that say what really exists.
+use super::consoles;
 use super::orders::{Orders, tags_of};
 use crate::bundles::Keeping;
 use crate::clock::Clock;
@@ -195,14 +196,7 @@ impl Shared {
     ) {
         let Some(mut bundle) = self.keeping.begin(node) else { return };
         bundle.set_console(match instance {
-            Some(instance) => {
-                let asked =
-                    tokio::time::timeout(limits::CONSOLE_WITHIN, provider.console(instance));
-                match asked.await {
-                    Ok(console) => console.map_err(|error| error.message),
-                    Err(_) => Err("the provider did not show it in time".to_owned()),
-                }
-            }
+            Some(instance) => consoles::ask(provider, instance).await,
             None => Err("the provider never named a machine".to_owned()),
         });
         self.keeping.finish(bundle).await;
