@@ -163,6 +163,8 @@ pub const BOOT_FILE_BYTES: u64 = 256 << 10;
 
 /// Between two lists of one provider at the least.
 pub const LIST_PAUSE: Duration = Duration::from_millis(50);
+/// Spot prices of one provider are read this often.
+pub const SPOT_PRICES_EVERY: Duration = Duration::from_mins(5);
 /// Calls of one provider at once.
 pub const PROVIDER_CALLS: usize = 8;
 /// How long open requests of users have at the end.

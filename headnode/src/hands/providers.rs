@@ -90,12 +90,15 @@ impl ProviderHands {
         });
     }
 
-    /// Reads the lists of all providers until the process ends.
+    /// Reads the lists of all providers, and their spot prices, until the process ends.
     pub fn start_lists(&self) {
         for source in &self.shared.sources {
             let (shared, provider) = (Arc::clone(&self.shared), Arc::clone(&source.provider));
             let pace = source.pace.subscribe();
             tokio::spawn(async move { shared.keep_listing(&*provider, pace).await });
+            let (provider, inbox) = (Arc::clone(&source.provider), self.shared.inbox.clone());
+            let mirror = self.shared.orders.mirror.clone();
+            tokio::spawn(super::prices::keep_reading(provider, mirror, inbox));
         }
     }
 

@@ -42,7 +42,7 @@ pub(crate) const ROOMS: [Room; 7] = [
     Room {
         name: "headnode",
         folders: &["headnode/src/"],
-        lines: 9_100,
+        lines: 9_200,
         why: Some("docs/design/0005-room-sizes.md"),
     },
     Room {

@@ -55,6 +55,7 @@ fn order() -> LaunchOrder {
         },
         image: LaunchImage { name: "minimal".into(), reference: String::new() },
         spot: false,
+        subnet: String::new(),
         names: vec!["compute-1".into()],
         joins: vec!["secret".into()],
         tags: BTreeMap::new(),
