@@ -3,6 +3,7 @@ use super::BootError;
 use pcluster_api::places::Surroundings;
 use pcluster_config::{Machine, Parsed, Source};
 use pcluster_model::config::Config;
+use pcluster_providers::vm::total_memory;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -56,22 +57,9 @@ fn machine() -> Machine {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Machine {
         cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
-        memory_bytes: memory_bytes(),
+        memory_bytes: total_memory(),
         hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         home: std::env::var("HOME").unwrap_or_else(|_| "/".to_owned()),
         zone_offset_ms: i64::from(jiff::Zoned::now().offset().seconds()) * 1000,
     }
-}
-
-/// Main memory, or what the control group of this process leaves of it.
-fn memory_bytes() -> u64 {
-    let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = info
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok())
-        .map_or(1 << 30, |kilobytes: u64| kilobytes << 10);
-    ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
-        .iter()
-        .filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok())
-        .fold(total, u64::min)
 }
