@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that breaks off says where")]
 mod admin;
 mod bad_input;
+mod connect;
 mod crash;
 mod disk_errors;
 mod docs;
