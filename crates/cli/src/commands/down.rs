@@ -8,6 +8,7 @@ use clap::Args;
 use pcluster_api::client::{Client, ClientError};
 use pcluster_api::{DownRequest, DownView};
 use std::io::IsTerminal;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 const ASK_EVERY: Duration = Duration::from_millis(500);
@@ -109,7 +110,7 @@ fn is_empty(view: &DownView) -> bool {
 /// "Down" means that another `up` finds nobody there.
 async fn until_socket_is_gone(client: &Client) -> Result<(), Failure> {
     let began = Instant::now();
-    while client.is_listened_to().await {
+    while UnixStream::connect(client.socket()).is_ok() {
         if began.elapsed() > SOCKET_GONE_WITHIN {
             return Err(Failure::timeout("the head has closed the cluster and does not end")
                 .hint("pcluster status    shows its process"));

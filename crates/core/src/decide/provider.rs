@@ -27,8 +27,7 @@ impl Cluster {
             // Volatile: `note` has taken them in.
             ProviderSaid::Terminated { .. }
             | ProviderSaid::TerminatedUnknown { .. }
-            | ProviderSaid::ListFailed { .. }
-            | ProviderSaid::SpotPrices { .. } => Decision::nothing(),
+            | ProviderSaid::ListFailed { .. } => Decision::nothing(),
         }
     }
 
