@@ -5,6 +5,7 @@
 //! other choice (core says again what it still wants).
 pub mod consoles;
 pub mod orders;
+mod prices;
 pub mod providers;
 pub mod starts;
 

@@ -151,8 +151,6 @@ pub const BUNDLES: usize = 100;
 pub const BUNDLES_BYTES: u64 = 8 << 20;
 /// The end of a console that is kept, in bytes.
 pub const CONSOLE_BYTES: usize = 128 << 10;
-/// Providers have this long to remove what they made beside machines.
-pub const CLEAN_UP_WITHIN: Duration = Duration::from_secs(120);
 /// A provider has this long to show a console before the machine is ended without it.
 pub const CONSOLE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -165,6 +163,8 @@ pub const BOOT_FILE_BYTES: u64 = 256 << 10;
 
 /// Between two lists of one provider at the least.
 pub const LIST_PAUSE: Duration = Duration::from_millis(50);
+/// Spot prices of one provider are read this often.
+pub const SPOT_PRICES_EVERY: Duration = Duration::from_mins(5);
 /// Calls of one provider at once.
 pub const PROVIDER_CALLS: usize = 8;
 /// How long open requests of users have at the end.

@@ -6,6 +6,7 @@
 Prints `{"port": N}` and serves until its standard input ends; then every machine ends, too. Runs in the
 environment `scripts/clients path moto`. What moto itself lacks and this adds:
 
+- a call is held against the published model of EC2 (ec2_model.py), and refused if it is not like it;
 - a client token is remembered: the same request again has the same answer, another one is refused;
 - capacity, quota, throttling, server errors, lost and torn answers, and lists that lag, on request;
 - an instance **boots**: its user data runs as root of a bubblewrap container with processes, /etc, /run, /var/lib and
@@ -44,6 +45,8 @@ import xml.etree.ElementTree as ET
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
+
+import ec2_model
 
 FOLDER = Path(sys.argv[1]).absolute()
 BOOTS = "--no-boot" not in sys.argv
@@ -244,6 +247,8 @@ class Cloud:
         return taken
 
     def answered(self, faults, action, asked, headers, body):
+        if wrong := ec2_model.problems(action, asked):
+            raise Refused("UnknownParameter", "; ".join(wrong))
         for fault in faults:
             if fault["kind"] == "slow":
                 time.sleep(fault["ms"] / 1000)

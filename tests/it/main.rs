@@ -5,10 +5,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that breaks off says where")]
 mod admin;
 mod bad_input;
+mod connect;
 mod crash;
 mod disk_errors;
 mod docs;
-mod ec2;
 mod external;
 mod first;
 mod flaky;

@@ -97,7 +97,6 @@ impl Subject for Place {
             image: LaunchImage { name: "minimal".into(), reference: String::new() },
             spot: false,
             subnet: String::new(),
-            ec2: pcluster_model::config::Ec2Pool::default(),
             names: (0..count).map(|index| format!("compute-{index}")).collect(),
             joins: (0..count).map(text).collect(),
             tags: std::collections::BTreeMap::from([("cluster".into(), CLUSTER.into())]),
@@ -137,6 +136,12 @@ fn a_launch_that_is_refused_leaves_neither_a_secret_nor_an_address() {
     let error = refused(&order);
     assert_eq!(error.class, ErrorClass::BadConfig, "{error:?}");
     assert!(error.message.contains("there is no image nosuch"), "{error:?}");
+    assert_eq!(left(), [""; 0]);
+    // Refused by what was promised already, or by the machine's size.
+    order.shape.total.memory_bytes = 1 << 50;
+    let error = refused(&order);
+    assert_eq!(error.class, ErrorClass::NoCapacity, "{error:?}");
+    assert!(error.message.contains("one more 1c takes 1073741920"), "{error:?}");
     assert_eq!(left(), [""; 0]);
     // Refused by the disk, with its last file but one.
     std::fs::create_dir_all(nodes.join("v-2.0/vm.json")).unwrap();

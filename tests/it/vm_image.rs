@@ -3,8 +3,12 @@
 use crate::genomics::{copy_scripts, excerpt, is_counted_once, submit_all};
 use crate::vm::{cluster, cold, wait};
 use pcluster_tests::clients::{have, own};
-use pcluster_tests::{Cluster, PATIENCE, Said, Setup, not_run, people, skip, vms, within};
+use pcluster_tests::{
+    Cluster, PATIENCE, Said, Setup, not_run, people, procs, skip, until, vms, within,
+};
+use rustix::process::Signal;
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// A command of the cluster that may take minutes.
@@ -57,14 +61,90 @@ fn an_image_that_cannot_be_used_is_found_out_by_its_trial_with_its_last_words() 
 const TOOLS: &str = "[images.tools]\nbase = \"debian-12\"\n\
                      packages = [\"bwa\", \"samtools\", \"bcftools\", \"openmpi-bin\"]\nsetup = \"setup.sh\"\n";
 
-/// A cluster of two machines of that image on a bridge; nothing, said so, where that cannot be.
-fn with_tools(label: &str) -> Option<Cluster> {
+fn can_build_debian() -> bool {
     if !people::is_root() {
         skip("images of Debian and bridges need root");
-        return None;
+        return false;
     }
-    if Command::new("debootstrap").arg("--version").output().is_err() {
+    let there = Command::new("debootstrap").arg("--version").output().is_ok();
+    if !there {
         not_run("images of Debian: there is no debootstrap");
+    }
+    there
+}
+
+/// A build in its setup step, which lasts; its end is the end of this value.
+struct Held {
+    /// Nobody once it was killed.
+    maker: Option<i32>,
+    draft: PathBuf,
+}
+
+impl Held {
+    /// The one whose setup script has this text, when what it starts last is there.
+    fn find(text: &str) -> Option<Self> {
+        let entries = fs::read_dir(vms::images()).into_iter().flatten().flatten();
+        let held = entries.filter_map(|entry| {
+            let maker = entry.file_name().to_str()?.strip_prefix(".draft-")?.parse().ok();
+            let script = fs::read_to_string(entry.path().join("tree/pcluster-setup")).ok()?;
+            (script == text).then(|| Self { maker, draft: entry.path() })
+        });
+        let held: Vec<Self> = held.collect();
+        held.into_iter().next()
+    }
+
+    /// Processes that its script has started: they have the draft's tree as their root.
+    fn inside(&self) -> usize {
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        let tree = self.draft.join("tree");
+        processes
+            .filter(|one| fs::read_link(one.path().join("root")).is_ok_and(|at| at == tree))
+            .count()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = self.maker.is_some_and(|maker| procs::try_signal(maker, Signal::KILL));
+    }
+}
+
+#[test]
+fn a_build_that_fails_or_is_killed_names_its_step_and_leaves_nothing_half_made() {
+    if !can_build_debian() {
+        return;
+    }
+    let more = "[images.fails]\nbase = \"debian-12\"\nsetup = \"fails.sh\"\n\
+                [images.hangs]\nbase = \"debian-12\"\nsetup = \"hangs.sh\"\n\
+                [images.next]\nbase = \"minimal\"\n";
+    let cluster = cold("steps", vms::setup(&vms::small(1), "WORK".as_ref(), more));
+    let put = |name: &str, text: &str| fs::write(cluster.work().join(name), text).unwrap();
+    put("fails.sh", "echo first words\necho last words >&2\nexit 3\n");
+    let said = slow(&cluster, &["image", "build", "fails"]).expect_code(1);
+    let end = "\n  first words\n  last words\n";
+    assert!(said.err.contains("step \"setup fails.sh\" failed: exit status: 3"), "{said:#?}");
+    assert!(said.err.ends_with(end), "{said:#?}");
+    assert_eq!(said.out, "");
+    // Killed in the middle of its setup, it takes along what the script has started.
+    let text = format!("# {}\nsleep 100000 & sleep 100000\n", cluster.name());
+    put("hangs.sh", &text);
+    let build = cluster.start(&mut cluster.command(&["image", "build", "hangs"]));
+    let mut held = within(PATIENCE * 10, || Held::find(&text)).expect("the setup step begins");
+    until("both sleeps", || (held.inside() >= 2).then_some(()));
+    procs::signal(held.maker.take().unwrap(), Signal::KILL);
+    until("the end of all that the script started", || (held.inside() == 0).then_some(()));
+    assert_ne!(build.ended(PATIENCE).code, 0);
+    let listed = cluster.json(&["image", "list"]).to_string();
+    assert!(!listed.contains("\"fails\"") && !listed.contains("\"hangs\""), "{listed}");
+    // The next build of whatever image clears away what the dead one left.
+    assert!(held.draft.exists());
+    slow(&cluster, &["image", "build", "next"]).expect_code(0);
+    assert!(!held.draft.exists(), "{}", held.draft.display());
+}
+
+/// A cluster of two machines of that image on a bridge; nothing, said so, where that cannot be.
+fn with_tools(label: &str) -> Option<Cluster> {
+    if !can_build_debian() {
         return None;
     }
     let compute =

@@ -22,6 +22,7 @@ pub mod proxy;
 pub mod pty;
 pub mod said;
 pub mod scripts;
+pub mod sshd;
 pub mod vms;
 
 pub use cluster::{Cluster, Setup};

@@ -1,4 +1,4 @@
-//! The client of the head: HTTP/1.1 over its Unix socket, one connection per request.
+//! The client of the head: HTTP/1.1 over its Unix socket, here or on another machine, one connection per request.
 //!
 //! Invariant: every answer is either the typed view of `crate::view` or a [`ClientError`] that says
 //! whether the request may have reached the head. Deliberately absent: retries (callers know which
@@ -16,11 +16,15 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::UnixStream;
 
 mod steps;
+mod way;
+
+use way::Way;
+pub use way::{Dial, Dialled};
 
 /// An ordinary answer begins within this, and so does each further piece of it; a long poll adds its
 /// own time.
@@ -36,8 +40,8 @@ const OFFSET_HEADER: &str = "x-pcluster-offset";
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nothing listens there. The request was not sent.
-    #[error("no head answers at {}", socket.display())]
-    NoHead { socket: PathBuf, source: io::Error },
+    #[error("no head answers at {place}")]
+    NoHead { place: String, source: io::Error },
     /// The head answered, and the answer is no.
     #[error("{0}")]
     Problem(#[from] Problem),
@@ -68,7 +72,7 @@ impl ClientError {
 /// The head of one cluster, by its socket.
 #[derive(Debug, Clone)]
 pub struct Client {
-    socket: PathBuf,
+    way: Way,
 }
 
 /// `text` as one segment of a path or one value of a query.
@@ -106,13 +110,24 @@ fn query_of<Q: Serialize>(query: &Q) -> String {
 impl Client {
     #[must_use]
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self { socket: socket.into() }
+        Self { way: Way::Socket(socket.into()) }
     }
 
-    /// The socket this client speaks to.
+    /// A head that another machine holds.
     #[must_use]
-    pub fn socket(&self) -> &Path {
-        &self.socket
+    pub fn dialling(dial: Arc<dyn Dial>) -> Self {
+        Self { way: Way::Dial(dial) }
+    }
+
+    /// True when the head is on another machine: paths of files mean nothing here.
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        matches!(self.way, Way::Dial(_))
+    }
+
+    /// Whether somebody accepts connections there.
+    pub async fn is_listened_to(&self) -> bool {
+        self.way.connect().await.is_ok()
     }
 
     async fn send(
@@ -121,12 +136,7 @@ impl Client {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> Result<Response<Incoming>, ClientError> {
-        let no_head = |source| ClientError::NoHead { socket: self.socket.clone(), source };
-        let connect = UnixStream::connect(&self.socket);
-        let stream = tokio::time::timeout(CONNECT_WITHIN, connect)
-            .await
-            .map_err(|_| no_head(io::ErrorKind::TimedOut.into()))?
-            .map_err(no_head)?;
+        let stream = self.way.connect().await?;
         let lost = |error: hyper::Error| ClientError::Lost(error.to_string());
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;

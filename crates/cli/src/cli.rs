@@ -2,7 +2,7 @@
 //!
 //! Invariant: help, completion and manual pages all come from the types here and in the commands'
 //! own files. Deliberately absent: what commands do.
-use crate::cluster::Global;
+use crate::cluster::{self, Global};
 use crate::commands;
 use crate::failure::{Failure, Outcome};
 use crate::submit::options::given_words;
@@ -43,6 +43,7 @@ pub enum Command {
     Init(commands::init::InitArgs),
     Up(commands::up::UpArgs),
     Down(commands::down::DownArgs),
+    Connect(commands::connect::ConnectArgs),
     Submit(Box<commands::submit::SubmitArgs>),
     Run(Box<commands::run::RunArgs>),
     Queue(commands::jobs::QueueArgs),
@@ -88,12 +89,17 @@ pub async fn run(args: impl Iterator<Item = OsString>, facts: &ProcessFacts) -> 
         Err(error) => return spoken_by_clap(&error.format(&mut Cli::command())),
     };
     let global = &cli.global;
+    let facts = &match cli.command {
+        Command::Submit(_) | Command::Run(_) => cluster::facts_for(global, facts)?,
+        _ => facts.clone(),
+    };
     // Options of a job are read as words, with those of its script below them.
     let given = || matches.subcommand().map(|(_, sub)| given_words(sub)).unwrap_or_default();
     match cli.command {
         Command::Init(args) => commands::init::run(global, &args),
         Command::Up(args) => commands::up::run(global, &args).await,
         Command::Down(args) => commands::down::run(global, &args).await,
+        Command::Connect(args) => commands::connect::run(global, &args).await,
         Command::Submit(args) => commands::submit::run(global, &args, &given(), facts).await,
         Command::Run(args) => commands::run::run(global, &args, &given(), facts).await,
         Command::Queue(args) => commands::jobs::queue(global, &args).await,

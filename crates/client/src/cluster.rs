@@ -1,10 +1,12 @@
-//! Which cluster is meant: the file, its name, and the socket of its head.
+//! Which cluster is meant: the file, its name, and the socket of its head, here or where this user has connected to.
 //!
 //! Invariant: the places are tried in the documented order and the first file found decides; every
 //! place looked at is remembered, so that a failure can say where. Deliberately absent: starting a
 //! head (`commands::up`), and reading the rest of the file (`config_file`).
 use crate::config_file;
 use crate::failure::Failure;
+use crate::known::{self, KnownHead};
+use crate::submit::process::ProcessFacts;
 use pcluster_api::client::Client;
 use pcluster_api::places::{Places, Surroundings, file_beside, names_with_socket, root_socket};
 use std::io;
@@ -160,6 +162,57 @@ fn relay_of(global: &Global, socket: String, name: String) -> Option<Head> {
     Some(Head { client: Client::new(PathBuf::from(socket)), name })
 }
 
+/// The head on another machine that is meant, if one is. A head of that name on this machine comes first.
+///
+/// # Errors
+/// When several could be meant, and when what is remembered cannot be read.
+pub fn elsewhere(global: &Global) -> Result<Option<KnownHead>, Failure> {
+    let here = surroundings();
+    if relay(global).is_some() {
+        return Ok(None);
+    }
+    let name = match (&global.cluster, find_file(global, &here)?.file) {
+        (Some(name), _) if !is_name(name) => return Ok(None),
+        (Some(name), _) => name.clone(),
+        // What is wrong with the file is said where the file is needed.
+        (None, Some(file)) => match config_file::name_of(&file) {
+            Ok(name) => name,
+            Err(_) => return Ok(None),
+        },
+        (None, None) => return the_only_one(known::all(&here)?),
+    };
+    let is_here = here.places(&name)?.socket.exists() || root_socket(&name).exists();
+    if is_here { Ok(None) } else { known::find(&here, &name) }
+}
+
+fn the_only_one(mut heads: Vec<KnownHead>) -> Result<Option<KnownHead>, Failure> {
+    if heads.len() < 2 {
+        return Ok(heads.pop());
+    }
+    let names: Vec<&str> = heads.iter().map(|head| head.name.as_str()).collect();
+    Err(Failure::usage("several clusters could be meant")
+        .fact("connected", names.join(", "))
+        .hint(format!("pcluster -C {} ...", names[0]))
+        .hint(format!("export PCLUSTER_CLUSTER={}", names[0])))
+}
+
+/// The facts of this process as a job of that cluster takes them over: on another machine, jobs run
+/// at home, and nothing of this login goes along by itself.
+///
+/// # Errors
+/// As [`elsewhere`].
+pub fn facts_for(global: &Global, facts: &ProcessFacts) -> Result<ProcessFacts, Failure> {
+    Ok(match elsewhere(global)? {
+        Some(head) => ProcessFacts {
+            work_dir: Some(head.home),
+            umask: None,
+            soft_limits: Vec::new(),
+            is_elsewhere: true,
+        },
+        None => facts.clone(),
+    })
+}
+
 /// Finds the head that commands speak to.
 ///
 /// # Errors
@@ -168,6 +221,9 @@ pub fn head(global: &Global) -> Result<Head, Failure> {
     let here = surroundings();
     if let Some(head) = relay(global) {
         return Ok(head);
+    }
+    if let Some(known) = elsewhere(global)? {
+        return Ok(Head { client: known.client()?, name: known.name });
     }
     if let Some(name) = &global.cluster {
         if !is_name(name) {
@@ -271,7 +327,9 @@ fn no_head(here: &Surroundings, looked: Vec<String>) -> Failure {
         failure =
             failure.hint(format!("pcluster -C {name} ...    a cluster of yours that runs here"));
     }
-    failure.hint("pcluster up         start it here")
+    failure
+        .hint("pcluster up         start it here")
+        .hint("pcluster connect USER@HEAD    use one that runs elsewhere")
 }
 
 #[cfg(test)]

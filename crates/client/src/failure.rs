@@ -130,8 +130,8 @@ impl From<ClientError> for Failure {
                 let code = problem.kind.exit_code();
                 Self::Told { problem, code }
             }
-            ClientError::NoHead { socket, source } => Self::no_head("no head answers")
-                .fact("looked at", format!("{}: {source}", socket.display()))
+            ClientError::NoHead { place, source } => Self::no_head("no head answers")
+                .fact("looked at", format!("{place}: {source}"))
                 .hint("pcluster up         start it here"),
             ClientError::Lost(why) => Self::no_head("the head went away before it answered")
                 .fact("cause", why)

@@ -6,6 +6,7 @@
 pub mod cluster;
 pub mod config_file;
 pub mod failure;
+pub mod known;
 pub mod look;
 pub mod say;
 pub mod submit;

@@ -206,6 +206,20 @@ pub enum ProviderSaid {
         provider: ProviderKind,
         message: String,
     },
+    /// What spot machines cost now, all that it knows.
+    SpotPrices {
+        provider: ProviderKind,
+        prices: Vec<SpotPrice>,
+    },
+}
+
+/// What a spot machine costs in one place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpotPrice {
+    pub shape: String,
+    /// Empty: wherever the provider chooses.
+    pub subnet: String,
+    pub price: Price,
 }
 
 /// An input of the cluster.

@@ -8,6 +8,8 @@ pub const BREAKER_FAILURES: u32 = 3;
 pub const REST_FIRST: DurationMs = DurationMs::from_mins(3);
 /// Longest pause of an offering.
 pub const REST_MOST: DurationMs = DurationMs::from_mins(30);
+/// Spot machines that are refused so long after the last pause are refused anew: nobody asked meanwhile.
+pub const REFUSALS_APART: DurationMs = DurationMs::from_mins(10);
 /// Pause after an answer that nobody understands, doubled up to `REST_MOST`.
 pub const RETRY_FIRST: DurationMs = DurationMs::from_secs(5);
 /// A launch or terminate call whose outcome is unknown is made again after this.

@@ -5,7 +5,7 @@
 //! whether the agent is connected (volatile).
 use crate::event::{OfferingKey, StopCause};
 use crate::ledger::Meter;
-use crate::limits::BREAKER_FAILURES;
+use crate::limits::{BREAKER_FAILURES, REFUSALS_APART};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -190,6 +190,9 @@ pub struct OfferingHealth {
     /// Launch nothing here before.
     #[serde(default)]
     pub rest_until: Option<Timestamp>,
+    /// Of spot machines: the first "no" of those that followed one another since there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_since: Option<Timestamp>,
     /// Pauses in a row; each doubles the next.
     #[serde(default)]
     pub rests: u32,
@@ -203,6 +206,17 @@ pub struct OfferingHealth {
     /// of it (`NAME@BUILD`), begins with none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub boots: BTreeMap<String, BootHealth>,
+}
+
+impl OfferingHealth {
+    /// There is none. A "no" long after the pause of the one before was over begins a new series: nobody
+    /// has asked meanwhile.
+    pub(crate) fn refused(&mut self, at: Timestamp) {
+        let goes_on = self.rest_until.is_some_and(|until| at.since(until) <= REFUSALS_APART);
+        if self.refused_since.is_none() || !goes_on {
+            self.refused_since = Some(at);
+        }
+    }
 }
 
 /// What is known of the boots of one image on one kind of machine.

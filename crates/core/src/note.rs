@@ -167,6 +167,11 @@ impl Cluster {
             ProviderSaid::Listed { provider, asked_at, instances } => {
                 self.note_listed(now, provider, *asked_at, instances);
             }
+            ProviderSaid::SpotPrices { provider, prices } => {
+                let told = prices.iter().map(|p| ((p.shape.clone(), p.subnet.clone()), p.price));
+                let told = told.collect();
+                self.volatile.spot_prices.insert(provider.as_str().to_string(), told);
+            }
             ProviderSaid::ListFailed { provider, message } => {
                 let list = self.list_state(provider);
                 list.failure = Some(message.clone());

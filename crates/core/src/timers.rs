@@ -70,7 +70,8 @@ impl Cluster {
             })
             .filter(|at| *at > now);
         let jobs = self.next_job_due(now).into_iter().chain(self.next_forgetting());
-        nodes.chain(retries).chain(begins).chain(rests).chain(jobs).min()
+        let fallback = self.volatile.report.on_demand_at.filter(|at| *at > now);
+        nodes.chain(retries).chain(begins).chain(rests).chain(jobs).chain(fallback).min()
     }
 
     /// When a stopping node is due to go: used by views.

@@ -140,3 +140,35 @@ pub(crate) fn locked(path: &Path) -> io::Result<File> {
     file.lock()?;
     Ok(file)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn a_step_that_fails_is_named_with_its_last_lines() {
+        let log = std::env::temp_dir().join(format!("pci-step-{}", std::process::id()));
+        let steps = Steps { progress: &Quiet, log: log.clone() };
+        steps.run("begin", shell("echo begun")).unwrap();
+        let said = steps.ask("ask", shell("echo answer; echo aside >&2")).unwrap();
+        assert_eq!(said, "answer\n");
+        let script = "for line in $(seq 1 20); do echo line $line; done; printf '\\033[31mlast\\n' >&2; exit 3";
+        let failed = steps.run("setup x.sh", shell(script)).unwrap_err().to_string();
+        let (first, rest) = failed.split_once('\n').unwrap();
+        assert_eq!(first, "step \"setup x.sh\" failed: exit status: 3");
+        let lines: Vec<&str> = rest.lines().collect();
+        assert_eq!(lines.len(), LAST_LINES);
+        assert_eq!((lines[0], lines[LAST_LINES - 1]), ("  line 10", "  [31mlast"));
+        let failed = steps.ask("ask again", shell("echo no >&2; exit 1")).unwrap_err().to_string();
+        assert!(failed.starts_with("step \"ask again\" failed") && failed.ends_with("\n  no"));
+        let failed = steps.run("odd", Command::new("/no/such/program")).unwrap_err().to_string();
+        assert!(failed.contains("/no/such/program"), "{failed}");
+        std::fs::remove_file(&log).unwrap();
+    }
+}

@@ -252,3 +252,36 @@ impl Drop for Draft {
         let _ = fs::remove_dir_all(&self.dir);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_the_making_is_no_image_and_goes_with_its_maker() {
+        let root = std::env::temp_dir().join(format!("pci-store-{}", std::process::id()));
+        let store = Store::new(&root);
+        let left = || {
+            fs::read_dir(&root).unwrap().filter(|entry| {
+                entry.as_ref().unwrap().file_name().as_encoded_bytes().starts_with(DRAFT.as_bytes())
+            })
+        };
+        let draft = store.draft().unwrap();
+        fs::write(draft.path("image.json"), "{}").unwrap();
+        assert_eq!(store.list(), []);
+        drop(draft);
+        assert_eq!(left().count(), 0, "a build that fails leaves nothing");
+        // One whose maker was killed, and one that is still at it.
+        for name in ["dead", "alive"] {
+            fs::create_dir_all(root.join(format!("{DRAFT}{name}/tree"))).unwrap();
+        }
+        let alive = locked(&root.join(format!("{DRAFT}alive/.alive"))).unwrap();
+        fs::write(root.join(format!("{DRAFT}dead/.alive")), "").unwrap();
+        assert_eq!(store.list(), []);
+        drop(store.draft().unwrap());
+        let names: Vec<_> = left().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, [format!("{DRAFT}alive").as_str()]);
+        drop(alive);
+        fs::remove_dir_all(&root).unwrap();
+    }
+}

@@ -122,14 +122,19 @@ impl Provider for ExternalProvider {
         };
         let shapes = self.settings.shapes.iter();
         let offered = shapes.filter(|shape| names.is_empty() || names.contains(&shape.name));
-        let offering = |shape: &Shape| Offering {
+        let offering = |shape: &Shape, spot: bool, price| Offering {
             shape: shape.clone(),
             zone: String::new(),
             subnet: String::new(),
-            spot: false,
-            price: shape.price,
+            spot,
+            price,
         };
-        Ok(offered.map(offering).collect())
+        let prices = &answer.spot_prices;
+        let both = offered.flat_map(|shape| {
+            let spot = prices.get(&shape.name).map(|price| offering(shape, true, Some(*price)));
+            [Some(offering(shape, false, shape.price)), spot]
+        });
+        Ok(both.flatten().collect())
     }
 
     async fn console(&self, instance: &InstanceRef) -> Result<String, ProviderError> {

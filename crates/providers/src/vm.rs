@@ -7,6 +7,7 @@
 mod accel;
 mod lacks;
 pub mod machine;
+mod memory;
 mod net;
 mod qemu;
 mod spec;
@@ -14,6 +15,7 @@ mod spec;
 use crate::local::dir::InstanceDir;
 use crate::local::{Body, KEEP_ENDED_MS, Local, LocalSettings, machine as process, plain};
 use crate::provider::{ErrorClass, LaunchOrder, ProviderError};
+use memory::Memory;
 use pcluster_images::{Image, ImageError, KernelSource, Programs, Quiet, Store};
 use pcluster_model::config::{ProviderKind, VmAccel};
 use pcluster_model::{ClusterId, Shape};
@@ -24,14 +26,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub use lacks::{Lack, Needs, lacks};
+pub use memory::total as total_memory;
 pub use net::Bridge;
 pub use qemu::USER_HEAD;
 
 /// Scratch of a node whose pool names no size, in bytes: a sparse file, so that only what is written
 /// takes room.
 const SCRATCH: u64 = 4 << 30;
-/// Memory that a virtual machine takes beside the guest's own, in bytes.
-const OVERHEAD: u64 = 96 << 20;
 
 /// How machines are connected.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -179,11 +180,14 @@ impl Vm {
         }
     }
 
-    /// Addresses of machines that have not ended.
-    fn addresses_taken(&self) -> Vec<std::net::Ipv4Addr> {
+    /// Machines that have not ended: what is left of one that has says nothing of what it was made of.
+    fn living(&self) -> impl Iterator<Item = Spec> {
         let nodes = std::fs::read_dir(&self.nodes).into_iter().flatten().flatten();
-        let specs = nodes.filter_map(|entry| Spec::read(&entry.path()).ok());
-        specs
+        nodes.filter_map(|entry| Spec::read(&entry.path()).ok())
+    }
+
+    fn addresses_taken(&self) -> Vec<std::net::Ipv4Addr> {
+        self.living()
             .filter_map(|spec| match spec.net {
                 Net::Tap { address, .. } => Some(address),
                 Net::User => None,
@@ -203,19 +207,11 @@ fn folders(join: &JoinOrder) -> Vec<Folder> {
     shared.collect()
 }
 
-/// Memory of this machine that is free or can be freed, in bytes.
-fn available_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
-    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kilobytes << 10)
-}
-
 impl Body for Vm {
     const KIND: ProviderKind = ProviderKind::Vm;
     const PREFIX: &'static str = "v-";
 
-    fn check(&self, order: &LaunchOrder) -> Result<(), ProviderError> {
+    fn check(&self, _: &LaunchOrder) -> Result<(), ProviderError> {
         if let Err(error) = process::check_program(&self.program) {
             return Err(bad(format!(
                 "cannot start machines: {}: {}",
@@ -223,23 +219,15 @@ impl Body for Vm {
                 plain(&error)
             )));
         }
-        self.lacks_nothing(false)?;
-        let wanted = order.shape.total.memory_bytes + OVERHEAD;
-        match available_memory() {
-            Some(available) if available < wanted => {
-                let words = format!(
-                    "this machine has {} MB of memory free, one more {} takes {}",
-                    available >> 20,
-                    order.shape.name,
-                    wanted >> 20
-                );
-                Err(ProviderError::new(ErrorClass::NoCapacity, words))
-            }
-            _ => Ok(()),
-        }
+        self.lacks_nothing(false)
     }
 
     fn furnish(&self, order: &LaunchOrder, dir: &InstanceDir) -> Result<(), ProviderError> {
+        // Of each machine by itself: those of the same launch that came before it count.
+        let memory = Memory::with(self.living().map(|spec| spec.memory_bytes));
+        memory
+            .holds(order.shape.total.memory_bytes, &order.shape.name)
+            .map_err(|words| ProviderError::new(ErrorClass::NoCapacity, words))?;
         let spec = self.spec(order, dir)?;
         self.lacks_nothing(!spec.folders.is_empty())?;
         for folder in &spec.folders {

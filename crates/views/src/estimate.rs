@@ -7,7 +7,7 @@ use pcluster_core::event::OfferingKey;
 use pcluster_core::ledger::WHOLE;
 use pcluster_core::node::Node;
 use pcluster_core::{plan, share};
-use pcluster_model::config::{Pool, SpotUse};
+use pcluster_model::config::Pool;
 use pcluster_model::units::span_words;
 use pcluster_model::{DependencyKind, DurationMs, JobId, JobSpec, Price, Resources, Shape};
 
@@ -16,23 +16,25 @@ use pcluster_model::{DependencyKind, DurationMs, JobId, JobSpec, Price, Resource
 pub fn pool_of<'a>(cx: &Cx<'a>, spec: &JobSpec) -> Option<&'a Pool> {
     let config = cx.cluster.config()?;
     let named = || spec.pools.iter().filter_map(|name| config.pool(name));
-    let fitting = named().find(|pool| cheapest(pool, spec).is_some());
+    let fitting = named().find(|pool| cheapest(cx, pool, spec).is_some());
     fitting.or_else(|| named().next()).or_else(|| config.default_pool())
 }
 
 /// The cheapest shape of a pool that holds a job, with what is paid for it.
-fn cheapest<'a>(pool: &'a Pool, spec: &JobSpec) -> Option<(&'a Shape, Option<Price>)> {
+fn cheapest<'a>(cx: &Cx<'_>, pool: &'a Pool, spec: &JobSpec) -> Option<(&'a Shape, Option<Price>)> {
     let fitting = pool.shapes.iter().filter(|shape| plan::fits(pool, shape, spec));
     fitting
-        .map(|shape| (shape, price_of(pool, shape)))
+        .map(|shape| (shape, price_of(cx, pool, shape, spec)))
         .min_by_key(|(shape, price)| (price.is_none(), *price, shape.total.cpus))
 }
 
-fn price_of(pool: &Pool, shape: &Shape) -> Option<Price> {
-    match pool.spot {
-        SpotUse::Never => shape.price,
-        SpotUse::Prefer | SpotUse::Only => shape.spot_price.or(shape.price),
+fn price_of(cx: &Cx<'_>, pool: &Pool, shape: &Shape, spec: &JobSpec) -> Option<Price> {
+    if !plan::buys_spot(pool, spec) {
+        return shape.price;
     }
+    let places = pool.subnets.iter().map(String::as_str);
+    let prices = places.map(|subnet| cx.cluster.spot_price(pool, shape, subnet)).min().flatten();
+    prices.or_else(|| cx.cluster.spot_price(pool, shape, ""))
 }
 
 /// What a job of this specification will take, when it starts, and what it costs. The job itself
@@ -40,7 +42,7 @@ fn price_of(pool: &Pool, shape: &Shape) -> Option<Price> {
 #[must_use]
 pub fn of(cx: &Cx<'_>, spec: &JobSpec) -> EstimateView {
     let pool = pool_of(cx, spec);
-    let chosen = pool.and_then(|pool| cheapest(pool, spec));
+    let chosen = pool.and_then(|pool| cheapest(cx, pool, spec));
     let usable = chosen.map_or_else(Resources::default, |(shape, _)| shape.usable());
     let each = spec.per_node_on(&usable);
     let limit = spec.time_limit_ms.or_else(|| pool.and_then(|pool| pool.default_time_ms));
@@ -172,7 +174,7 @@ fn start_of(
         let at = room_at(ahead);
         return ("when there is room: the pool has all the nodes it may have".into(), at);
     }
-    let spot = pool.spot != SpotUse::Never && shape.spot_price.is_some();
+    let spot = plan::buys_spot(pool, spec);
     let boot = usual_boot(cx.cluster, &offering(pool, shape, spot));
     let how = if spot { " spot" } else { "" };
     let text = format!("starting {} x {}{how} for it", wanted - free.len(), shape.name);

@@ -24,6 +24,7 @@ pub mod why;
 mod why_launch;
 pub mod why_node;
 mod why_room;
+mod why_spot;
 pub mod words;
 
 #[cfg(test)]
@@ -32,6 +33,8 @@ mod record_tests;
 mod tests;
 #[cfg(test)]
 mod why_launch_tests;
+#[cfg(test)]
+mod why_spot_tests;
 #[cfg(test)]
 mod why_tests;
 

@@ -109,7 +109,11 @@ fn wait_end(cx: &Cx<'_>, job: &Job, wait: &Wait) -> Option<i64> {
         Wait::Rested { next_try, .. } | Wait::BootsFail { next_try, .. } => {
             Some(cx.wall(*next_try))
         }
+        Wait::Spot { next_try, on_demand_at, .. } => {
+            Some(cx.wall(on_demand_at.map_or(*next_try, |at| at.min(*next_try))))
+        }
         Wait::Budget { .. }
+        | Wait::Dear { .. }
         | Wait::Canary { .. }
         | Wait::NoShape
         | Wait::UserRefused { .. }

@@ -1,7 +1,7 @@
 //! `why JOB`: one frame for every cause. First line: cause and time; then facts; then the smallest
 //! change that helps.
 use super::start::{self, expected_for};
-use super::{Cx, detail, outcome, reason, schema, why_launch, why_room as room, words};
+use super::{Cx, detail, outcome, reason, schema, why_launch, why_room as room, why_spot, words};
 use pcluster_api::WhyView;
 use pcluster_core::job::{Outcome, TaskEnd};
 use pcluster_core::plan::Wait;
@@ -184,6 +184,7 @@ fn waits_for(cx: &Cx<'_>, job: &Job, reason: &Reason, wait: &Wait) -> Frame {
             let at = cx.wall(*next_try);
             why_launch::rested(cx, job, (offering, class, message), at, frame(String::new()))
         }
+        Wait::Spot { .. } | Wait::Dear { .. } => why_spot::of(cx, job, wait, frame(String::new())),
         Wait::BootsFail { offering, image, next_try } => {
             let at = cx.wall(*next_try);
             why_launch::boots_fail(cx, (offering, image), at, frame(format!("{who} waits")))

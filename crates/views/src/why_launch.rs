@@ -9,7 +9,7 @@ use pcluster_core::{Cluster, Job};
 use pcluster_model::Timestamp;
 
 /// Who launches for this pool.
-fn provider(cluster: &Cluster, offering: &OfferingKey) -> String {
+pub(super) fn provider(cluster: &Cluster, offering: &OfferingKey) -> String {
     let pool = cluster.pool(&offering.pool);
     pool.map_or_else(|| "the provider".to_owned(), |pool| pool.provider.as_str().to_owned())
 }
@@ -71,11 +71,12 @@ pub(super) fn next_try(cx: &Cx<'_>, class: &str, next_ms: i64) -> String {
 }
 
 /// The pool's other kinds of machines that rest, too.
-fn others(cx: &Cx<'_>, offering: &OfferingKey) -> Vec<String> {
+pub(super) fn others(cx: &Cx<'_>, offering: &OfferingKey) -> Vec<String> {
     let others = cx.cluster.meta.offerings.iter().filter(|(key, health)| {
         key.pool == offering.pool && key != offering && health.rest_until > Some(cx.now)
     });
-    others.map(|(key, health)| format!("{}: {}", key.shape, class_words(&health.class))).collect()
+    let words = |key| super::why_spot::kind_words(key);
+    others.map(|(key, health)| format!("{}: {}", words(key), class_words(&health.class))).collect()
 }
 
 fn class_words(class: &str) -> String {

@@ -8,7 +8,7 @@ use pcluster_core::input::LaunchError;
 use pcluster_model::{DurationMs, Timestamp};
 
 /// A frame in one text.
-fn page(why: &WhyView) -> String {
+pub fn page(why: &WhyView) -> String {
     let facts = why.facts.iter().map(|(label, text)| format!("  {label}: {text}"));
     let change = why.change.iter().map(|text| format!("  change: {text}"));
     let hints = why.hints.iter().map(|text| format!("  hint: {text}"));

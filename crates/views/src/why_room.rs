@@ -76,10 +76,11 @@ pub(super) fn crowded(cx: &Cx<'_>, job: &Job, wait: &Wait, at: Option<i64>, fram
     frame.change(change)
 }
 
-/// `c6i.4xlarge, spot, in pool compute`.
+/// `c6i.4xlarge, spot, subnet-0aaa, in pool compute`.
 pub(super) fn offering_words(offering: &OfferingKey) -> String {
     let spot = if offering.spot { ", spot" } else { "" };
-    format!("{}{spot}, in pool {}", offering.shape, offering.pool)
+    let place = if offering.subnet.is_empty() { "" } else { ", " };
+    format!("{}{spot}{place}{}, in pool {}", offering.shape, offering.subnet, offering.pool)
 }
 
 /// The node and where its boot has got to.

@@ -3,6 +3,7 @@ use super::BootError;
 use pcluster_api::places::Surroundings;
 use pcluster_config::{Machine, Parsed, Source};
 use pcluster_model::config::Config;
+use pcluster_providers::vm::total_memory;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -24,10 +25,7 @@ pub fn read_config(path: &Path) -> Result<ConfigFile, BootError> {
     let path = std::path::absolute(path).map_err(BootError::io("find", path))?;
     let text = fs::read_to_string(&path).map_err(BootError::io("read", &path))?;
     let parsed = pcluster_config::parse(&text, &source(&path), &machine());
-    let mut refusals = pcluster_config::up_refusals(&parsed);
-    if !in_ec2() {
-        refusals.extend(pcluster_config::out_of_reach(&parsed));
-    }
+    let refusals = pcluster_config::up_refusals(&parsed);
     let Parsed { config, notes, .. } = &parsed;
     let Some(config) = config.clone() else {
         return Err(BootError::Config(pcluster_config::render_all(&parsed, &text, 100, false)));
@@ -55,34 +53,13 @@ fn source(path: &Path) -> Source {
     }
 }
 
-/// True on an instance: its firmware says so (Nitro), or its hypervisor (Xen).
-pub(crate) fn in_ec2() -> bool {
-    let starts = |file: &str, word: &str| {
-        fs::read_to_string(file).is_ok_and(|text| text.to_ascii_lowercase().starts_with(word))
-    };
-    starts("/sys/class/dmi/id/sys_vendor", "amazon ec2") || starts("/sys/hypervisor/uuid", "ec2")
-}
-
 fn machine() -> Machine {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Machine {
         cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
-        memory_bytes: memory_bytes(),
+        memory_bytes: total_memory(),
         hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         home: std::env::var("HOME").unwrap_or_else(|_| "/".to_owned()),
         zone_offset_ms: i64::from(jiff::Zoned::now().offset().seconds()) * 1000,
     }
-}
-
-/// Main memory, or what the control group of this process leaves of it.
-fn memory_bytes() -> u64 {
-    let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = info
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok())
-        .map_or(1 << 30, |kilobytes: u64| kilobytes << 10);
-    ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
-        .iter()
-        .filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok())
-        .fold(total, u64::min)
 }

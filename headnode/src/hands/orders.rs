@@ -71,7 +71,6 @@ impl Orders {
             image,
             spot: plan.offering.spot,
             subnet: plan.offering.subnet.clone(),
-            ec2: config.pool(&plan.offering.pool).map(|pool| pool.ec2.clone()).unwrap_or_default(),
             names: plan.names.clone(),
             joins: joins.map_err(|error| bad(error.to_string()))?,
             tags: self.tags(plan, &config),
@@ -181,9 +180,6 @@ fn mounts(plan: &LaunchPlan, config: &Config) -> Vec<Mount> {
             (ShareSource::Nfs(source), ProviderKind::Vm | ProviderKind::Ec2) => {
                 MountSource::Nfs { source: source.clone() }
             }
-            (ShareSource::Efs(id), ProviderKind::Ec2) => MountSource::Nfs {
-                source: format!("{id}.efs.{}.amazonaws.com:/", config.ec2.region),
-            },
             (ShareSource::Head, ProviderKind::Vm) => {
                 MountSource::Virtiofs { tag: format!("s{index}") }
             }
@@ -194,11 +190,7 @@ fn mounts(plan: &LaunchPlan, config: &Config) -> Vec<Mount> {
     mounts.collect()
 }
 
-pub(crate) fn image(
-    config: &Config,
-    provider: &ProviderKind,
-    name: &str,
-) -> Result<LaunchImage, String> {
+fn image(config: &Config, provider: &ProviderKind, name: &str) -> Result<LaunchImage, String> {
     if *provider == ProviderKind::Vm {
         // Which build that is, the provider decides when the machine is made.
         let reference = match config.image(name).map(|image| &image.source) {
@@ -211,15 +203,7 @@ pub(crate) fn image(
     let reference = match &image.source {
         ImageSource::Directory(path) | ImageSource::Qcow2(path) => path.clone(),
         ImageSource::Host | ImageSource::BuiltIn => String::new(),
-        ImageSource::Ami(ids) => {
-            let region = &config.ec2.region;
-            let here = ids.iter().find(|(known, _)| known == region).map(|(_, id)| id.clone());
-            here.ok_or_else(|| {
-                format!(
-                    "image {name:?} has no AMI in {region}: add ami = {{ {region} = \"ami-…\" }}"
-                )
-            })?
-        }
+        ImageSource::Ami(ids) => ids.first().map(|(_, id)| id.clone()).unwrap_or_default(),
         ImageSource::Recipe { .. } | ImageSource::Built => {
             return Err(format!("image {name:?} has not been built"));
         }

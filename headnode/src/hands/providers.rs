@@ -90,34 +90,15 @@ impl ProviderHands {
         });
     }
 
-    /// Reads the lists of all providers until the process ends.
+    /// Reads the lists of all providers, and their spot prices, until the process ends.
     pub fn start_lists(&self) {
         for source in &self.shared.sources {
             let (shared, provider) = (Arc::clone(&self.shared), Arc::clone(&source.provider));
             let pace = source.pace.subscribe();
             tokio::spawn(async move { shared.keep_listing(&*provider, pace).await });
-        }
-    }
-
-    /// All machines are gone for good: what providers made beside them goes, too. What stays is said.
-    pub async fn clean_up(&self) {
-        for source in &self.shared.sources {
-            let provider = source.provider.kind();
-            let cleaned = source.provider.clean_up();
-            match tokio::time::timeout(limits::CLEAN_UP_WITHIN, cleaned).await {
-                Ok(Ok(lines)) => {
-                    lines.iter().for_each(|line| {
-                        tracing::info!(provider = provider.as_str(), line, "cleaned up")
-                    });
-                }
-                Ok(Err(error)) => {
-                    tracing::error!(provider = provider.as_str(), %error, "what was made cannot be removed");
-                }
-                Err(_) => tracing::error!(
-                    provider = provider.as_str(),
-                    "what was made is not removed in time"
-                ),
-            }
+            let (provider, inbox) = (Arc::clone(&source.provider), self.shared.inbox.clone());
+            let mirror = self.shared.orders.mirror.clone();
+            tokio::spawn(super::prices::keep_reading(provider, mirror, inbox));
         }
     }
 

@@ -1,5 +1,5 @@
 //! Records, pools, allocations and steps.
-use super::{CONNECT_WITHIN, Client, ClientError, encoded, problem_of, query_of};
+use super::{Client, ClientError, encoded, problem_of, query_of};
 use crate::{
     ActionResponse, AllocationView, FinishRequest, PoolList, RecordList, RecordsQuery,
     RequeueRequest, STREAM_PROTOCOL, StepGrant, StepPartEnd, StepRequest,
@@ -126,12 +126,7 @@ impl Client {
     }
 
     async fn upgrade(&self, path: String) -> Result<UnixStream, ClientError> {
-        let no_head = |source| ClientError::NoHead { socket: self.socket.clone(), source };
-        let connect = UnixStream::connect(&self.socket);
-        let mut stream = tokio::time::timeout(CONNECT_WITHIN, connect)
-            .await
-            .map_err(|_| no_head(io::ErrorKind::TimedOut.into()))?
-            .map_err(no_head)?;
+        let mut stream = self.way.connect().await?;
         let lost = |error: io::Error| ClientError::Lost(error.to_string());
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: pcluster\r\nConnection: Upgrade\r\nUpgrade: {STREAM_PROTOCOL}\r\n\r\n"

@@ -8,7 +8,6 @@ use clap::Args;
 use pcluster_api::client::{Client, ClientError};
 use pcluster_api::{DownRequest, DownView};
 use std::io::IsTerminal;
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 const ASK_EVERY: Duration = Duration::from_millis(500);
@@ -110,7 +109,7 @@ fn is_empty(view: &DownView) -> bool {
 /// "Down" means that another `up` finds nobody there.
 async fn until_socket_is_gone(client: &Client) -> Result<(), Failure> {
     let began = Instant::now();
-    while UnixStream::connect(client.socket()).is_ok() {
+    while client.is_listened_to().await {
         if began.elapsed() > SOCKET_GONE_WITHIN {
             return Err(Failure::timeout("the head has closed the cluster and does not end")
                 .hint("pcluster status    shows its process"));

@@ -108,7 +108,8 @@ async fn run_here(
         return Err(Failure::usage("run is for one command, not an array")
             .hint("pcluster submit --array 1-4 --wrap 'CMD'"));
     }
-    let own_file = request.spec.output.is_empty();
+    // On another machine it cannot be read, nor removed.
+    let own_file = request.spec.output.is_empty() && !facts.is_elsewhere;
     if own_file {
         let key = request.key.as_deref().unwrap_or_default();
         request.spec.output = output_file(&request.spec.work_dir, key);

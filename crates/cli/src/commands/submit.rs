@@ -98,7 +98,8 @@ pub fn prepare(
     let (spec, notes) = spec::build(&options.job, &script.name, args, facts, face, &now)?;
     let variables: Vec<(Vec<u8>, Vec<u8>)> =
         std::env::vars_os().map(|(name, value)| (name.into_vec(), value.into_vec())).collect();
-    let environment = environment::records(&variables, options.job.export.as_deref())?;
+    let environment =
+        environment::records(&variables, options.job.export.as_deref().or(facts.export()))?;
     let base64 = base64::engine::general_purpose::STANDARD;
     let request = SubmitRequest {
         spec,

@@ -12,6 +12,16 @@ pub struct ProcessFacts {
     pub umask: Option<u32>,
     /// Name and value; `None` is unlimited.
     pub soft_limits: Vec<(String, Option<u64>)>,
+    /// The job goes to another machine's head: nothing of this login's environment belongs there.
+    pub is_elsewhere: bool,
+}
+
+impl ProcessFacts {
+    /// What `--export` is when nobody says it.
+    #[must_use]
+    pub fn export(&self) -> Option<&'static str> {
+        self.is_elsewhere.then_some("NONE")
+    }
 }
 
 /// Limits that travel. Not the number of processes: it counts all of a user's processes on a
@@ -44,5 +54,6 @@ pub fn facts() -> ProcessFacts {
         soft_limits: LIMITS
             .map(|(name, resource)| (name.to_owned(), getrlimit(resource).current))
             .to_vec(),
+        is_elsewhere: false,
     }
 }

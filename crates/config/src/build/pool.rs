@@ -1,12 +1,12 @@
 //! One pool: its provider, image and disks by inheritance, its shapes, its times.
 use super::{provider_kind, shapes, storage};
-use crate::problem::Origin;
+use crate::problem::{Level, Origin};
 use crate::resolve::Resolver;
 use crate::tree::Entry;
 use crate::value::{Value, quote};
 use pcluster_model::config::{Pool, ProviderKind, SpotUse};
 use pcluster_model::units::format_duration;
-use pcluster_model::{DurationMs, PoolName};
+use pcluster_model::{DurationMs, PoolName, Price, Shape};
 
 /// What shapes need to know of their pool.
 pub(super) struct PoolSource {
@@ -102,12 +102,45 @@ fn lost_grace(
     }
 }
 
-fn spot(r: &mut Resolver<'_>, name: &str) -> SpotUse {
-    match r.given(&["pools", name, "spot"]) {
+/// How it uses spot machines, where its provider has some.
+fn spot(r: &mut Resolver<'_>, source: &PoolSource) -> SpotUse {
+    let path = ["pools", source.name.as_str(), "spot"];
+    let said = match r.given(&path) {
         Some(Value::Bool(true)) => SpotUse::Prefer,
         Some(Value::Word(_)) => SpotUse::Only,
-        _ => SpotUse::Never,
+        _ => return SpotUse::Never,
+    };
+    if source.provider.bills() {
+        return said;
     }
+    let (name, provider) = (&source.name, source.provider.as_str());
+    let span = r.span(&path);
+    let text =
+        format!("pool {name}: `spot` does nothing, provider {provider} has one kind of machines");
+    r.note(Level::Note, span, text);
+    SpotUse::Never
+}
+
+/// The most that a machine may cost; refused where none of the pool's is had for that.
+fn max_price(r: &mut Resolver<'_>, name: &str, spot: SpotUse, shapes: &[Shape]) -> Option<Price> {
+    let path = ["pools", name, "max_price"];
+    let most = r.price(&path)?;
+    let least = |shape: &Shape| match spot {
+        SpotUse::Never => shape.price,
+        SpotUse::Prefer | SpotUse::Only => shape.spot_price.min(shape.price).or(shape.price),
+    };
+    let cheapest = shapes.iter().map(|shape| Some((least(shape)?, &shape.name)));
+    let cheapest = cheapest.collect::<Option<Vec<_>>>().unwrap_or_default().into_iter().min();
+    if let Some((price, shape)) = cheapest.filter(|(price, _)| *price > most) {
+        let span = r.span(&path);
+        let label = format!("the cheapest is {shape}: {price}");
+        r.conflict(
+            format!("no machine of pool {name} costs as little as `max_price`"),
+            span,
+            label,
+        );
+    }
+    Some(most)
 }
 
 /// Refuses pairs of times that cannot both be meant.
@@ -236,7 +269,8 @@ pub(super) fn pool(
     let shapes = shapes::shapes(r, &source);
     let (min, max) = node_counts(r, name, shapes.max);
     let (lost_grace_idle_ms, lost_grace_busy_ms) = lost_grace(r, &source);
-    let spot = spot(r, name);
+    let spot = spot(r, &source);
+    let max_price = max_price(r, name, spot, &shapes.shapes);
     let times = times(r, &source);
     let is_default = name == default;
     r.settle_default(name, is_default);
@@ -250,7 +284,7 @@ pub(super) fn pool(
         image,
         spot,
         spot_patience_ms: times.spot_patience,
-        max_price: r.price(&["pools", name, "max_price"]),
+        max_price,
         requeue_always: requeue_always(r, name),
         idle_timeout_ms: times.idle_timeout,
         boot_timeout_ms: times.boot_timeout,
@@ -270,7 +304,6 @@ pub(super) fn pool(
         },
         features: features(r, name),
         subnets: subnets(r, &source),
-        ec2: super::ec2::of_pool(r, &source),
         provider: source.provider,
     })
 }

@@ -5,7 +5,7 @@ use pcluster_config::{
     Level, Machine, Origin, Parsed, Source, check_summary, default_name, explain, explain_json,
     parse, render_summary, up_refusals,
 };
-use pcluster_model::config::{Config, Pool, ShareSource};
+use pcluster_model::config::{Config, Pool, ShareSource, SpotUse};
 use pcluster_model::{DurationMs, MicroUsd, PoolName, Price};
 
 fn config(text: &str) -> Config {
@@ -238,7 +238,7 @@ fn shapes_of_the_file_make_process_nodes() {
 
 #[test]
 fn keys_without_effect_are_noted_once_and_money_is_refused_by_up() {
-    let text = "provider = \"process\"\ncompute = { spot = true, max_price = \"$1/h\" }\n\
+    let text = "provider = \"process\"\ncompute = { efa = true, users = [\"ana\"] }\n\
         [hooks]\nnode_ready = \"/x\"\njob_prolog = \"/y\"\n[budget]\nusers = { ana = \"$5\", bo = \"$6\" }\n\
         [limits]\nusers = { default = { queued = 3 } }\n[accounts]\nadmins = [\"ana\"]\n";
     let parsed = read(text);
@@ -246,8 +246,8 @@ fn keys_without_effect_are_noted_once_and_money_is_refused_by_up() {
     assert_eq!(
         notes,
         [
-            "compute.spot has no effect in this version",
-            "compute.max_price has no effect in this version; pcluster up refuses it",
+            "compute.efa has no effect in this version",
+            "compute.users has no effect in this version; pcluster up refuses it",
             "[hooks] has no effect in this version",
             "budget.users has no effect in this version; pcluster up refuses it",
             "limits.users has no effect in this version; pcluster up refuses it",
@@ -258,29 +258,41 @@ fn keys_without_effect_are_noted_once_and_money_is_refused_by_up() {
 }
 
 #[test]
-fn a_head_that_nodes_of_ec2_cannot_reach_is_told_what_to_add() {
-    let text = "provider = \"process\"\n[pools.a]\n[pools.b]\nprovider = \"ec2\"\n";
-    let refusal = pcluster_config::out_of_reach(&read(text)).unwrap();
-    assert_eq!(refusal.line, 4);
-    assert!(refusal.message.contains("could not reach this machine"), "{refusal:?}");
-    assert!(refusal.hint.starts_with("head = { address = "), "{refusal:?}");
-    let named = format!("{text}[head]\naddress = \"10.0.0.1\"\n");
-    assert_eq!(pcluster_config::out_of_reach(&read(&named)), None);
-    assert_eq!(pcluster_config::out_of_reach(&read("provider = \"process\"\n")), None);
-    let odd = "provider = \"ec2\"\n[ec2]\nregion = \"Frankfurt\"\n[pools.a]\nreservation = \"x\"\n\
-               [pools.b]\nprovider = \"process\"\nefa = true\n";
-    let lines: Vec<usize> = read(odd).problems.iter().map(|problem| problem.line).collect();
-    assert_eq!(lines, [3, 5, 8]);
+fn spot_and_its_bounds_are_read_and_places_are_inherited() {
+    let text = "provider = \"ec2\"\nhead = { type = \"t3.large\" }\n[ec2]\nsubnets = [\"s-1\", \"s-2\"]\n\
+        [pools.a]\ntypes = [\"c6i.4xlarge\"]\nspot = \"only\"\nmax_price = \"$0.60/h\"\nrequeue = \"always\"\n\
+        [pools.b]\ntypes = [\"c6i.4xlarge\"]\nspot = true\nspot_patience = \"2 min\"\nsubnets = [\"s-3\"]\n";
+    let config = config(text);
+    let [a, b] = &config.pools[..] else { panic!("two pools") };
+    assert_eq!(
+        (a.spot, a.max_price, a.requeue_always),
+        (SpotUse::Only, Some(Price(600_000)), true)
+    );
+    assert_eq!(
+        (&a.subnets[..], &b.subnets[..]),
+        (&["s-1".into(), "s-2".into()][..], &["s-3".into()][..])
+    );
+    assert_eq!((b.spot, b.spot_patience_ms), (SpotUse::Prefer, DurationMs::from_mins(2)));
+    // A spot price is what counts where spot may be had; on demand the same bound is out of reach.
+    let problems = |text: &str| read(text).problems;
+    let dear = text.replace("spot = \"only\"\n", "");
+    let dear: Vec<String> = problems(&dear).iter().map(|p| p.message.clone()).collect();
+    assert_eq!(dear, ["no machine of pool a costs as little as `max_price`"]);
+    let process = read("provider = \"process\"\ncompute = { spot = true }\n");
+    assert_eq!(process.config.as_ref().unwrap().pools[0].spot, SpotUse::Never);
+    let note = "pool compute: `spot` does nothing, provider process has one kind of machines";
+    assert!(process.notes.iter().any(|said| said.text == note), "{:?}", process.notes);
+    let elsewhere = problems("provider = \"process\"\ncompute = { subnets = [\"s-1\"] }\n");
+    assert_eq!(elsewhere[0].message, "pool compute has subnets, and its provider has none");
 }
 
 #[test]
 fn up_refuses_a_provider_that_is_not_built_in() {
-    let refusals = up_refusals(&read(
-        "provider = \"process\"\n[pools.a]\n[pools.b]\nprovider = \"ssh\"\nhosts = [\"h\"]\n",
-    ));
+    let refusals =
+        up_refusals(&read("provider = \"process\"\n[pools.a]\n[pools.b]\nprovider = \"ec2\"\n"));
     assert_eq!(refusals.len(), 1);
     assert_eq!(refusals[0].line, 4);
-    assert!(refusals[0].message.contains("provider ssh"));
+    assert!(refusals[0].message.contains("provider ec2"));
     assert!(up_refusals(&read("provider = \"process\"\n[budget]\nmonth = \"$5\"\n")).is_empty());
 }
 

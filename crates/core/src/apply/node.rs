@@ -16,20 +16,15 @@ impl Cluster {
         match event {
             Event::LaunchWanted { intent } => self.insert_nodes(at, intent),
             Event::InstanceAdopted { .. } => self.apply_adopted(at, event),
-            Event::InstanceSeen { node, instance, launched_at } => self.with_node(at, *node, |n| {
-                n.instance = Some(instance.clone());
-                n.launched_at = Some(*launched_at);
-                n.seen_at = Some(at);
-                n.meter.at = *launched_at;
-                if matches!(n.state, NodeState::Wanted) {
-                    n.state = NodeState::Booting;
-                }
-            }),
+            Event::InstanceSeen { .. } => self.apply_seen(at, event),
             Event::LaunchRefused { node, message, .. } => self.with_node(at, *node, |n| {
                 n.state = NodeState::Refused { message: message.clone(), at };
             }),
             Event::OfferingRested { offering, until, class, message } => {
                 let health = self.health_mut(offering);
+                if offering.spot {
+                    health.refused(at);
+                }
                 health.rest_until = Some(*until);
                 health.rests += 1;
                 health.message = answer_words(class, message);
@@ -79,6 +74,24 @@ impl Cluster {
                 n.reserved_until = n.reserved_until.max(*until);
             }),
             _ => unreachable!("only events of nodes are sent here"),
+        }
+    }
+
+    /// The machine is there. Of a spot machine, the next "no" begins a new series.
+    fn apply_seen(&mut self, at: Timestamp, event: &Event) {
+        let Event::InstanceSeen { node, instance, launched_at } = event else { return };
+        self.with_node(at, *node, |n| {
+            n.instance = Some(instance.clone());
+            n.launched_at = Some(*launched_at);
+            n.seen_at = Some(at);
+            n.meter.at = *launched_at;
+            if matches!(n.state, NodeState::Wanted) {
+                n.state = NodeState::Booting;
+            }
+        });
+        let Some(offering) = self.nodes.get(node).map(|node| node.offering.clone()) else { return };
+        if offering.spot && self.health(&offering).refused_since.is_some() {
+            self.health_mut(&offering).refused_since = None;
         }
     }
 

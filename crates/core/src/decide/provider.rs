@@ -27,7 +27,8 @@ impl Cluster {
             // Volatile: `note` has taken them in.
             ProviderSaid::Terminated { .. }
             | ProviderSaid::TerminatedUnknown { .. }
-            | ProviderSaid::ListFailed { .. } => Decision::nothing(),
+            | ProviderSaid::ListFailed { .. }
+            | ProviderSaid::SpotPrices { .. } => Decision::nothing(),
         }
     }
 

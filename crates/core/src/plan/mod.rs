@@ -1,6 +1,7 @@
 //! The planners: pure functions from the state to proposals, with the reasons of what they did not
 //! do. Invariant: planners never mutate; a plan becomes events.
 mod offers;
+mod patience;
 mod place;
 mod scale;
 mod suits;
@@ -9,10 +10,10 @@ use crate::event::OfferingKey;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
-use pcluster_model::{JobId, MicroUsd, NodeId, PoolName, Resources, Timestamp};
+use pcluster_model::{JobId, MicroUsd, NodeId, PoolName, Price, Resources, Timestamp};
 
 pub use place::may_hold;
-pub use suits::fits;
+pub use suits::{buys_spot, fits};
 pub(crate) use suits::{cheapest_shape, most_cost, number_of, smallest_cpus};
 
 /// Why a job that could start did not start in the last pass.
@@ -32,6 +33,17 @@ pub enum Wait {
     Budget { cap: MicroUsd, spent: MicroUsd, reserved: MicroUsd, needs: MicroUsd },
     /// The offerings that could hold it rest after a failure.
     Rested { offering: OfferingKey, class: String, message: String, next_try: Timestamp },
+    /// Spot machines that could hold it rest after a refusal. It gets one on demand from a moment on, or
+    /// never where the pool has spot machines only.
+    Spot {
+        offering: OfferingKey,
+        class: String,
+        message: String,
+        next_try: Timestamp,
+        on_demand_at: Option<Timestamp>,
+    },
+    /// Every machine that could hold it is dearer than the pool allows; this one is the cheapest.
+    Dear { offering: OfferingKey, price: Price, most: Price },
     /// Every node that is there refuses its user; this one says why.
     UserRefused { node: NodeId, why: String },
     /// Boots of this image have failed there, and none is tried before this moment.
@@ -66,4 +78,6 @@ pub struct PlanReport {
     pub gangs: BTreeSet<NodeId>,
     /// By pool: jobs that wait with no room, in order.
     pub ahead: BTreeMap<PoolName, Vec<JobId>>,
+    /// When the first job that waits for spot gets a machine on demand.
+    pub on_demand_at: Option<Timestamp>,
 }

@@ -1,8 +1,7 @@
 //! Offerings that may be launched for a job: shapes × subnets × purchase modes, by price.
 //!
 //! Spot comes before on demand where the pool prefers it; then what a task costs, then the order of the
-//! lists. Invariant: nothing here is dearer than the pool's `max_price`. Deliberately absent: whether an
-//! offering rests or what the pool may still have (`scale`).
+//! lists. Deliberately absent: whether an offering rests or what the pool may still have (`scale`).
 use super::suits::{fits, takes_spot};
 use crate::Cluster;
 use crate::event::OfferingKey;
@@ -37,13 +36,9 @@ impl Offer<'_> {
     }
 }
 
-/// Not before the patience of a pool does.
-const SPOT_ACTS: bool = false;
-
 /// Ways to buy for a job, the preferred first; without a job, for the pool's minimum.
 fn modes(pool: &Pool, spec: Option<&JobSpec>) -> &'static [bool] {
     match pool.spot {
-        _ if !SPOT_ACTS => &[false],
         SpotUse::Never => &[false],
         SpotUse::Only => &[true],
         SpotUse::Prefer if spec.is_none_or(|spec| takes_spot(pool, spec)) => &[true, false],
@@ -51,7 +46,7 @@ fn modes(pool: &Pool, spec: Option<&JobSpec>) -> &'static [bool] {
     }
 }
 
-/// Every offering of these shapes that the pool may launch, by what a task costs on it: `packed` says
+/// Every offering of the pool that could hold a job, by what a task costs on it: `packed` says
 /// how many tasks share a machine of a shape.
 pub(super) fn offers<'a>(
     cluster: &Cluster,
@@ -74,7 +69,7 @@ pub(super) fn offers<'a>(
                 let price =
                     if spot { cluster.spot_price(pool, shape, subnet) } else { shape.price };
                 let offer = Offer { shape, subnet, spot, price };
-                if is_dear(pool, &offer) {
+                if is_for_nothing(pool, &offer) {
                     continue;
                 }
                 let cost = price.map_or(u128::from(u64::MAX), |price| price.0.max(0) as u128);
@@ -86,13 +81,16 @@ pub(super) fn offers<'a>(
     found.into_iter().map(|(_, offer)| offer).collect()
 }
 
-/// Dearer than the pool allows, or a spot machine that costs more than the same one on demand.
-fn is_dear(pool: &Pool, offer: &Offer<'_>) -> bool {
-    let Some(price) = offer.price else { return false };
-    let for_nothing = offer.spot
+/// A spot machine that costs more than the same one on demand, which would come too.
+fn is_for_nothing(pool: &Pool, offer: &Offer<'_>) -> bool {
+    offer.spot
         && pool.spot == SpotUse::Prefer
-        && offer.shape.price.is_some_and(|demand| price > demand);
-    for_nothing || pool.max_price.is_some_and(|most| price > most)
+        && offer.price.zip(offer.shape.price).is_some_and(|(spot, demand)| spot > demand)
+}
+
+/// What makes an offering dearer than the pool allows: its price, and the most that is allowed.
+pub(super) fn dear(pool: &Pool, offer: &Offer<'_>) -> Option<(Price, Price)> {
+    offer.price.zip(pool.max_price).filter(|(price, most)| price > most)
 }
 
 impl Cluster {

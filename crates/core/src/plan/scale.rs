@@ -1,6 +1,7 @@
 //! Scaling up: demand that has no room, packed onto shapes by price, with capacity that already
 //! boots counted first. Gangs launch all or nothing. Scaling down is a deadline (`timers`).
-use super::offers::{Offer, offers};
+use super::offers::{Offer, dear, offers};
+use super::patience::Refused;
 use super::place::{class_counts, need_on};
 use super::suits::{Class, class_of, holds_name, image_of, number_of, suits, takes_spot};
 use super::{PlanReport, Wait};
@@ -14,7 +15,7 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use pcluster_model::config::Pool;
+use pcluster_model::config::{Pool, SpotUse};
 use pcluster_model::{
     DurationMs, JobSpec, LaunchId, MicroUsd, NodeId, Resources, Shape, Timestamp,
 };
@@ -175,9 +176,8 @@ impl<'a> Pass<'a> {
         while self.living < pool.min {
             let first = |shape: &&Shape| pool.shapes.first().is_some_and(|f| f.name == shape.name);
             let offers = offers(self.cluster, pool, None, |_| 1);
-            let may = |offer: &&Offer<'_>| self.may_open(offer, &pool.image, 1, None).is_ok();
-            let offer = offers.iter().filter(|offer| first(&offer.shape)).find(may);
-            let Some(offer) = offer.copied() else { return };
+            let offers = offers.into_iter().filter(|offer| first(&offer.shape));
+            let Ok(offer) = self.first_open(offers, &pool.image, 1, None) else { return };
             self.open(offer, pool.image.clone(), "the pool's minimum".into(), None, None);
         }
     }
@@ -303,24 +303,51 @@ impl<'a> Pass<'a> {
         missing: u32,
         to_name: &[u32],
     ) -> Result<Vec<(usize, Resources)>, Box<Wait>> {
-        let mut first_trouble = None;
         let image = image_of(self.pool, spec);
-        for offer in self.offers_by_cost(spec) {
-            if let Err(wait) = self.may_open(&offer, image, missing, spec.time_limit_ms) {
-                first_trouble.get_or_insert(wait);
-                continue;
+        let offers = self.offers_by_cost(spec).into_iter();
+        let offer = self.first_open(offers, image, missing, Some((job, spec)))?;
+        let opened = (0..missing as usize).map(|nth| {
+            let why = format!("job {} ({})", job.id, spec.name);
+            let number = to_name.get(nth).copied();
+            let at = self.open(offer, image.into(), why, Some(spec), number);
+            (at, need_on(self.pool, spec, &self.rooms[at].usable))
+        });
+        Ok(opened.collect())
+    }
+
+    /// The first of these offerings that may be launched now. What is on demand waits where spot was
+    /// refused, until the patience is over.
+    fn first_open(
+        &mut self,
+        offers: impl Iterator<Item = Offer<'a>>,
+        image: &str,
+        count: u32,
+        job: Option<(&Job, &JobSpec)>,
+    ) -> Result<Offer<'a>, Box<Wait>> {
+        let limit = job.and_then(|(_, spec)| spec.time_limit_ms);
+        let (mut trouble, mut refused) = (None, None);
+        let from = |refused: &Refused| self.cluster.on_demand_from(self.pool, job, refused);
+        for offer in offers {
+            if let Some(refused) = refused.as_ref().filter(|_| !offer.spot)
+                && let Some(at) = from(refused).filter(|at| *at > self.now)
+            {
+                let first = &mut self.report.on_demand_at;
+                *first = Some(first.map_or(at, |first| first.min(at)));
+                return Err(refused.wait(Some(at)));
             }
-            let mut opened = Vec::new();
-            for nth in 0..missing {
-                let why = format!("job {} ({})", job.id, spec.name);
-                let number = to_name.get(nth as usize).copied();
-                let at = self.open(offer, image.into(), why, Some(spec), number);
-                let need = need_on(self.pool, spec, &self.rooms[at].usable);
-                opened.push((at, need));
+            match self.may_open(&offer, image, count, limit) {
+                Ok(()) => return Ok(offer),
+                Err(wait) => {
+                    let health = self.cluster.health(&offer.key(&self.pool.name));
+                    Refused::note(&mut refused, &wait, &health);
+                    trouble.get_or_insert(wait);
+                }
             }
-            return Ok(opened);
         }
-        Err(first_trouble.unwrap_or_else(|| Box::new(Wait::NoShape)))
+        match refused.filter(|_| self.pool.spot == SpotUse::Only) {
+            Some(refused) => Err(refused.wait(None)),
+            None => Err(trouble.unwrap_or_else(|| Box::new(Wait::NoShape))),
+        }
     }
 
     /// Offerings that hold one node of the job, by price per task that the queue can put on it.
@@ -349,6 +376,9 @@ impl<'a> Pass<'a> {
         let cpus = self.cpus.saturating_add(offer.shape.total.cpus.saturating_mul(count));
         if self.pool.max_cpus.is_some_and(|limit| cpus > limit) {
             return Err(most);
+        }
+        if let Some((price, most)) = dear(self.pool, offer) {
+            return Err(Box::new(Wait::Dear { offering: offer.key(&self.pool.name), price, most }));
         }
         self.is_healthy(offer, image)?;
         let Some(left) = self.money_left else { return Ok(()) };

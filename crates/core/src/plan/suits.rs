@@ -93,6 +93,12 @@ pub(super) fn takes_spot(pool: &Pool, spec: &JobSpec) -> bool {
     spec.requeue || pool.requeue_always || pool.spot == SpotUse::Only
 }
 
+/// The first machine that is asked for it is a spot machine.
+#[must_use]
+pub fn buys_spot(pool: &Pool, spec: &JobSpec) -> bool {
+    pool.spot != SpotUse::Never && takes_spot(pool, spec)
+}
+
 /// The shape suits the job and holds one node of it.
 #[must_use]
 pub fn fits(pool: &Pool, shape: &Shape, spec: &JobSpec) -> bool {

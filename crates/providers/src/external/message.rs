@@ -2,7 +2,7 @@
 //!
 //! Invariant: fields are only added; a program ignores what it does not know, and so does this side.
 use crate::provider::{ErrorClass, LaunchOrder, Listed, ProviderError, now};
-use pcluster_model::{ClusterId, DurationMs, InstanceRef, LaunchId, Timestamp};
+use pcluster_model::{ClusterId, DurationMs, InstanceRef, LaunchId, Price, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -118,6 +118,9 @@ pub struct Answer {
     /// `shapes`: the names of those that can be had now; none at all: every shape of the pools.
     #[serde(default)]
     pub shapes: Option<Vec<String>>,
+    /// `shapes`: what spot machines cost, by shape, in micro-dollars an hour.
+    #[serde(default)]
+    pub spot_prices: BTreeMap<String, Price>,
     /// `console`
     #[serde(default)]
     pub console: Option<String>,

@@ -45,7 +45,6 @@ fn order(count: u32) -> LaunchOrder {
         names: (0..count).map(|index| format!("n-{index}")).collect(),
         joins: (0..count).map(|index| format!("{{\"secret\":{index}}}")).collect(),
         tags: [("a".to_owned(), "b".to_owned())].into(),
-        ec2: pcluster_model::config::Ec2Pool::default(),
     }
 }
 
@@ -181,4 +180,13 @@ async fn a_program_that_hangs_is_ended_with_all_that_it_started() {
         }
     }
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[tokio::test]
+async fn spot_machines_are_offered_where_the_program_prices_them() {
+    let offers = says(r#"echo '{"shapes": [], "spot_prices": {"small": 31000, "huge": 1}}'"#);
+    let offers = offers.offerings().await.unwrap();
+    let offers: Vec<_> = offers.iter().map(|o| (o.spot, o.price)).collect();
+    let demand = says("").settings.shapes[0].price;
+    assert_eq!(offers, [(false, demand), (true, Some(pcluster_model::Price(31_000)))]);
 }

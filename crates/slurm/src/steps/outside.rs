@@ -195,7 +195,7 @@ async fn request(
     if asked.nodes_most.is_some() {
         layout::spread(&mut asked, &ask::pools(context, wish.command).await?);
     }
-    let (variables, warnings) = environment(wish.words, wish.command).await?;
+    let (variables, warnings) = environment(wish.words, wish.command, &context.facts).await?;
     for warning in asked.warnings.iter().chain(&warnings) {
         tell!("{warning}");
     }

@@ -19,6 +19,7 @@ fn understood(script: &str, args: &str) -> Result<Read, Refusal> {
         work_dir: Some("/usr".into()),
         umask: Some(0o022),
         soft_limits: vec![("nofile".into(), Some(1024)), ("stack".into(), None)],
+        is_elsewhere: false,
     };
     let zone = jiff::tz::TimeZone::UTC;
     let now = jiff::Timestamp::from_second(1_795_440_000).unwrap().to_zoned(zone);

@@ -7,6 +7,7 @@ use crate::options::Words;
 use crate::people::Account;
 use crate::refusal::Refusal;
 use pcluster_client::submit::environment::records;
+use pcluster_client::submit::process::ProcessFacts;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::RawFd;
@@ -26,20 +27,25 @@ type Variables = Vec<(Vec<u8>, Vec<u8>)>;
 ///
 /// # Errors
 /// A word of `--export` that is none, a file that cannot be read, more than fits.
-pub async fn of_job(words: &Words, command: &str) -> Result<(Vec<u8>, Vec<String>), Refusal> {
+pub async fn of_job(
+    words: &Words,
+    command: &str,
+    facts: &ProcessFacts,
+) -> Result<(Vec<u8>, Vec<String>), Refusal> {
     let here: Variables = match words.value("export-file") {
         Some(file) => of_file(file)?,
         None => {
             std::env::vars_os().map(|(name, value)| (name.into_vec(), value.into_vec())).collect()
         }
     };
-    let export = words.value("export").filter(|export| !export.is_empty());
+    let export = words.value("export").filter(|export| !export.is_empty()).or(facts.export());
     let all = export
         .is_none_or(|export| export.split(',').any(|word| word.trim().eq_ignore_ascii_case("all")));
     let refused = |failure| invalid(command, "export").because(&failure);
     let chosen = records(&here, export).map_err(refused)?;
     let chosen = with_export(&chosen, export.filter(|_| command == "sbatch"));
-    if all && !words.has("get-user-env") {
+    // The login of another machine is not this one's.
+    if facts.is_elsewhere || (all && !words.has("get-user-env")) {
         return Ok((chosen, Vec::new()));
     }
     let login = of_login(crate::people::own(), |name| std::env::var(name).ok());

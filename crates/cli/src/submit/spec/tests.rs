@@ -5,7 +5,11 @@ use jiff::tz::TimeZone;
 use pcluster_model::MicroUsd;
 
 fn facts() -> ProcessFacts {
-    ProcessFacts { work_dir: Some("/shared/ana".into()), umask: Some(0o022), soft_limits: vec![] }
+    ProcessFacts {
+        work_dir: Some("/shared/ana".into()),
+        umask: Some(0o022),
+        ..ProcessFacts::default()
+    }
 }
 
 fn built(words: &[&str]) -> Result<JobSpec, Failure> {
