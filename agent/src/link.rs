@@ -8,14 +8,15 @@ use anyhow::{Result, anyhow, bail};
 use futures_util::{SinkExt as _, StreamExt as _};
 use pcluster_wire::{AgentFrame, HeadFrame, MAX_FRAME_BYTES};
 use rustix::rand::{GetRandomFlags, getrandom};
+use std::io;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{self, Message};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -129,10 +130,21 @@ async fn write(
         };
         match timeout(STUCK, sink.send(message)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => return format!("lost the head: {error}"),
+            Ok(Err(error)) => return lost(&error),
             Err(_) => return "lost the head: it does not read".to_owned(),
         }
     }
+}
+
+/// In words for people: libraries name their manuals, and a head that was killed is no mystery.
+fn lost(error: &tungstenite::Error) -> String {
+    let why = match error {
+        tungstenite::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            "the connection has ended without a word".to_owned()
+        }
+        other => other.to_string(),
+    };
+    format!("lost the head: {why}")
 }
 
 async fn read(
@@ -146,7 +158,7 @@ async fn read(
                 return "the head closed the connection".to_owned();
             }
             Ok(Some(Ok(_))) => continue,
-            Ok(Some(Err(error))) => return format!("lost the head: {error}"),
+            Ok(Some(Err(error))) => return lost(&error),
             Err(_) => return "lost the head: it is silent".to_owned(),
         };
         match serde_json::from_str(&text) {
