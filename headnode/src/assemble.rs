@@ -13,7 +13,7 @@ use crate::disk::{self, DiskWatch};
 use crate::driver::Parts;
 use crate::hands::Hands;
 use crate::hands::consoles::Consoles;
-use crate::hands::orders::Orders;
+use crate::hands::orders::{Orders, image};
 use crate::hands::providers::ProviderHands;
 use crate::hands::starts::Starts;
 use crate::inbox::inbox;
@@ -30,6 +30,7 @@ use pcluster_images::{KernelSource, Programs, Store};
 use pcluster_model::config::{Config, Pool, ProviderKind, VmNetwork};
 use pcluster_model::{ClusterId, Shape};
 use pcluster_providers::Provider;
+use pcluster_providers::ec2::{Ec2Provider, Ec2Settings, PoolPlaces};
 use pcluster_providers::external::{ExternalProvider, ExternalSettings};
 use pcluster_providers::process::{ProcessProvider, ProcessSettings};
 use pcluster_providers::vm::{Bridge, Network, VmProvider, VmSettings};
@@ -223,14 +224,35 @@ fn providers(
             shapes,
         })));
     }
-    let is_vm = |node: &Node| node.state.is_alive() && node.provider == Some(ProviderKind::Vm);
-    if config.pools.iter().any(|pool| pool.provider == ProviderKind::Vm)
-        || cluster.nodes.values().any(is_vm)
-    {
+    let needs = |kind: &ProviderKind| {
+        let lives = |node: &Node| node.state.is_alive() && node.provider.as_ref() == Some(kind);
+        config.pools.iter().any(|pool| pool.provider == *kind) || cluster.nodes.values().any(lives)
+    };
+    if needs(&ProviderKind::Ec2) {
+        providers.push(Arc::new(Ec2Provider::new(ec2(config, id))));
+    }
+    if needs(&ProviderKind::Vm) {
         let shapes = shapes_of(&ProviderKind::Vm);
         providers.push(Arc::new(VmProvider::new(vm(config, places, id, shapes))));
     }
     providers
+}
+
+/// Pools whose image is not in this region are left out of trials and prices; a launch says why.
+fn ec2(config: &Config, cluster: &ClusterId) -> Ec2Settings {
+    let pools = config.pools.iter().filter(|pool| pool.provider == ProviderKind::Ec2);
+    let places = pools.filter_map(|pool| {
+        let image = image(config, &ProviderKind::Ec2, &pool.image).ok()?;
+        let shapes = pool.shapes.clone();
+        Some(PoolPlaces { shapes, subnets: pool.subnets.clone(), image, options: pool.ec2.clone() })
+    });
+    Ec2Settings {
+        region: config.ec2.region.clone(),
+        environment: None,
+        cluster: cluster.clone(),
+        cluster_name: config.name.clone(),
+        pools: places.collect(),
+    }
 }
 
 /// The kernel that the file names for images.
@@ -270,6 +292,14 @@ fn own_bridge(cluster: &ClusterId) -> String {
     format!("pcbr{digits}")
 }
 
+/// This machine's address on the way out, as others of its network dial it. Nothing is sent.
+async fn outward() -> Option<std::net::IpAddr> {
+    let socket = tokio::net::UdpSocket::bind("0.0.0.0:0").await.ok()?;
+    socket.connect("192.0.2.1:9").await.ok()?;
+    let own = socket.local_addr().ok()?.ip();
+    (!own.is_unspecified() && !own.is_loopback()).then_some(own)
+}
+
 /// The TLS port: as configured, or the one that nodes know, or any that is free on loopback.
 async fn bind_port(
     state: &StateDir,
@@ -282,6 +312,7 @@ async fn bind_port(
         _ => false,
     };
     let local_only = config.pools.iter().all(here);
+    let far = config.pools.iter().any(|pool| pool.provider == ProviderKind::Ec2);
     let default = if local_only { "127.0.0.1:0" } else { "0.0.0.0:7443" };
     let asked = config.head.listen.as_deref().unwrap_or(default);
     let address: SocketAddr = asked
@@ -303,6 +334,13 @@ async fn bind_port(
     let dialled = match &config.head.address {
         Some(host) if host.contains(':') => host.clone(),
         Some(host) => format!("{host}:{}", bound.port()),
+        None if bound.ip().is_unspecified() && far => {
+            let own = outward().await;
+            own.map_or_else(
+                || format!("127.0.0.1:{}", bound.port()),
+                |own| SocketAddr::new(own, bound.port()).to_string(),
+            )
+        }
         None if bound.ip().is_unspecified() => format!("127.0.0.1:{}", bound.port()),
         None => bound.to_string(),
     };

@@ -151,6 +151,8 @@ pub const BUNDLES: usize = 100;
 pub const BUNDLES_BYTES: u64 = 8 << 20;
 /// The end of a console that is kept, in bytes.
 pub const CONSOLE_BYTES: usize = 128 << 10;
+/// Providers have this long to remove what they made beside machines.
+pub const CLEAN_UP_WITHIN: Duration = Duration::from_secs(120);
 /// A provider has this long to show a console before the machine is ended without it.
 pub const CONSOLE_WITHIN: Duration = Duration::from_secs(5);
 

@@ -9,6 +9,7 @@ mod connect;
 mod crash;
 mod disk_errors;
 mod docs;
+mod ec2;
 mod external;
 mod first;
 mod flaky;

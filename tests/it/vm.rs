@@ -97,6 +97,7 @@ impl Subject for Place {
             image: LaunchImage { name: "minimal".into(), reference: String::new() },
             spot: false,
             subnet: String::new(),
+            ec2: pcluster_model::config::Ec2Pool::default(),
             names: (0..count).map(|index| format!("compute-{index}")).collect(),
             joins: (0..count).map(text).collect(),
             tags: std::collections::BTreeMap::from([("cluster".into(), CLUSTER.into())]),

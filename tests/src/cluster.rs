@@ -153,6 +153,7 @@ impl Cluster {
             .env("PCLUSTER_STATE_DIR", self.root.join("state"))
             // Goes along with jobs: whatever they leave is found by it.
             .env("PCT_ROOM", &self.root)
+            .envs(self.setup.environment.iter().map(|(key, value)| (*key, value.as_str())))
             .stdin(Stdio::null());
         if self.setup.provider == "vm" {
             // Made once for all tests, and kept.

@@ -2,6 +2,7 @@
 //!
 //! Invariant: rules look at the file in its own terms and complain about all that is wrong, not
 //! only about the first. Deliberately absent: syntax and types (`tree`, `value`).
+mod ec2;
 mod images;
 mod pool;
 mod shapes;
@@ -63,6 +64,7 @@ pub(crate) fn build(r: &mut Resolver<'_>) -> Built {
         process_launcher: launcher(r),
         externals: externals(r),
         vm: vm::vm(r),
+        ec2: ec2::ec2(r),
         term_grace_ms,
         requeue_limit,
         zone_offset_ms: r.machine.zone_offset_ms,

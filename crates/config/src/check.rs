@@ -3,7 +3,7 @@
 //! Invariant: a price that nobody knows is counted as unknown, never as 0; "at most" takes the
 //! dearest type of each pool. Deliberately absent: what was spent (the ledger).
 use crate::{Origin, Parsed};
-use pcluster_model::config::{Config, Pool};
+use pcluster_model::config::{Config, Pool, ProviderKind};
 use pcluster_model::{MicroUsd, Price, Shape};
 use serde::Serialize;
 
@@ -112,6 +112,18 @@ pub struct Refusal {
     /// One line without a full stop.
     pub message: String,
     pub hint: String,
+}
+
+/// Nodes of EC2 that could not reach a head on this machine, which is not in EC2 and names no address.
+#[must_use]
+pub fn out_of_reach(parsed: &Parsed) -> Option<Refusal> {
+    let config = parsed.config.as_ref()?;
+    let pool = config.pools.iter().find(|pool| pool.provider == ProviderKind::Ec2)?;
+    config.head.address.is_none().then(|| Refusal {
+        line: provider_line(parsed, pool),
+        message: format!("nodes of pool {} could not reach this machine: it is not in EC2", pool.name),
+        hint: "head = { address = \"HEAD.EXAMPLE\" }   names what nodes can dial; or start the head in EC2".into(),
+    })
 }
 
 /// What this version must not ignore: keys that guard money or safety, and providers it lacks.

@@ -40,7 +40,7 @@ impl ProviderKind {
     /// True when this build has the provider.
     #[must_use]
     pub const fn is_built_in(&self) -> bool {
-        matches!(self, Self::Process | Self::Vm | Self::External(_))
+        matches!(self, Self::Process | Self::Vm | Self::Ec2 | Self::External(_))
     }
 
     /// True where machines cost money by the hour.
@@ -86,6 +86,53 @@ pub struct Share {
     /// Size to create in bytes, where the provider creates it.
     #[serde(default)]
     pub size_bytes: Option<u64>,
+}
+
+/// What only EC2 has of a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ec2Pool {
+    /// The machines of one launch are in one zone and one placement group.
+    #[serde(default)]
+    pub together: bool,
+    /// The fast network for MPI.
+    #[serde(default)]
+    pub efa: bool,
+    /// False: one thread of each core.
+    #[serde(default = "yes")]
+    pub smt: bool,
+    /// A capacity reservation.
+    #[serde(default)]
+    pub reservation: Option<String>,
+}
+
+impl Default for Ec2Pool {
+    fn default() -> Self {
+        Self { together: false, efa: false, smt: true, reservation: None }
+    }
+}
+
+impl Ec2Pool {
+    /// Nothing that the pool asked for.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// `[ec2]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ec2 {
+    pub region: String,
+}
+
+impl Default for Ec2 {
+    fn default() -> Self {
+        Self { region: "us-east-1".into() }
+    }
 }
 
 /// One pool: what Slurm calls a partition.
@@ -150,6 +197,9 @@ pub struct Pool {
     /// Places that machines may be launched in, ids of the provider; none: its own choice.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub subnets: Vec<String>,
+    /// What only EC2 has.
+    #[serde(default, skip_serializing_if = "Ec2Pool::is_plain")]
+    pub ec2: Ec2Pool,
 }
 
 impl Pool {
@@ -336,6 +386,8 @@ pub struct Config {
     /// Virtual machines on the head's machine.
     #[serde(default)]
     pub vm: Vm,
+    #[serde(default)]
+    pub ec2: Ec2,
     /// TERM to KILL.
     pub term_grace_ms: DurationMs,
     /// A job is put back after a lost node at most this often.

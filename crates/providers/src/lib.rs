@@ -4,6 +4,7 @@
 //! one of the `ErrorClass`es how it went. Deliberately absent: choices (a `LaunchOrder` holds
 //! everything) and back-off (core owns it).
 pub mod conformance;
+pub mod ec2;
 pub mod external;
 mod local;
 pub mod process;

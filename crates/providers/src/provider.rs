@@ -1,6 +1,6 @@
 //! The trait and its types.
 use async_trait::async_trait;
-use pcluster_model::config::ProviderKind;
+use pcluster_model::config::{Ec2Pool, ProviderKind};
 use pcluster_model::{ClusterId, InstanceRef, LaunchId, NodeId, Price, Shape, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -28,6 +28,9 @@ pub struct LaunchOrder {
     pub joins: Vec<String>,
     /// Written on every machine, with the cluster's id and the launch in them.
     pub tags: BTreeMap<String, String>,
+    /// What only EC2 has.
+    #[serde(default)]
+    pub ec2: Ec2Pool,
 }
 
 /// The image as the provider needs it.
@@ -184,6 +187,15 @@ pub trait Provider: Send + Sync {
 
     /// How long after a call `list` may still be wrong, in milliseconds.
     fn consistency_window_ms(&self) -> u64;
+
+    /// Removes what it made beside machines, once all machines have ended. What was removed, and what stays
+    /// and why, a line for each.
+    ///
+    /// # Errors
+    /// When it cannot find out.
+    async fn clean_up(&self) -> Result<Vec<String>, ProviderError> {
+        Ok(Vec::new())
+    }
 }
 
 /// Wall clock.

@@ -262,6 +262,7 @@ fn pool(rng: &mut Rng, name: &str, default: bool) -> Pool {
         minimum_billing_ms: DurationMs::from_secs(60),
         features: vec![format!("{name}-net")],
         subnets: Vec::new(),
+        ec2: pcluster_model::config::Ec2Pool::default(),
     }
 }
 
@@ -304,6 +305,7 @@ fn config(rng: &mut Rng, money: bool) -> Config {
         process_launcher: Vec::new(),
         externals: Vec::new(),
         vm: pcluster_model::config::Vm::default(),
+        ec2: pcluster_model::config::Ec2::default(),
         term_grace_ms: DurationMs::from_secs(rng.between(2, 30)),
         requeue_limit: rng.small(0, 5),
         zone_offset_ms: *rng.pick(&[0, 3_600_000, -18_000_000, 20_700_000]).unwrap_or(&0),

@@ -25,7 +25,10 @@ pub fn read_config(path: &Path) -> Result<ConfigFile, BootError> {
     let path = std::path::absolute(path).map_err(BootError::io("find", path))?;
     let text = fs::read_to_string(&path).map_err(BootError::io("read", &path))?;
     let parsed = pcluster_config::parse(&text, &source(&path), &machine());
-    let refusals = pcluster_config::up_refusals(&parsed);
+    let mut refusals = pcluster_config::up_refusals(&parsed);
+    if !in_ec2() {
+        refusals.extend(pcluster_config::out_of_reach(&parsed));
+    }
     let Parsed { config, notes, .. } = &parsed;
     let Some(config) = config.clone() else {
         return Err(BootError::Config(pcluster_config::render_all(&parsed, &text, 100, false)));
@@ -51,6 +54,14 @@ fn source(path: &Path) -> Source {
         in_system_dir: folder == Path::new("/etc/pcluster")
             || personal.is_some_and(|personal| personal == folder),
     }
+}
+
+/// True on an instance: its firmware says so (Nitro), or its hypervisor (Xen).
+pub(crate) fn in_ec2() -> bool {
+    let starts = |file: &str, word: &str| {
+        fs::read_to_string(file).is_ok_and(|text| text.to_ascii_lowercase().starts_with(word))
+    };
+    starts("/sys/class/dmi/id/sys_vendor", "amazon ec2") || starts("/sys/hypervisor/uuid", "ec2")
 }
 
 fn machine() -> Machine {

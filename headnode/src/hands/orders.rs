@@ -71,6 +71,7 @@ impl Orders {
             image,
             spot: plan.offering.spot,
             subnet: plan.offering.subnet.clone(),
+            ec2: config.pool(&plan.offering.pool).map(|pool| pool.ec2.clone()).unwrap_or_default(),
             names: plan.names.clone(),
             joins: joins.map_err(|error| bad(error.to_string()))?,
             tags: self.tags(plan, &config),
@@ -180,6 +181,9 @@ fn mounts(plan: &LaunchPlan, config: &Config) -> Vec<Mount> {
             (ShareSource::Nfs(source), ProviderKind::Vm | ProviderKind::Ec2) => {
                 MountSource::Nfs { source: source.clone() }
             }
+            (ShareSource::Efs(id), ProviderKind::Ec2) => MountSource::Nfs {
+                source: format!("{id}.efs.{}.amazonaws.com:/", config.ec2.region),
+            },
             (ShareSource::Head, ProviderKind::Vm) => {
                 MountSource::Virtiofs { tag: format!("s{index}") }
             }
@@ -190,7 +194,11 @@ fn mounts(plan: &LaunchPlan, config: &Config) -> Vec<Mount> {
     mounts.collect()
 }
 
-fn image(config: &Config, provider: &ProviderKind, name: &str) -> Result<LaunchImage, String> {
+pub(crate) fn image(
+    config: &Config,
+    provider: &ProviderKind,
+    name: &str,
+) -> Result<LaunchImage, String> {
     if *provider == ProviderKind::Vm {
         // Which build that is, the provider decides when the machine is made.
         let reference = match config.image(name).map(|image| &image.source) {
@@ -203,7 +211,15 @@ fn image(config: &Config, provider: &ProviderKind, name: &str) -> Result<LaunchI
     let reference = match &image.source {
         ImageSource::Directory(path) | ImageSource::Qcow2(path) => path.clone(),
         ImageSource::Host | ImageSource::BuiltIn => String::new(),
-        ImageSource::Ami(ids) => ids.first().map(|(_, id)| id.clone()).unwrap_or_default(),
+        ImageSource::Ami(ids) => {
+            let region = &config.ec2.region;
+            let here = ids.iter().find(|(known, _)| known == region).map(|(_, id)| id.clone());
+            here.ok_or_else(|| {
+                format!(
+                    "image {name:?} has no AMI in {region}: add ami = {{ {region} = \"ami-…\" }}"
+                )
+            })?
+        }
         ImageSource::Recipe { .. } | ImageSource::Built => {
             return Err(format!("image {name:?} has not been built"));
         }

@@ -102,6 +102,28 @@ impl ProviderHands {
         }
     }
 
+    /// All machines are gone for good: what providers made beside them goes, too. What stays is said.
+    pub async fn clean_up(&self) {
+        for source in &self.shared.sources {
+            let provider = source.provider.kind();
+            let cleaned = source.provider.clean_up();
+            match tokio::time::timeout(limits::CLEAN_UP_WITHIN, cleaned).await {
+                Ok(Ok(lines)) => {
+                    lines.iter().for_each(|line| {
+                        tracing::info!(provider = provider.as_str(), line, "cleaned up")
+                    });
+                }
+                Ok(Err(error)) => {
+                    tracing::error!(provider = provider.as_str(), %error, "what was made cannot be removed");
+                }
+                Err(_) => tracing::error!(
+                    provider = provider.as_str(),
+                    "what was made is not removed in time"
+                ),
+            }
+        }
+    }
+
     /// A machine has ended by itself before it was ready: what is known of that is kept.
     pub fn keep_what_failed(&self, node: NodeId, kind: ProviderKind, instance: InstanceRef) {
         let shared = Arc::clone(&self.shared);

@@ -23,6 +23,8 @@ pub struct Setup {
     /// What nodes do only after [`super::Cluster::open_gate`]: `machine` is a boot that takes as long as a
     /// test wants, `sweep` an end that does.
     pub gated: Option<&'static str>,
+    /// What every program of the cluster finds in its environment.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 impl Default for Setup {
@@ -36,6 +38,7 @@ impl Default for Setup {
             system_socket: false,
             programs: None,
             gated: None,
+            environment: Vec::new(),
         }
     }
 }

@@ -304,6 +304,7 @@ pub(super) fn pool(
         },
         features: features(r, name),
         subnets: subnets(r, &source),
+        ec2: super::ec2::of_pool(r, &source),
         provider: source.provider,
     })
 }

@@ -44,9 +44,9 @@ pub(super) const ROWS: &[Key] = &[
     key("pools.*.burst", Kind::Table, "", Noted, "takes over work of another pool"),
     key("pools.*.burst.from", Kind::Text, "", Noted, "that pool"),
     key("pools.*.burst.after", Kind::Duration, "15 min", Noted, "when a job has waited this long there, or the plan says that it will"),
-    key("pools.*.placement", Kind::OneOf(&["any", "together"]), "any", Noted, "ec2: \"together\" is one zone and one placement group for each multi-node job"),
-    key("pools.*.efa", Kind::Bool, "false", Noted, "ec2: the fast network for MPI"),
+    key("pools.*.placement", Kind::OneOf(&["any", "together"]), "any", Acts, "ec2: \"together\" is one zone and one placement group for each multi-node job"),
+    key("pools.*.efa", Kind::Bool, "false", Acts, "ec2: the fast network for MPI"),
     key("pools.*.smt", Kind::Bool, "true", Acts, "false: a CPU is a core, not a hardware thread"),
-    key("pools.*.reservation", Kind::Text, "", Noted, "ec2: a capacity reservation"),
     key("pools.*.subnets", Kind::Texts, "(those of ec2)", Acts, "ec2: its own subnets: one that has no capacity rests, and the next is asked"),
+    key("pools.*.reservation", Kind::Text, "", Acts, "ec2: a capacity reservation"),
 ];

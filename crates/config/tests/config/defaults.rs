@@ -238,7 +238,7 @@ fn shapes_of_the_file_make_process_nodes() {
 
 #[test]
 fn keys_without_effect_are_noted_once_and_money_is_refused_by_up() {
-    let text = "provider = \"process\"\ncompute = { efa = true, users = [\"ana\"] }\n\
+    let text = "provider = \"process\"\ncompute = { gpus = \"1\", users = [\"ana\"] }\n\
         [hooks]\nnode_ready = \"/x\"\njob_prolog = \"/y\"\n[budget]\nusers = { ana = \"$5\", bo = \"$6\" }\n\
         [limits]\nusers = { default = { queued = 3 } }\n[accounts]\nadmins = [\"ana\"]\n";
     let parsed = read(text);
@@ -246,7 +246,7 @@ fn keys_without_effect_are_noted_once_and_money_is_refused_by_up() {
     assert_eq!(
         notes,
         [
-            "compute.efa has no effect in this version",
+            "compute.gpus has no effect in this version",
             "compute.users has no effect in this version; pcluster up refuses it",
             "[hooks] has no effect in this version",
             "budget.users has no effect in this version; pcluster up refuses it",
@@ -287,12 +287,29 @@ fn spot_and_its_bounds_are_read_and_places_are_inherited() {
 }
 
 #[test]
+fn a_head_that_nodes_of_ec2_cannot_reach_is_told_what_to_add() {
+    let text = "provider = \"process\"\n[pools.a]\n[pools.b]\nprovider = \"ec2\"\n";
+    let refusal = pcluster_config::out_of_reach(&read(text)).unwrap();
+    assert_eq!(refusal.line, 4);
+    assert!(refusal.message.contains("could not reach this machine"), "{refusal:?}");
+    assert!(refusal.hint.starts_with("head = { address = "), "{refusal:?}");
+    let named = format!("{text}[head]\naddress = \"10.0.0.1\"\n");
+    assert_eq!(pcluster_config::out_of_reach(&read(&named)), None);
+    assert_eq!(pcluster_config::out_of_reach(&read("provider = \"process\"\n")), None);
+    let odd = "provider = \"ec2\"\n[ec2]\nregion = \"Frankfurt\"\n[pools.a]\nreservation = \"x\"\n\
+               [pools.b]\nprovider = \"process\"\nefa = true\n";
+    let lines: Vec<usize> = read(odd).problems.iter().map(|problem| problem.line).collect();
+    assert_eq!(lines, [3, 5, 8]);
+}
+
+#[test]
 fn up_refuses_a_provider_that_is_not_built_in() {
-    let refusals =
-        up_refusals(&read("provider = \"process\"\n[pools.a]\n[pools.b]\nprovider = \"ec2\"\n"));
+    let refusals = up_refusals(&read(
+        "provider = \"process\"\n[pools.a]\n[pools.b]\nprovider = \"ssh\"\nhosts = [\"h\"]\n",
+    ));
     assert_eq!(refusals.len(), 1);
     assert_eq!(refusals[0].line, 4);
-    assert!(refusals[0].message.contains("provider ec2"));
+    assert!(refusals[0].message.contains("provider ssh"));
     assert!(up_refusals(&read("provider = \"process\"\n[budget]\nmonth = \"$5\"\n")).is_empty());
 }
 

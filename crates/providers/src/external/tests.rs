@@ -45,6 +45,7 @@ fn order(count: u32) -> LaunchOrder {
         names: (0..count).map(|index| format!("n-{index}")).collect(),
         joins: (0..count).map(|index| format!("{{\"secret\":{index}}}")).collect(),
         tags: [("a".to_owned(), "b".to_owned())].into(),
+        ec2: pcluster_model::config::Ec2Pool::default(),
     }
 }
 

@@ -75,6 +75,7 @@ impl<T: Fn(&'static str) + Sync> Subject for Trial<T> {
                 .into_iter()
                 .map(|(key, value)| (key.to_owned(), value))
                 .collect::<BTreeMap<_, _>>(),
+            ec2: pcluster_model::config::Ec2Pool::default(),
             cluster,
         }
     }

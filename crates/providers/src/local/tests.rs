@@ -56,6 +56,7 @@ fn order() -> LaunchOrder {
         image: LaunchImage { name: "minimal".into(), reference: String::new() },
         spot: false,
         subnet: String::new(),
+        ec2: pcluster_model::config::Ec2Pool::default(),
         names: vec!["compute-1".into()],
         joins: vec!["secret".into()],
         tags: BTreeMap::new(),

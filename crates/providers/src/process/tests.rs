@@ -86,6 +86,7 @@ fn order(launch: LaunchId, count: u32) -> LaunchOrder {
         image: LaunchImage { name: "host".to_owned(), reference: String::new() },
         spot: false,
         subnet: String::new(),
+        ec2: pcluster_model::config::Ec2Pool::default(),
         names: (0..count).map(|index| format!("compute-{index}")).collect(),
         joins: (0..count).map(|index| format!("{{\"join\":{index}}}")).collect(),
         tags: BTreeMap::from([("cluster".to_owned(), "0123456789abcdef".to_owned())]),

@@ -1,0 +1,412 @@
+//! Provider `ec2`: instances of Amazon's EC2, by its Query API.
+//!
+//! Invariant: the launch id is EC2's client token and stands in every tag, so a launch that was made again or
+//! forgotten is the same machines; everything that is made has the cluster's id and goes at `down`. A launch
+//! that was ended is not made by this head any more; one that an earlier head had under way comes up with the
+//! cluster's tag, is in no plan, and the sweep ends it. Deliberately absent: retries and choices (core), and
+//! the head's own machine.
+mod account;
+mod api;
+mod classes;
+mod launch;
+mod machines;
+mod prices;
+mod rights;
+#[cfg(test)]
+mod tests;
+mod types;
+mod user_data;
+
+use crate::provider::{
+    ErrorClass, LaunchAnswer, LaunchImage, LaunchOrder, Launched, Listed, Offering, Phase,
+    Provider, ProviderError, Target, now,
+};
+use account::{Groups, Owner};
+use api::Api;
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use launch::Place;
+use machines::{CLUSTER_TAG, Ends, LAUNCH_TAG, instances, is_id, listed};
+use pcluster_ec2::{Action, Element, Params};
+use pcluster_model::config::{Ec2Pool, ProviderKind};
+use pcluster_model::{ClusterId, InstanceRef, LaunchId, Shape};
+pub use rights::{Right, policy};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use types::Known;
+
+/// A call ends at most so many machines.
+const TERMINATE_AT_ONCE: usize = 500;
+/// How often a call is made again without machines that EC2 does not know.
+const UNKNOWN_ROUNDS: usize = 20;
+/// A machine of a launch that was made before may not be listed yet.
+const ADOPT_TRIES: u32 = 5;
+const ADOPT_PAUSE: Duration = Duration::from_secs(2);
+const CONSOLE_BYTES: usize = 64 << 10;
+/// Launches that were ended, of which the newest are remembered.
+const ENDED_MOST: usize = 10_000;
+/// A placement group may be in use before its machines are listed.
+const GROUP_GRACE_MS: i64 = 300_000;
+
+/// Machines of a pool and where they may be.
+#[derive(Debug, Clone)]
+pub struct PoolPlaces {
+    pub shapes: Vec<Shape>,
+    pub subnets: Vec<String>,
+    pub image: LaunchImage,
+    pub options: Ec2Pool,
+}
+
+/// What it works with.
+#[derive(Debug, Clone)]
+pub struct Ec2Settings {
+    pub region: String,
+    /// Instead of the environment of this process.
+    pub environment: Option<BTreeMap<String, String>>,
+    pub cluster: ClusterId,
+    pub cluster_name: String,
+    /// Pools that use it.
+    pub pools: Vec<PoolPlaces>,
+}
+
+/// The provider.
+#[derive(Debug)]
+pub struct Ec2Provider {
+    settings: Ec2Settings,
+    api: Api,
+    known: Known,
+    groups: Groups,
+    ends: Ends,
+    ended: Mutex<BTreeSet<LaunchId>>,
+    /// Launches with a placement group, and since when.
+    placed: Mutex<BTreeMap<LaunchId, i64>>,
+}
+
+impl Ec2Provider {
+    #[must_use]
+    pub fn new(settings: Ec2Settings) -> Self {
+        let api = Api::new(&settings.region, settings.environment.clone());
+        Self {
+            settings,
+            api,
+            known: Known::default(),
+            groups: Groups::default(),
+            ends: Ends::default(),
+            ended: Mutex::default(),
+            placed: Mutex::default(),
+        }
+    }
+
+    /// Every right that a head needs, tried without doing anything.
+    pub async fn rights(&self) -> Vec<Right> {
+        let Some(order) = self.sample() else { return rights::trial(&self.api, None).await };
+        let image = self.known.image(&self.api, &order.image, &order.shape).await;
+        let place = image.map(|image| Place {
+            image: image.id,
+            root_device: image.root_device,
+            root_gib: image.root_gib,
+            group: String::new(),
+            placement_group: None,
+            facts: None,
+        });
+        match place {
+            Ok(place) => rights::trial(&self.api, Some((&order, &place))).await,
+            Err(_) => rights::trial(&self.api, None).await,
+        }
+    }
+
+    /// A launch as the first pool would have it.
+    fn sample(&self) -> Option<LaunchOrder> {
+        let pool = self.settings.pools.first()?;
+        Some(LaunchOrder {
+            cluster: self.settings.cluster.clone(),
+            cluster_name: self.settings.cluster_name.clone(),
+            launch: LaunchId(0),
+            count: 1,
+            shape: pool.shapes.first()?.clone(),
+            image: pool.image.clone(),
+            spot: false,
+            subnet: pool.subnets.first().cloned().unwrap_or_default(),
+            names: vec!["trial-0".into()],
+            joins: Vec::new(),
+            tags: [(CLUSTER_TAG.to_owned(), self.settings.cluster.to_string())].into(),
+            ec2: Ec2Pool { efa: false, ..pool.options.clone() },
+        })
+    }
+
+    fn owner(&self) -> Owner<'_> {
+        Owner { cluster: &self.settings.cluster, cluster_name: &self.settings.cluster_name }
+    }
+
+    fn only(&self) -> Params {
+        Params::new().filter(&format!("tag:{CLUSTER_TAG}"), [self.settings.cluster.to_string()])
+    }
+
+    fn ended(&self) -> MutexGuard<'_, BTreeSet<LaunchId>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember_end(&self, launch: LaunchId) {
+        let mut ended = self.ended();
+        ended.insert(launch);
+        if ended.len() > ENDED_MOST {
+            ended.pop_first();
+        }
+    }
+
+    fn placed(&self) -> MutexGuard<'_, BTreeMap<LaunchId, i64>> {
+        self.placed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the order needs that is not in it.
+    async fn place(&self, order: &LaunchOrder) -> Result<Place, ProviderError> {
+        let image = self.known.image(&self.api, &order.image, &order.shape).await?;
+        let vpc = match order.subnet.as_str() {
+            "" => String::new(),
+            subnet => self.known.subnet(&self.api, subnet).await?.vpc,
+        };
+        let group = self.groups.of(&self.api, &self.owner(), &vpc).await?;
+        let options = &order.ec2;
+        let facts = if options.efa || !options.smt {
+            Some(self.known.type_of(&self.api, &order.shape.name).await?)
+        } else {
+            None
+        };
+        let placement_group = if options.together && order.count > 1 {
+            self.placed().insert(order.launch, now().0);
+            Some(account::placement_group(&self.api, &self.owner(), order.launch).await?)
+        } else {
+            None
+        };
+        Ok(Place {
+            image: image.id,
+            root_device: image.root_device,
+            root_gib: image.root_gib,
+            group,
+            placement_group,
+            facts,
+        })
+    }
+
+    /// Its token has been used with other words (another version of the head, another image of the day): what
+    /// it made then has its tags.
+    async fn adopt(
+        &self,
+        order: &LaunchOrder,
+        why: ProviderError,
+    ) -> Result<Vec<LaunchAnswer>, ProviderError> {
+        for turn in 0..ADOPT_TRIES {
+            if turn > 0 {
+                tokio::time::sleep(ADOPT_PAUSE).await;
+            }
+            let found = self.of_launch(order.launch).await?;
+            if !found.is_empty() {
+                return Ok(answers(order, &found));
+            }
+        }
+        Err(why)
+    }
+
+    async fn of_launch(&self, launch: LaunchId) -> Result<Vec<Listed>, ProviderError> {
+        let params = self.only().filter(&format!("tag:{LAUNCH_TAG}"), [launch.to_string()]);
+        self.described(&params).await
+    }
+
+    async fn described(&self, params: &Params) -> Result<Vec<Listed>, ProviderError> {
+        let params = params.clone().with("MaxResults", "1000");
+        let pages = self.api.pages(Action::DescribeInstances, &params).await?;
+        Ok(pages.iter().flat_map(instances).filter_map(listed).collect())
+    }
+
+    /// Ends machines by their ids; those that EC2 does not know are gone already.
+    async fn end(&self, mut ids: Vec<String>) -> Result<(), ProviderError> {
+        for _ in 0..UNKNOWN_ROUNDS {
+            if ids.is_empty() {
+                return Ok(());
+            }
+            let params = Params::new().list("InstanceId", &ids);
+            let Err(failure) = self.api.ask(Action::TerminateInstances, &params).await else {
+                return Ok(());
+            };
+            if !failure.code().starts_with("InvalidInstanceID") {
+                return Err(self.api.told(Action::TerminateInstances, &failure));
+            }
+            let words = failure.to_string();
+            let before = ids.len();
+            ids.retain(|id| !words.contains(id.as_str()));
+            if ids.len() == before {
+                return Err(self.api.told(Action::TerminateInstances, &failure));
+            }
+        }
+        Err(ProviderError::new(
+            ErrorClass::Unknown,
+            "TerminateInstances: EC2 names ever more unknown machines",
+        ))
+    }
+
+    async fn end_all(&self, ids: Vec<String>) -> Result<(), ProviderError> {
+        for some in ids.chunks(TERMINATE_AT_ONCE) {
+            self.end(some.to_vec()).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes placement groups of launches whose machines are all over. Best effort: `down` has the rest.
+    async fn drop_groups(&self, list: &[Listed]) {
+        let old = now().0 - GROUP_GRACE_MS;
+        let lives = |launch: LaunchId| {
+            list.iter().any(|one| one.launch == launch && one.phase != Phase::Ended)
+        };
+        let over: Vec<LaunchId> = {
+            let placed = self.placed();
+            placed
+                .iter()
+                .filter(|(launch, at)| **at < old && !lives(**launch))
+                .map(|(launch, _)| *launch)
+                .collect()
+        };
+        if over.is_empty() {
+            return;
+        }
+        match account::drop_placement_groups(&self.api, &self.owner(), &over).await {
+            Ok(()) => self.placed().retain(|launch, _| !over.contains(launch)),
+            Err(error) => tracing::warn!(%error, "placement groups stay for now"),
+        }
+    }
+}
+
+/// The answer to each index of an order.
+fn answers(order: &LaunchOrder, found: &[Listed]) -> Vec<LaunchAnswer> {
+    let got = found.len();
+    let answer = |index: u32| {
+        let one = found.iter().find(|one| one.index == Some(index));
+        let one = one.ok_or_else(|| {
+            let words = format!(
+                "RunInstances: EC2 had {got} of {} machines of {}",
+                order.count, order.shape.name
+            );
+            ProviderError::new(ErrorClass::NoCapacity, words)
+        })?;
+        Ok(Launched { index, instance: one.instance.clone(), launched_at: one.launched_at })
+    };
+    (0..order.count).map(answer).collect()
+}
+
+fn ids(list: &[Listed]) -> Vec<String> {
+    let alive = list.iter().filter(|one| one.phase != Phase::Ended);
+    alive.map(|one| one.instance.to_string()).collect()
+}
+
+fn was_ended(launch: LaunchId) -> ProviderError {
+    ProviderError::new(
+        ErrorClass::Unknown,
+        format!("RunInstances: launch {launch} was ended before it was made"),
+    )
+}
+
+#[async_trait]
+impl Provider for Ec2Provider {
+    fn kind(&self) -> ProviderKind {
+        ProviderKind::Ec2
+    }
+
+    async fn launch(&self, order: &LaunchOrder) -> Result<Vec<LaunchAnswer>, ProviderError> {
+        if self.ended().contains(&order.launch) {
+            return Err(was_ended(order.launch));
+        }
+        let bad = |words| ProviderError::new(ErrorClass::BadConfig, words);
+        let user_data = user_data::user_data(order).map_err(bad)?;
+        let place = self.place(order).await?;
+        let params = launch::params(order, &place, &user_data)?;
+        let reply = match self.api.ask(Action::RunInstances, &params).await {
+            Ok(reply) => reply,
+            Err(failure) => {
+                let told = self.api.told(Action::RunInstances, &failure);
+                if failure.code() == "IdempotentParameterMismatch" {
+                    return self.adopt(order, told).await;
+                }
+                if failure.code().starts_with("InvalidGroup") {
+                    self.groups.forget().await;
+                    return Err(ProviderError::new(ErrorClass::Unknown, told.message));
+                }
+                return Err(told);
+            }
+        };
+        let found: Vec<Listed> = instances(&reply).into_iter().filter_map(listed).collect();
+        if found.is_empty() {
+            return Err(ProviderError::new(
+                ErrorClass::Unknown,
+                "RunInstances: EC2's answer names no machine",
+            ));
+        }
+        if self.ended().contains(&order.launch) {
+            // While it was under way.
+            self.end_all(ids(&found)).await?;
+            return Err(was_ended(order.launch));
+        }
+        Ok(answers(order, &found))
+    }
+
+    async fn terminate(&self, targets: &[Target]) -> Result<(), ProviderError> {
+        let mut all = Vec::new();
+        for target in targets {
+            match target {
+                // What is no id of EC2's never was there.
+                Target::Instance(instance) if is_id(instance.as_str()) => {
+                    all.push(instance.to_string())
+                }
+                Target::Instance(_) => {}
+                Target::Launch(launch) => {
+                    self.remember_end(*launch);
+                    all.extend(ids(&self.of_launch(*launch).await?));
+                }
+            }
+        }
+        self.end_all(all).await
+    }
+
+    async fn list(&self) -> Result<Vec<Listed>, ProviderError> {
+        let mut list = self.described(&self.only()).await?;
+        self.ends.settle(&mut list, now());
+        self.drop_groups(&list).await;
+        Ok(list)
+    }
+
+    async fn offerings(&self) -> Result<Vec<Offering>, ProviderError> {
+        prices::offerings(&self.api, &self.known, &self.settings.pools).await
+    }
+
+    async fn console(&self, instance: &InstanceRef) -> Result<String, ProviderError> {
+        if !is_id(instance.as_str()) {
+            return Ok(String::new());
+        }
+        let params = Params::new().with("InstanceId", instance.as_str());
+        let action = Action::GetConsoleOutput;
+        let reply = match self.api.ask(action, &params.clone().with("Latest", "true")).await {
+            // Types before Nitro keep only what was said at the last start or stop.
+            Err(failure) if failure.code().starts_with("Unsupported") => {
+                self.api.call(action, &params).await?
+            }
+            Err(failure) if failure.code().starts_with("InvalidInstanceID") => Element::default(),
+            Err(failure) => return Err(self.api.told(action, &failure)),
+            Ok(reply) => reply,
+        };
+        let text: String = reply.text_at("output").unwrap_or_default().split_whitespace().collect();
+        let bytes = BASE64.decode(text).map_err(|error| {
+            ProviderError::new(ErrorClass::Unknown, format!("GetConsoleOutput: {error}"))
+        })?;
+        Ok(String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(CONSOLE_BYTES)..])
+            .into_owned())
+    }
+
+    fn consistency_window_ms(&self) -> u64 {
+        60_000
+    }
+
+    async fn clean_up(&self) -> Result<Vec<String>, ProviderError> {
+        self.groups.forget().await;
+        account::clean_up(&self.api, &self.owner()).await
+    }
+}

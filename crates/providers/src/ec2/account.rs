@@ -1,0 +1,217 @@
+//! What a cluster has in an account beside its machines: a security group in each VPC, placement groups.
+//!
+//! Invariant: each is named and tagged by the cluster's id, made once and found again, so two clusters of one
+//! account never touch each other's. Members of the group reach each other, nothing reaches them from outside.
+//! Deliberately absent: roles, networks and addresses, which are never made.
+use super::api::Api;
+use super::machines::{CLUSTER_TAG, LAUNCH_TAG};
+use crate::provider::ProviderError;
+use pcluster_ec2::{Action, Params};
+use pcluster_model::{ClusterId, LaunchId};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::sync::Mutex;
+
+/// A machine that has ended holds its network card, and with it the group, a little longer.
+const RELEASE_TRIES: u32 = 20;
+const RELEASE_PAUSE: Duration = Duration::from_secs(3);
+
+/// Groups by VPC; the empty one is the default.
+#[derive(Debug, Default)]
+pub(super) struct Groups(Mutex<BTreeMap<String, String>>);
+
+pub(super) fn name(cluster: &ClusterId) -> String {
+    format!("pcluster-{cluster}")
+}
+
+fn placement_name(cluster: &ClusterId, launch: LaunchId) -> String {
+    format!("pcluster-{cluster}-{launch}")
+}
+
+impl Groups {
+    /// The security group of the cluster in a VPC.
+    ///
+    /// # Errors
+    /// As the calls.
+    pub async fn of(
+        &self,
+        api: &Api,
+        owner: &Owner<'_>,
+        vpc: &str,
+    ) -> Result<String, ProviderError> {
+        // Held while it is made: two launches at once make one.
+        let mut known = self.0.lock().await;
+        if let Some(id) = known.get(vpc) {
+            return Ok(id.clone());
+        }
+        let id = match found(api, owner, vpc).await? {
+            Some(id) => id,
+            None => made(api, owner, vpc).await?,
+        };
+        open_inside(api, &id).await?;
+        known.insert(vpc.to_owned(), id.clone());
+        Ok(id)
+    }
+
+    /// Somebody has deleted one.
+    pub async fn forget(&self) {
+        self.0.lock().await.clear();
+    }
+}
+
+/// Whose things they are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Owner<'a> {
+    pub cluster: &'a ClusterId,
+    pub cluster_name: &'a str,
+}
+
+impl Owner<'_> {
+    fn tagged(&self, params: Params, resource: &str, more: &[(&str, &str)]) -> Params {
+        let id = self.cluster.to_string();
+        let own = [(CLUSTER_TAG, id.as_str()), ("pcluster:cluster-name", self.cluster_name)];
+        params.tags(resource, own.into_iter().chain(more.iter().copied()))
+    }
+
+    fn only(&self) -> Params {
+        Params::new().filter(&format!("tag:{CLUSTER_TAG}"), [self.cluster.to_string()])
+    }
+}
+
+async fn found(api: &Api, owner: &Owner<'_>, vpc: &str) -> Result<Option<String>, ProviderError> {
+    let mut params = Params::new().filter("group-name", [name(owner.cluster)]);
+    if !vpc.is_empty() {
+        params = params.filter("vpc-id", [vpc]);
+    }
+    let pages = api.pages(Action::DescribeSecurityGroups, &params).await?;
+    let all = pages.iter().flat_map(|page| page.items("securityGroupInfo"));
+    Ok(all.filter_map(|group| group.text_at("groupId")).next().map(str::to_owned))
+}
+
+async fn made(api: &Api, owner: &Owner<'_>, vpc: &str) -> Result<String, ProviderError> {
+    let mut params = Params::new()
+        .with("GroupName", name(owner.cluster))
+        .with("GroupDescription", format!("Nodes of pcluster {}", owner.cluster_name));
+    if !vpc.is_empty() {
+        params.push("VpcId", vpc);
+    }
+    let params = owner.tagged(params, "security-group", &[("Name", &name(owner.cluster))]);
+    match api.ask(Action::CreateSecurityGroup, &params).await {
+        Ok(reply) => Ok(reply.text_at("groupId").unwrap_or_default().to_owned()),
+        // Another head, or a reply that was lost.
+        Err(failure) if failure.code() == "InvalidGroup.Duplicate" => {
+            let told = api.told(Action::CreateSecurityGroup, &failure);
+            found(api, owner, vpc).await?.ok_or(told)
+        }
+        Err(failure) => Err(api.told(Action::CreateSecurityGroup, &failure)),
+    }
+}
+
+/// Members talk to each other freely; EFA wants that said in both directions.
+async fn open_inside(api: &Api, group: &str) -> Result<(), ProviderError> {
+    for action in [Action::AuthorizeSecurityGroupIngress, Action::AuthorizeSecurityGroupEgress] {
+        let params = Params::new()
+            .with("GroupId", group)
+            .with("IpPermissions.1.IpProtocol", "-1")
+            .with("IpPermissions.1.Groups.1.GroupId", group);
+        match api.ask(action, &params).await {
+            Ok(_) => {}
+            Err(failure) if failure.code() == "InvalidPermission.Duplicate" => {}
+            Err(failure) => return Err(api.told(action, &failure)),
+        }
+    }
+    Ok(())
+}
+
+/// The placement group of a launch: one rack, one zone.
+pub(super) async fn placement_group(
+    api: &Api,
+    owner: &Owner<'_>,
+    launch: LaunchId,
+) -> Result<String, ProviderError> {
+    let name = placement_name(owner.cluster, launch);
+    let params = Params::new().with("GroupName", &name).with("Strategy", "cluster");
+    let params = owner.tagged(params, "placement-group", &[(LAUNCH_TAG, &launch.to_string())]);
+    match api.ask(Action::CreatePlacementGroup, &params).await {
+        Ok(_) => Ok(name),
+        Err(failure) if failure.code() == "InvalidPlacementGroup.Duplicate" => Ok(name),
+        Err(failure) => Err(api.told(Action::CreatePlacementGroup, &failure)),
+    }
+}
+
+/// Placement groups of launches that are over.
+pub(super) async fn drop_placement_groups(
+    api: &Api,
+    owner: &Owner<'_>,
+    launches: &[LaunchId],
+) -> Result<(), ProviderError> {
+    for launch in launches {
+        let params = Params::new().with("GroupName", placement_name(owner.cluster, *launch));
+        let deleted = api.ask(Action::DeletePlacementGroup, &params).await;
+        match deleted {
+            Err(failure) if failure.code() != "InvalidPlacementGroup.Unknown" => {
+                return Err(api.told(Action::DeletePlacementGroup, &failure));
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Removes all of it; what was removed, and what stays and why.
+///
+/// # Errors
+/// When it cannot even be listed.
+pub(super) async fn clean_up(api: &Api, owner: &Owner<'_>) -> Result<Vec<String>, ProviderError> {
+    let mut said = Vec::new();
+    let groups = api.pages(Action::DescribePlacementGroups, &owner.only()).await?;
+    for group in groups.iter().flat_map(|page| page.items("placementGroupSet")) {
+        let Some(name) = group.text_at("groupName") else { continue };
+        let params = Params::new().with("GroupName", name);
+        said.push(
+            removed(api, Action::DeletePlacementGroup, &params, "placement group", name).await,
+        );
+    }
+    let groups = api.pages(Action::DescribeSecurityGroups, &owner.only()).await?;
+    for group in groups.iter().flat_map(|page| page.items("securityGroupInfo")) {
+        let Some(id) = group.text_at("groupId") else { continue };
+        let params = Params::new().with("GroupId", id);
+        said.push(removed(api, Action::DeleteSecurityGroup, &params, "security group", id).await);
+    }
+    let volumes = api.pages(Action::DescribeVolumes, &owner.only()).await?;
+    for volume in volumes.iter().flat_map(|page| page.items("volumeSet")) {
+        let text = |name: &str| volume.text_at(name).unwrap_or("?");
+        said.push(format!(
+            "volume {} stays: {} GB, {}",
+            text("volumeId"),
+            text("size"),
+            text("status")
+        ));
+    }
+    Ok(said)
+}
+
+async fn removed(api: &Api, action: Action, params: &Params, what: &str, name: &str) -> String {
+    let mut turn = 0;
+    loop {
+        match api.ask(action, params).await {
+            Ok(_) => return format!("{what} {name} removed"),
+            Err(failure)
+                if failure.code().ends_with(".NotFound")
+                    || failure.code().ends_with(".Unknown") =>
+            {
+                return format!("{what} {name} was gone");
+            }
+            Err(failure)
+                if matches!(
+                    failure.code(),
+                    "DependencyViolation" | "InvalidPlacementGroup.InUse" | "InvalidGroup.InUse"
+                ) && turn < RELEASE_TRIES =>
+            {
+                turn += 1;
+                tokio::time::sleep(RELEASE_PAUSE).await;
+            }
+            Err(failure) => return format!("{what} {name} stays: {}", api.told(action, &failure)),
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! Nodes that are instances of EC2: against a cloud on loopback that boots them, with the moods of the real one.
+use async_trait::async_trait;
+use pcluster_model::config::{Ec2Pool, ProviderKind};
+use pcluster_model::{ClusterId, DurationMs, InstanceRef, LaunchId, NodeId, Resources, Shape};
+use pcluster_providers::conformance::{self, Subject};
+use pcluster_providers::ec2::{Ec2Provider, Ec2Settings, PoolPlaces};
+use pcluster_providers::{
+    ErrorClass, LaunchAnswer, LaunchImage, LaunchOrder, Listed, Offering, Phase, Provider,
+    ProviderError, Target,
+};
+use pcluster_tests::cloud::Cloud;
+use pcluster_tests::{Cluster, Setup, people, skip, until};
+use pcluster_wire::{JoinOrder, OnOrphan};
+use serde_json::json;
+use std::path::PathBuf;
+
+const CLUSTER: &str = "0123456789abcdef";
+
+/// The provider by itself, with machines whose head is nowhere.
+struct Place {
+    root: PathBuf,
+    cloud: Cloud,
+    options: Ec2Pool,
+}
+
+impl Place {
+    fn new(label: &str, boots: bool) -> Option<Self> {
+        if boots && !people::is_root() {
+            skip("machines of the cloud need root here");
+            return None;
+        }
+        let root = std::env::temp_dir().join(format!("pct-ec2-{label}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&root);
+        std::fs::create_dir_all(&root).unwrap();
+        let cloud = Cloud::start(&root, boots)?;
+        Some(Self { root, cloud, options: Ec2Pool::default() })
+    }
+
+    fn ec2(&self) -> Ec2Provider {
+        self.of(CLUSTER)
+    }
+
+    fn of(&self, cluster: &str) -> Ec2Provider {
+        let pairs = self.cloud.environment().map(|(key, value)| (key.to_owned(), value));
+        Ec2Provider::new(Ec2Settings {
+            region: "us-east-1".into(),
+            environment: Some(pairs.into()),
+            cluster: ClusterId::from(cluster),
+            cluster_name: "lab".into(),
+            pools: vec![PoolPlaces {
+                shapes: vec![shape("c6i.large")],
+                subnets: Vec::new(),
+                image: debian(),
+                options: self.options.clone(),
+            }],
+        })
+    }
+
+    fn subnets(&self) -> Vec<String> {
+        self.cloud.see("facts")["subnets"].as_object().unwrap().keys().cloned().collect()
+    }
+
+    fn called(&self, action: &str) -> u64 {
+        self.cloud.see("calls")[action].as_u64().unwrap_or(0)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.root);
+    }
+}
+
+fn debian() -> LaunchImage {
+    LaunchImage { name: "debian-12".into(), reference: String::new() }
+}
+
+fn shape(name: &str) -> Shape {
+    Shape {
+        name: name.into(),
+        arch: "x86_64".into(),
+        total: Resources { cpus: 2, memory_bytes: 4 << 30, gpus: 0, tmp_bytes: 0 },
+        gpu_type: String::new(),
+        price: None,
+        spot_price: None,
+        reserve_bytes: 0,
+    }
+}
+
+fn join(launch: LaunchId, index: u32) -> JoinOrder {
+    JoinOrder {
+        cluster: ClusterId::from(CLUSTER),
+        cluster_name: "lab".into(),
+        node: NodeId { launch, index },
+        node_name: format!("compute-{index}"),
+        instance: InstanceRef::default(),
+        head_addresses: vec!["127.0.0.1:1".into()],
+        head_key_sha256: "00".repeat(32),
+        token: "token".into(),
+        limit: None,
+        state_dir: "/var/lib/pcluster-agent".into(),
+        image_dir: None,
+        orphan_after_ms: DurationMs::from_secs(180),
+        report_hold_ms: DurationMs::from_secs(180),
+        on_orphan: OnOrphan::PowerOff,
+        accounts: None,
+        local_home: false,
+        metadata: true,
+        programs: Vec::new(),
+        mounts: Vec::new(),
+    }
+}
+
+impl Subject for Place {
+    fn provider(&self) -> Box<dyn Provider> {
+        Box::new(Prompt(self.ec2()))
+    }
+
+    fn order(&self, launch: LaunchId, count: u32) -> LaunchOrder {
+        let text = |index| serde_json::to_string(&join(launch, index)).unwrap();
+        let tags =
+            [("pcluster:cluster", CLUSTER.to_owned()), ("pcluster:launch", launch.to_string())];
+        LaunchOrder {
+            cluster: ClusterId::from(CLUSTER),
+            cluster_name: "lab".into(),
+            launch,
+            count,
+            shape: shape("c6i.large"),
+            image: debian(),
+            spot: false,
+            subnet: String::new(),
+            names: (0..count).map(|index| format!("compute-{index}")).collect(),
+            joins: (0..count).map(text).collect(),
+            tags: tags.map(|(key, value)| (key.to_owned(), value)).into(),
+            ec2: self.options.clone(),
+        }
+    }
+}
+
+/// The provider in a cloud whose lists are never behind.
+struct Prompt(Ec2Provider);
+
+#[async_trait]
+impl Provider for Prompt {
+    fn kind(&self) -> ProviderKind {
+        self.0.kind()
+    }
+
+    async fn launch(&self, order: &LaunchOrder) -> Result<Vec<LaunchAnswer>, ProviderError> {
+        self.0.launch(order).await
+    }
+
+    async fn terminate(&self, targets: &[Target]) -> Result<(), ProviderError> {
+        self.0.terminate(targets).await
+    }
+
+    async fn list(&self) -> Result<Vec<Listed>, ProviderError> {
+        self.0.list().await
+    }
+
+    async fn offerings(&self) -> Result<Vec<Offering>, ProviderError> {
+        self.0.offerings().await
+    }
+
+    async fn console(&self, instance: &InstanceRef) -> Result<String, ProviderError> {
+        self.0.console(instance).await
+    }
+
+    fn consistency_window_ms(&self) -> u64 {
+        0
+    }
+}
+
+fn waits<T>(future: impl Future<Output = T>) -> T {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.unwrap().block_on(future)
+}
+
+#[test]
+fn the_provider_keeps_every_rule_with_machines_that_boot() {
+    let Some(place) = Place::new("rules", true) else { return };
+    waits(conformance::run(&place)).unwrap();
+    let listed = waits(place.ec2().list()).unwrap();
+    assert!(listed.iter().all(|one| one.phase == Phase::Ended), "{listed:?}");
+    // The bill is EC2's: every end has the meter's time.
+    let meter = place.cloud.see("meter");
+    for span in meter.as_array().unwrap() {
+        let one = listed.iter().find(|one| one.instance.as_str() == span["instance"]).unwrap();
+        let seconds = [one.launched_at, one.ended_at.unwrap()].map(|at| at.0 / 1000);
+        assert_eq!(json!(seconds), json!([span["launched"], span["ended"]]), "{one:?}");
+        assert!(!one.ended_estimated, "{one:?}");
+    }
+}
+
+#[test]
+fn an_answer_that_was_lost_is_the_same_machines() {
+    let Some(place) = Place::new("lost", false) else { return };
+    let order = place.order(LaunchId(5), 3);
+    for kind in ["lost", "torn"] {
+        place.cloud.tell("faults", &json!([{"action": "RunInstances", "kind": kind}]));
+        let error = waits(place.ec2().launch(&order)).unwrap_err();
+        assert_eq!(error.class, ErrorClass::Unknown, "{kind}: {error:?}");
+    }
+    let launched = waits(place.ec2().launch(&order)).unwrap();
+    assert_eq!(launched.iter().filter(|one| one.is_ok()).count(), 3);
+    assert_eq!(waits(place.ec2().list()).unwrap().len(), 3);
+    // Another version of the head writes other orders: what its token made before is found by its tags.
+    let mut other = order.clone();
+    other.joins.iter_mut().for_each(|join| *join = join.replace("127.0.0.1:1", "127.0.0.1:2"));
+    assert_eq!(waits(place.ec2().launch(&other)).unwrap(), launched);
+    assert_eq!(waits(place.ec2().list()).unwrap().len(), 3);
+}
+
+#[test]
+fn each_refusal_has_its_class() {
+    let Some(place) = Place::new("refused", false) else { return };
+    let launch = |number, count| waits(place.ec2().launch(&place.order(LaunchId(number), count)));
+    // A part of a batch.
+    place.cloud.tell("faults", &json!([{"action": "RunInstances", "kind": "capacity", "left": 2}]));
+    let answers = launch(1, 3).unwrap();
+    assert!(answers[0].is_ok() && answers[1].is_ok(), "{answers:?}");
+    assert_eq!(answers[2].as_ref().unwrap_err().class, ErrorClass::NoCapacity);
+    assert_eq!(launch(2, 3).unwrap_err().class, ErrorClass::NoCapacity);
+    let said = |code: &str, message: &str, status: u16| {
+        let fault = json!([{"action": "RunInstances", "kind": "error", "code": code, "message": message, "status": status}]);
+        place.cloud.tell("faults", &fault);
+        launch(3, 1).unwrap_err()
+    };
+    let quota =
+        "You have requested more vCPU capacity than your current vCPU limit of 32 allows for …";
+    let quota = said("VcpuLimitExceeded", quota, 400).class;
+    assert!(
+        matches!(&quota, ErrorClass::Quota { limit, .. } if limit.starts_with("32 ")),
+        "{quota:?}"
+    );
+    assert!(matches!(
+        said("RequestLimitExceeded", "slow", 503).class,
+        ErrorClass::RateLimited { .. }
+    ));
+    let denied = said("UnauthorizedOperation", "You are not authorized", 403);
+    assert_eq!(denied.class, ErrorClass::Denied);
+    assert!(denied.message.contains("needs ec2:RunInstances"), "{denied}");
+    assert_eq!(said("Unsupported", "not in this zone", 400).class, ErrorClass::NeverFits);
+    assert_eq!(said("InternalError", "oops", 500).class, ErrorClass::Unknown);
+    place.cloud.tell("faults", &json!([]));
+    let mut order = place.order(LaunchId(9), 1);
+    order.image.reference = "ami-00000000000000bad".into();
+    let bad = waits(place.ec2().launch(&order)).unwrap_err();
+    assert_eq!(bad.class, ErrorClass::BadConfig, "{bad}");
+    let mut order = place.order(LaunchId(9), 1);
+    order.shape.arch = "aarch64".into();
+    order.image.reference = "ami-0000000000000d44d".into();
+    let bad = waits(place.ec2().launch(&order)).unwrap_err();
+    assert!(bad.message.contains("is for x86_64"), "{bad}");
+    place.cloud.tell("faults", &json!([{"action": "DescribeInstances", "kind": "before"}]));
+    assert_eq!(waits(place.ec2().list()).unwrap_err().class, ErrorClass::Unknown);
+}
+
+#[test]
+fn a_gang_is_in_one_place_and_a_cluster_leaves_nothing_of_its_own() {
+    let Some(mut place) = Place::new("gang", false) else { return };
+    place.options = Ec2Pool { together: true, smt: false, ..Ec2Pool::default() };
+    let mut order = place.order(LaunchId(4), 2);
+    order.subnet = place.subnets().remove(0);
+    order.spot = true;
+    let provider = place.ec2();
+    assert!(waits(provider.launch(&order)).unwrap().iter().all(Result::is_ok));
+    assert!(place.cloud.see("meter")[0]["spot"].as_bool().unwrap());
+    let group = format!("pcluster-{CLUSTER}");
+    let facts = place.cloud.see("facts");
+    assert_eq!(facts["placement_groups"], json!([format!("{group}-4")]));
+    assert!(facts["groups"].as_array().unwrap().contains(&json!(group)));
+    // Another cluster of the account has its own, and keeps it.
+    let other = place.of("fedcba9876543210");
+    let mut foreign = place.order(LaunchId(4), 1);
+    foreign.cluster = ClusterId::from("fedcba9876543210");
+    foreign.tags.insert("pcluster:cluster".into(), "fedcba9876543210".into());
+    assert!(waits(other.launch(&foreign)).unwrap()[0].is_ok());
+    assert_eq!(waits(other.list()).unwrap().len(), 1);
+    // A new head finds what the old one made.
+    let next = place.ec2();
+    assert_eq!(waits(next.list()).unwrap().iter().filter(|one| one.name == "compute-1").count(), 1);
+    waits(next.terminate(&[Target::Launch(LaunchId(4))])).unwrap();
+    let said = waits(next.clean_up()).unwrap();
+    assert_eq!(said.len(), 2, "{said:?}");
+    let facts = place.cloud.see("facts");
+    assert_eq!(facts["placement_groups"], json!([]));
+    let left = facts["groups"].as_array().unwrap().clone();
+    assert!(
+        !left.contains(&json!(group)) && left.contains(&json!("pcluster-fedcba9876543210")),
+        "{left:?}"
+    );
+    assert_eq!(waits(next.clean_up()).unwrap(), Vec::<String>::new());
+    assert_eq!(waits(other.list()).unwrap()[0].phase, Phase::Running);
+    assert_eq!(place.called("CreateSecurityGroup"), 2);
+}
+
+#[test]
+fn prices_and_rights_are_asked_for_and_nothing_is_done() {
+    let Some(place) = Place::new("prices", false) else { return };
+    let offerings = waits(place.ec2().offerings()).unwrap();
+    assert!(offerings.iter().any(|one| one.spot && one.price.is_some()), "{offerings:?}");
+    assert!(offerings.iter().any(|one| !one.spot && one.zone == "us-east-1a"), "{offerings:?}");
+    let rights = waits(place.ec2().rights());
+    let missing: Vec<_> = rights.iter().filter(|right| !right.granted).collect();
+    assert!(missing.is_empty() && rights.len() == pcluster_ec2::Action::ALL.len(), "{missing:?}");
+    let refused = json!([{"action": "TerminateInstances", "kind": "error", "code": "UnauthorizedOperation", "status": 403}]);
+    place.cloud.tell("faults", &refused);
+    let rights = waits(place.ec2().rights());
+    let missing: Vec<_> = rights.iter().filter(|right| !right.granted).collect();
+    assert_eq!(missing.len(), 1, "{missing:?}");
+    assert_eq!(missing[0].hint, "add ec2:TerminateInstances to the head's policy");
+    assert_eq!(place.cloud.see("meter"), json!([]));
+}
+
+#[test]
+fn jobs_run_on_instances_and_down_leaves_nothing() {
+    if !people::is_root() {
+        skip("machines of the cloud need root here");
+        return;
+    }
+    let folder = std::env::temp_dir().join(format!("pct-ec2-jobs-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    let Some(cloud) = Cloud::start(&folder, true) else { return };
+    let setup = Setup {
+        provider: "ec2".into(),
+        compute: "types = [\"c6i.large\"], max = 2, idle_timeout = \"20 s\"".into(),
+        head: "address = \"127.0.0.1\"\nlisten = \"127.0.0.1:0\"\n".into(),
+        more: "[storage]\nshared = \"/\"\nfrom = \"mounted\"\n[limits]\nroot_jobs = true\n".into(),
+        environment: cloud.environment().into(),
+        ..Setup::default()
+    };
+    let cluster = Cluster::with("ec2", setup);
+    let said = cluster.ok(&["run", "--", "sh", "-c", "echo on $(hostname)"]);
+    assert_eq!(said.out.trim(), "on compute-1");
+    // A container that is killed leaves its control groups in this machine's; the cluster's end has them.
+    let said = cluster.ok(&["down", "--now"]);
+    assert!(said.out.contains("0 left"), "{said:#?}");
+    until("the end of every machine", || {
+        let meter = cloud.see("meter");
+        let spans = meter.as_array().unwrap();
+        (!spans.is_empty() && spans.iter().all(|span| !span["ended"].is_null())).then_some(())
+    });
+    until("the end of all that the cluster made", || {
+        let facts = cloud.see("facts");
+        let own = |group: &serde_json::Value| group.as_str().unwrap().starts_with("pcluster-");
+        (!facts["groups"].as_array().unwrap().iter().any(own)).then_some(())
+    });
+    drop(cloud);
+    let _ = std::fs::remove_dir_all(folder);
+}
