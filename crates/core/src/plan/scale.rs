@@ -9,7 +9,7 @@ use crate::Cluster;
 use crate::event::{Event, LaunchIntent, OfferingKey};
 use crate::job::Job;
 use crate::limits::{LAUNCH_MOST, SCALE_JOBS, STOP_ALLOWANCE};
-use crate::node::Node;
+use crate::node::{BootHealth, Node};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -295,7 +295,7 @@ impl<'a> Pass<'a> {
         Ok((chosen, to_name))
     }
 
-    /// Adds `missing` machines for a job, or none.
+    /// Adds `missing` machines for a job, or none, or one that is tried for all.
     fn open_for(
         &mut self,
         job: &Job,
@@ -306,6 +306,14 @@ impl<'a> Pass<'a> {
         let image = image_of(self.pool, spec);
         let offers = self.offers_by_cost(spec).into_iter();
         let offer = self.first_open(offers, image, missing, Some((job, spec)))?;
+        let shape = offer.key(&self.pool.name).of_shape();
+        if missing > 1 && self.is_on_trial(&shape, image) {
+            // One machine shows whether it boots here; the others come with the pass that sees it ready.
+            let why = format!("job {} ({}): a trial of its image", job.id, spec.name);
+            let at = self.open(offer, image.into(), why, Some(spec), to_name.first().copied());
+            let (image, canary) = (image.into(), self.rooms[at].name.clone());
+            return Err(Box::new(Wait::Canary { offering: shape, image, canary }));
+        }
         let opened = (0..missing as usize).map(|nth| {
             let why = format!("job {} ({})", job.id, spec.name);
             let number = to_name.get(nth).copied();
@@ -388,6 +396,11 @@ impl<'a> Pass<'a> {
             return Err(Box::new(self.cluster.budget_wait(self.now, needs)));
         }
         Ok(())
+    }
+
+    /// The last machines of this shape did not come up with the image.
+    fn is_on_trial(&self, shape: &OfferingKey, image: &str) -> bool {
+        self.cluster.health(shape).boots.get(image).is_some_and(BootHealth::is_broken)
     }
 
     /// Nothing of this kind rests after a failure, and no canary of this image is under way.

@@ -1,5 +1,5 @@
 //! Boots that fail: the breaker belongs to an image on a kind of machine.
-use super::support::{Small, config, shape, spec};
+use super::support::{Small, config, root, shape, spec};
 use crate::input::Input;
 use crate::plan::Wait;
 use alloc::boxed::Box;
@@ -77,6 +77,40 @@ fn one_canary_is_tried_and_closes_the_breaker() {
     assert_eq!(failures(&small, "host"), 0);
     small.pass(DurationMs::from_secs(1));
     assert_eq!(coming(&small).len(), 1, "the other job's machine is launched");
+    small.check_replay();
+}
+
+#[test]
+fn a_gang_is_tried_with_one_machine_and_gets_the_rest_when_that_is_ready() {
+    let mut small = one_shape();
+    let first = small.submit(spec("align", 2));
+    boots_fail(&mut small, 3);
+    small.cancel(&root(), first);
+    let gang = small.submit(JobSpec { nodes: 3, tasks: 3, ..spec("solve", 2) });
+    while coming(&small).is_empty() {
+        small.pass(DurationMs::from_secs(30));
+    }
+    // As long as it boots, and after it has failed, there is one.
+    for _ in 0..2 {
+        small.pass(DurationMs::from_secs(1));
+        assert_eq!(coming(&small).len(), 1);
+        let Wait::Canary { canary, .. } = wait_of(&small, gang) else {
+            panic!("{:?}", wait_of(&small, gang))
+        };
+        assert!(small.cluster.nodes.values().any(|node| node.name == canary && node.is_coming()));
+        let failed = failures(&small, "host");
+        boots_fail(&mut small, failed + 1);
+        while coming(&small).is_empty() {
+            small.pass(DurationMs::from_secs(30));
+        }
+    }
+    small.boot();
+    small.pass(DurationMs::from_secs(1));
+    assert_eq!((failures(&small, "host"), coming(&small).len()), (0, 2), "the rest at once");
+    small.boot();
+    small.pass(DurationMs::from_secs(1));
+    let nodes = small.cluster.nodes.values().filter(|node| !node.runs.is_empty()).count();
+    assert_eq!(nodes, 3);
     small.check_replay();
 }
 
