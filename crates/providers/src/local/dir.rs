@@ -44,6 +44,16 @@ impl MachineRecord {
     /// What `/proc` says of a process now; `None` when it is gone or a zombie.
     #[must_use]
     pub fn of(pid: i32) -> Option<Self> {
+        Self::read(pid).and_then(|(record, dead)| (!dead).then_some(record))
+    }
+
+    /// Of a child that nobody has waited for: also when it has ended meanwhile.
+    #[must_use]
+    pub fn of_child(pid: i32) -> Option<Self> {
+        Self::read(pid).map(|(record, _)| record)
+    }
+
+    fn read(pid: i32) -> Option<(Self, bool)> {
         let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
         // The program's name may hold anything: the fields start after the last bracket.
         let end = stat.iter().rposition(|byte| *byte == b')')?;
@@ -52,7 +62,7 @@ impl MachineRecord {
         let dead = matches!(fields.next()?, "Z" | "X" | "x");
         let start_ticks = fields.nth(18)?.parse().ok()?;
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-        (!dead).then(|| Self { pid, start_ticks, boot_id: boot_id.trim().to_owned() })
+        Some((Self { pid, start_ticks, boot_id: boot_id.trim().to_owned() }, dead))
     }
 
     /// A handle on this very process, if it lives.

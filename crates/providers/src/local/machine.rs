@@ -44,7 +44,8 @@ pub(super) fn spawn(mut command: Command, dir: &InstanceDir) -> io::Result<Child
     let console = console(dir)?;
     let child = command.stdout(console.try_clone()?).stderr(console).spawn()?;
     // The machine writes the same record; whoever is first, it names this process.
-    if let Some(record) = i32::try_from(child.id()).ok().and_then(MachineRecord::of) {
+    // One that has ended already is a machine that was: without a record it would be about to start.
+    if let Some(record) = i32::try_from(child.id()).ok().and_then(MachineRecord::of_child) {
         dir.write_machine(&record)?;
     }
     Ok(child)

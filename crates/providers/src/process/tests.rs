@@ -282,3 +282,22 @@ fn a_launcher_stands_before_the_machine_and_knows_its_name() {
     assert_eq!(whole.get_envs().count(), 1);
     assert_eq!(words(&launched(&[], "compute-7", agent())), ["/a/agent", "machine", "/d"]);
 }
+
+#[test]
+fn a_machine_that_ends_before_anybody_has_looked_at_it_has_ended() {
+    let place = Place::new("quick");
+    fs::write(place.agent(), "#!/bin/sh\nexit 0\n").unwrap();
+    let provider = place.process();
+    let answers = provider.shop.launch(&order(LaunchId(1), 20)).unwrap();
+    assert!(answers.iter().all(Result::is_ok));
+    wait_for("the end of all", || {
+        provider.shop.list().unwrap().iter().all(|one| one.phase == Phase::Ended)
+    });
+    // Dead and not waited for, it has a record still; it is no living machine.
+    let mut child = Command::new("true").spawn().unwrap();
+    let pid = i32::try_from(child.id()).unwrap();
+    wait_for("its end", || MachineRecord::of(pid).is_none());
+    let record = MachineRecord::of_child(pid).unwrap();
+    assert!(record.open().is_none());
+    child.wait().unwrap();
+}
