@@ -97,7 +97,7 @@ pub(crate) fn excerpt() -> PathBuf {
 }
 
 /// Beside the repository, or where `PCLUSTER_SHARED` says.
-fn full_set() -> Option<PathBuf> {
+pub(crate) fn full_set() -> Option<PathBuf> {
     let shared = std::env::var_os("PCLUSTER_SHARED").map(PathBuf::from);
     let shared = shared.unwrap_or_else(|| repository().join("../shared"));
     let data = shared.join("data/genomics/lambda").canonicalize().ok()?;

@@ -189,7 +189,12 @@ pub(crate) fn seeing(cluster: &Cluster, name: &str, shared: &str) {
 
 /// Waits as long as machines may take here, and gives the code of the job.
 pub(crate) fn wait(cluster: &Cluster, id: &str) -> i32 {
-    let ended = within(PATIENCE * 8, || {
+    wait_within(cluster, id, PATIENCE * 8)
+}
+
+/// The same for real work, which takes longer.
+pub(crate) fn wait_within(cluster: &Cluster, id: &str, patience: Duration) -> i32 {
+    let ended = within(patience, || {
         let said = cluster.run(&["wait", id, "--timeout", "50s"]);
         // 7 is the time-out of `wait` itself, and then it says so.
         (said.code != 7 || !said.err.contains("error:")).then_some(said.code)
