@@ -27,7 +27,7 @@ use pcluster_api::places::Places;
 use pcluster_api::rates::Rates;
 use pcluster_core::{Cluster, Node};
 use pcluster_images::{KernelSource, Programs, Store};
-use pcluster_model::config::{Config, Pool, ProviderKind, VmNetwork};
+use pcluster_model::config::{Config, ProviderKind, VmNetwork};
 use pcluster_model::{ClusterId, Shape};
 use pcluster_providers::Provider;
 use pcluster_providers::ec2::{Ec2Provider, Ec2Settings, PoolPlaces};
@@ -198,7 +198,7 @@ pub(crate) fn agent_beside() -> PathBuf {
 /// Providers of this configuration. A node needs its provider to the end, so those that the head
 /// started with stay, and machines whose pool left the file while no head ran still have theirs;
 /// another `[external.NAME]` is known from the next start on, and without its table nobody can call it.
-fn providers(
+pub(crate) fn providers(
     config: &Config,
     places: &Places,
     id: &ClusterId,
@@ -293,9 +293,9 @@ fn own_bridge(cluster: &ClusterId) -> String {
 }
 
 /// This machine's address on the way out, as others of its network dial it. Nothing is sent.
-async fn outward() -> Option<std::net::IpAddr> {
-    let socket = tokio::net::UdpSocket::bind("0.0.0.0:0").await.ok()?;
-    socket.connect("192.0.2.1:9").await.ok()?;
+fn outward() -> Option<std::net::IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
     let own = socket.local_addr().ok()?.ip();
     (!own.is_unspecified() && !own.is_loopback()).then_some(own)
 }
@@ -306,18 +306,7 @@ async fn bind_port(
     config: &Config,
     in_use: bool,
 ) -> Result<(TcpListener, String), BootError> {
-    let here = |pool: &Pool| match pool.provider {
-        ProviderKind::Process => true,
-        ProviderKind::Vm => config.vm.network == VmNetwork::User,
-        _ => false,
-    };
-    let local_only = config.pools.iter().all(here);
-    let far = config.pools.iter().any(|pool| pool.provider == ProviderKind::Ec2);
-    let default = if local_only { "127.0.0.1:0" } else { "0.0.0.0:7443" };
-    let asked = config.head.listen.as_deref().unwrap_or(default);
-    let address: SocketAddr = asked
-        .parse()
-        .map_err(|_| BootError::Refused(format!("head.listen is not ADDRESS:PORT: {asked:?}")))?;
+    let (asked, address) = listen(config)?;
     // On another machine the address is another one: nodes that know a name dial the same port.
     let kept = state.kept_port().filter(|_| address.port() == 0);
     let first = kept.map_or(address, |kept| SocketAddr::new(address.ip(), kept.port()));
@@ -331,11 +320,35 @@ async fn bind_port(
     };
     let bound = listener.local_addr().map_err(BootError::io("listen on", asked))?;
     state.keep_port(bound)?;
-    let dialled = match &config.head.address {
+    Ok((listener, dialled(config, bound)))
+}
+
+/// What the TLS port is bound to, as asked and as an address; port 0 is any.
+pub(crate) fn listen(config: &Config) -> Result<(&str, SocketAddr), BootError> {
+    let local_only = config.pools.iter().all(|pool| is_here(&pool.provider, config));
+    let default = if local_only { "127.0.0.1:0" } else { "0.0.0.0:7443" };
+    let asked = config.head.listen.as_deref().unwrap_or(default);
+    let wrong = || BootError::Refused(format!("head.listen is not ADDRESS:PORT: {asked:?}"));
+    Ok((asked, asked.parse().map_err(|_| wrong())?))
+}
+
+/// Nodes reach the head over this machine's own loopback.
+pub(crate) fn is_here(provider: &ProviderKind, config: &Config) -> bool {
+    match provider {
+        ProviderKind::Process => true,
+        ProviderKind::Vm => config.vm.network == VmNetwork::User,
+        _ => false,
+    }
+}
+
+/// What nodes dial of a port that is bound, where their provider has no place of its own for the head.
+pub(crate) fn dialled(config: &Config, bound: SocketAddr) -> String {
+    let far = config.pools.iter().any(|pool| pool.provider == ProviderKind::Ec2);
+    match &config.head.address {
         Some(host) if host.contains(':') => host.clone(),
         Some(host) => format!("{host}:{}", bound.port()),
         None if bound.ip().is_unspecified() && far => {
-            let own = outward().await;
+            let own = outward();
             own.map_or_else(
                 || format!("127.0.0.1:{}", bound.port()),
                 |own| SocketAddr::new(own, bound.port()).to_string(),
@@ -343,6 +356,5 @@ async fn bind_port(
         }
         None if bound.ip().is_unspecified() => format!("127.0.0.1:{}", bound.port()),
         None => bound.to_string(),
-    };
-    Ok((listener, dialled))
+    }
 }

@@ -1,6 +1,6 @@
-//! What else this program does, for `pcluster admin` and `pcluster provider`: nothing of it is a head.
+//! What else this program does, for `pcluster admin`, `doctor` and `provider`: nothing of it is a head.
 use crate::boot::read_config;
-use crate::{image, trial};
+use crate::{checkup, image, trial};
 use pcluster_model::config::{Pool, ProviderKind, ShareSource, VmNetwork};
 use pcluster_providers::vm::{Needs, lacks, machine};
 use std::ffi::OsString;
@@ -15,6 +15,8 @@ pub enum Errand {
     Upkeep(pcluster_upkeep::Command),
     /// Hold a provider's program against the rules that the head relies on
     ProviderTest(trial::TrialArgs),
+    /// Look at this machine, the state and the providers of a file, for `pcluster doctor`
+    Checkup(checkup::CheckupArgs),
     /// Build, list and remove images of virtual machines
     Image(image::ImageArgs),
     /// Say what this machine lacks for the pools of virtual machines in a file, a line each
@@ -42,6 +44,7 @@ impl Errand {
         match self {
             Self::Upkeep(upkeep) => pcluster_upkeep::main(upkeep),
             Self::ProviderTest(args) => trial::main(args),
+            Self::Checkup(args) => checkup::main(args),
             Self::Image(args) => image::main(args),
             Self::VmLacks { config } => vm_lacks(config),
             Self::VmMachine { dir } => ended(machine::run(dir)),

@@ -124,6 +124,13 @@ fn build(
     Ok(())
 }
 
+/// Names of the file's images whose newest build is of another recipe.
+pub(crate) fn stale(file: &ConfigFile, store: &Store) -> Vec<String> {
+    let names = file.config.images.iter().map(|image| &image.name);
+    let is_old = |name: &&String| store.find(name).is_ok_and(|image| is_stale(&image, file));
+    names.filter(is_old).cloned().collect()
+}
+
 /// An image whose recipe in the file is another one now.
 fn is_stale(image: &Image, file: &ConfigFile) -> bool {
     recipe(file, &image.manifest.name).is_ok_and(|recipe| recipe != image.manifest.recipe)

@@ -7,6 +7,7 @@ pub mod app;
 mod assemble;
 pub mod boot;
 pub mod bundles;
+pub mod checkup;
 pub mod clock;
 pub mod disk;
 pub mod driver;

@@ -9,6 +9,7 @@ mod connect;
 mod crash;
 mod disk_errors;
 mod docs;
+mod doctor;
 mod ec2;
 mod external;
 mod first;

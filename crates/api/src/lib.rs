@@ -5,6 +5,7 @@
 //! Deliberately absent: core types (views are built from them in one place, `headnode`).
 #[cfg(feature = "client")]
 pub mod client;
+mod doctor;
 pub mod places;
 mod problem;
 pub mod rates;
@@ -14,6 +15,7 @@ pub mod seats;
 mod step;
 mod view;
 
+pub use doctor::{DoctorView, Finding, Level, Topic};
 pub use problem::{Problem, ProblemKind};
 pub use record::*;
 pub use request::*;

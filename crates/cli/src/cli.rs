@@ -16,6 +16,7 @@ First hour:
   pcluster up                       start its head
   pcluster submit job.sh            submit a job; nodes appear and go away by themselves
   pcluster queue                    what runs and waits, and why
+  pcluster doctor                   what keeps jobs from running, and what to do
   pcluster cost                     what it cost
   pcluster down                     stop everything
 
@@ -63,6 +64,7 @@ pub enum Command {
     History(commands::money::HistoryArgs),
     Cost(commands::money::CostArgs),
     Status(commands::status::StatusArgs),
+    Doctor(commands::doctor::DoctorArgs),
     Config(commands::config::ConfigArgs),
     Admin(commands::admin::AdminArgs),
     Image(commands::image::ImageArgs),
@@ -119,6 +121,7 @@ pub async fn run(args: impl Iterator<Item = OsString>, facts: &ProcessFacts) -> 
         Command::History(args) => commands::money::history(global, &args).await,
         Command::Cost(args) => commands::money::cost(global, &args).await,
         Command::Status(args) => commands::status::run(global, &args).await,
+        Command::Doctor(args) => commands::doctor::run(global, &args).await,
         Command::Config(args) => commands::config::run(global, &args),
         Command::Admin(args) => commands::admin::run(global, &args).await,
         Command::Image(args) => commands::image::run(global, &args).await,

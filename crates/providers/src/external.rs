@@ -11,12 +11,14 @@ pub mod message;
 mod tests;
 pub mod trial;
 
+use crate::checkup::{self, Asked};
 use crate::provider::{
-    ErrorClass, LaunchAnswer, LaunchOrder, Launched, Listed, Offering, Provider, ProviderError,
-    Target,
+    ErrorClass, LaunchAnswer, LaunchOrder, Launched, Listed, Offering, Phase, Provider,
+    ProviderError, Target,
 };
 use async_trait::async_trait;
 use message::{Answer, LaunchEntry, Request, Verb};
+use pcluster_api::{Finding, Topic};
 use pcluster_model::config::{External, ProviderKind};
 use pcluster_model::{ClusterId, InstanceRef, Shape};
 use std::path::PathBuf;
@@ -139,6 +141,24 @@ impl Provider for ExternalProvider {
 
     async fn console(&self, instance: &InstanceRef) -> Result<String, ProviderError> {
         Ok(self.call(Verb::Console { instance }).await?.console.unwrap_or_default())
+    }
+
+    async fn checkup(&self, _asked: &Asked<'_>) -> Vec<Finding> {
+        let External { name, command, .. } = &self.settings.external;
+        let program = command.first().map_or("", String::as_str);
+        let found = match self.list().await {
+            Ok(machines) => {
+                let living = machines.iter().filter(|one| one.phase != Phase::Ended).count();
+                let what = format!("{name}: {program} answers, and lists {living} machines");
+                Finding::ok(Topic::Provider, what)
+            }
+            Err(error) => {
+                let why = format!("{name}: its machines cannot be listed by {program}");
+                let found = checkup::attention(Topic::Provider, &error.message).why(why);
+                found.hint(format!("pcluster provider test {}", command.join(" ")))
+            }
+        };
+        vec![found]
     }
 
     fn consistency_window_ms(&self) -> u64 {

@@ -3,6 +3,7 @@
 //! Invariant: a provider holds no cluster state and no retry policy; it does one call and says in
 //! one of the `ErrorClass`es how it went. Deliberately absent: choices (a `LaunchOrder` holds
 //! everything) and back-off (core owns it).
+pub mod checkup;
 pub mod conformance;
 pub mod ec2;
 pub mod external;

@@ -11,12 +11,14 @@
 pub mod dir;
 pub mod machine;
 
+use crate::checkup::Asked;
 use crate::provider::{
     ErrorClass, LaunchAnswer, LaunchOrder, Launched, Listed, Offering, Phase, Provider,
     ProviderError, Target, now,
 };
 use async_trait::async_trait;
 use dir::{EndRecord, InstanceDir, LaunchRecord, Nodes};
+use pcluster_api::Finding;
 use pcluster_model::config::ProviderKind;
 use pcluster_model::{ClusterId, InstanceRef, Shape};
 use std::collections::BTreeMap;
@@ -46,6 +48,11 @@ pub trait Body: std::fmt::Debug + Send + Sync + 'static {
 
     /// The command that is, or becomes, the machine.
     fn command(&self, dir: &InstanceDir, name: &str) -> Command;
+
+    /// What this machine lacks for such machines, or has for them.
+    fn checkup(&self, _asked: &Asked<'_>) -> Vec<Finding> {
+        Vec::new()
+    }
 
     /// Ends everything that a dead machine left.
     fn sweep(&self, dir: &InstanceDir) -> io::Result<()>;
@@ -147,6 +154,10 @@ impl<B: Body> Provider for Local<B> {
             tail_of(&dir.console()).map_err(|error| failed("read the console of", &dir, &error))
         })
         .await
+    }
+
+    async fn checkup(&self, asked: &Asked<'_>) -> Vec<Finding> {
+        self.shop.body.checkup(asked)
     }
 
     fn consistency_window_ms(&self) -> u64 {

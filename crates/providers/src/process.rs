@@ -2,10 +2,13 @@
 //! starts it again when it dies, and its end is the end of the instance (`crate::local`).
 //!
 //! Deliberately absent: what is inside a node. `AGENT sweep DIR` ends what a machine left behind.
+use crate::checkup::{self, Asked};
 use crate::local::dir::InstanceDir;
 use crate::local::{Body, KEEP_ENDED_MS, Local, LocalSettings, machine, plain};
 use crate::provider::{ErrorClass, LaunchOrder, ProviderError};
-use pcluster_model::config::ProviderKind;
+use pcluster_api::{Finding, Topic};
+use pcluster_images::find_program;
+use pcluster_model::config::{Config, ImageSource, Pool, ProviderKind};
 use pcluster_model::job::SOFT_FILES_VARIABLE;
 use pcluster_model::{ClusterId, Shape};
 use std::fs;
@@ -101,6 +104,29 @@ impl Body for Process {
         check_image(&order.image.name, &order.image.reference)
     }
 
+    fn checkup(&self, asked: &Asked<'_>) -> Vec<Finding> {
+        let mut found = Vec::new();
+        if let Some(program) = self.launcher.first()
+            && find_program(program).is_none()
+        {
+            let what = format!("there is no {program} to start nodes with");
+            let hint = "[process] launcher names a program in PATH, or nothing";
+            found.push(Finding::attention(Topic::Provider, what).hint(hint));
+        }
+        if let Err(error) = machine::check_program(&self.agent_binary) {
+            let what = format!("no node can be started by {}", self.agent_binary.display());
+            let found_of = Finding::attention(Topic::Provider, what).why(plain(&error));
+            found.push(found_of.hint("scripts/install    installs all programs"));
+        }
+        if found.is_empty() {
+            let nodes: u32 = asked.pools(&ProviderKind::Process).map(|pool| pool.max).sum();
+            let what = format!("nodes are processes of this machine, at most {nodes} of them");
+            found.push(Finding::ok(Topic::Provider, what));
+        }
+        found.extend(asked.pools(&ProviderKind::Process).map(|pool| image_of(asked.config, pool)));
+        found
+    }
+
     fn furnish(&self, _: &LaunchOrder, _: &InstanceDir) -> Result<(), ProviderError> {
         Ok(())
     }
@@ -148,6 +174,20 @@ fn launched(launcher: &[String], name: &str, command: Command) -> Command {
     whole.current_dir("/").env_clear().stdin(Stdio::null());
     whole.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     whole
+}
+
+/// How a pool's image is.
+fn image_of(config: &Config, pool: &Pool) -> Finding {
+    let reference = match config.image(&pool.image).map(|image| &image.source) {
+        Some(ImageSource::Directory(path)) => path.as_str(),
+        _ => "",
+    };
+    match check_image(&pool.image, reference) {
+        Err(error) => checkup::attention(Topic::Image, &error.message)
+            .why(format!("nodes of pool {} begin with it", pool.name)),
+        Ok(()) if reference.is_empty() => Finding::ok(Topic::Image, "host: this machine as it is"),
+        Ok(()) => Finding::ok(Topic::Image, format!("{}: {reference}", pool.image)),
+    }
 }
 
 /// An image is a directory with `image.toml`; no reference is the machine as it is.

@@ -1,5 +1,7 @@
 //! The trait and its types.
+use crate::checkup::Asked;
 use async_trait::async_trait;
+use pcluster_api::Finding;
 use pcluster_model::config::{Ec2Pool, ProviderKind};
 use pcluster_model::{ClusterId, InstanceRef, LaunchId, NodeId, Price, Shape, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -148,7 +150,7 @@ impl ProviderError {
     }
 }
 
-/// A source of machines. Five verbs, no state but credentials.
+/// A source of machines. Five verbs and a checkup, no state but credentials.
 #[async_trait]
 pub trait Provider: Send + Sync {
     fn kind(&self) -> ProviderKind;
@@ -184,6 +186,11 @@ pub trait Provider: Send + Sync {
     /// # Errors
     /// As `list`.
     async fn console(&self, instance: &InstanceRef) -> Result<String, ProviderError>;
+
+    /// Whether launches can succeed, found out without one: programs, permissions, quota, images.
+    async fn checkup(&self, _asked: &Asked<'_>) -> Vec<Finding> {
+        Vec::new()
+    }
 
     /// How long after a call `list` may still be wrong, in milliseconds.
     fn consistency_window_ms(&self) -> u64;

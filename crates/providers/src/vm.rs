@@ -5,6 +5,7 @@
 //! launch is repeated. The join order reaches the guest by its firmware's own channel, never by the
 //! command line. Deliberately absent: how images are made (`pcluster_images`).
 mod accel;
+mod checkup;
 mod lacks;
 pub mod machine;
 mod memory;
@@ -12,10 +13,12 @@ mod net;
 mod qemu;
 mod spec;
 
+use crate::checkup::Asked;
 use crate::local::dir::InstanceDir;
 use crate::local::{Body, KEEP_ENDED_MS, Local, LocalSettings, machine as process, plain};
 use crate::provider::{ErrorClass, LaunchOrder, ProviderError};
 use memory::Memory;
+use pcluster_api::Finding;
 use pcluster_images::{Image, ImageError, KernelSource, Programs, Quiet, Store};
 use pcluster_model::config::{ProviderKind, VmAccel};
 use pcluster_model::{ClusterId, Shape};
@@ -220,6 +223,10 @@ impl Body for Vm {
             )));
         }
         self.lacks_nothing(false)
+    }
+
+    fn checkup(&self, asked: &Asked<'_>) -> Vec<Finding> {
+        self.look(asked)
     }
 
     fn furnish(&self, order: &LaunchOrder, dir: &InstanceDir) -> Result<(), ProviderError> {

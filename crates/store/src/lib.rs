@@ -21,7 +21,7 @@ pub use error::StoreError;
 pub use prune::{Pruned, Pruner};
 pub use reader::{HistoryFilter, Reader};
 pub use upkeep::rebuild;
-pub use verify::{Verified, compare_rows};
+pub use verify::{LogEnd, Verified, compare_rows};
 pub use writer::{EventStore, Loaded};
 
 #[cfg(test)]

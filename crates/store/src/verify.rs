@@ -4,7 +4,7 @@ use crate::seal::event_seal;
 use crate::{EventStore, Reader, StoreError, base};
 use pcluster_core::rows::{Row, RowChange, says_the_same};
 use pcluster_core::{Cluster, Event};
-use pcluster_model::JobId;
+use pcluster_model::{JobId, Timestamp};
 use rusqlite::{Connection, OptionalExtension};
 use std::path::Path;
 
@@ -29,7 +29,39 @@ impl EventStore {
     }
 }
 
+/// The end of a log that was read back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogEnd {
+    /// The number of the last event; 0: there is none.
+    pub last: u64,
+    /// How many events before and with it match their checksums.
+    pub checked: u64,
+    /// When it was written, in the head's steady time.
+    pub at: Timestamp,
+}
+
 impl Reader {
+    /// The last events, at most `most`, against their checksums: as quick for a long log as for a
+    /// short one.
+    ///
+    /// # Errors
+    /// `Damaged` names the first event that differs.
+    pub fn check_end(&self, most: u64) -> Result<LogEnd, StoreError> {
+        let failed = |error: rusqlite::Error| StoreError::from_sqlite(self.path(), &error);
+        let _moment = self.db().unchecked_transaction().map_err(failed)?;
+        let (cut, _) = base::cut_of(self.path(), self.db())?;
+        let last = "SELECT seq, at FROM event ORDER BY seq DESC LIMIT 1";
+        let last: Option<(u64, i64)> = self
+            .db()
+            .query_row(last, [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()
+            .map_err(failed)?;
+        let (last, at) = last.unwrap_or((cut, 0));
+        let after = last.saturating_sub(most).max(cut);
+        check_seals(self.path(), self.db(), after)?;
+        Ok(LogEnd { last, checked: last - after, at: Timestamp(at) })
+    }
+
     /// As `EventStore::verify`, for anybody who may read the file.
     ///
     /// # Errors

@@ -9,12 +9,14 @@ pub mod blobs;
 mod command;
 pub mod files;
 mod incident;
+mod quick;
 mod verify;
 
 pub use backup::{backup, rebuild, restore};
 pub use command::{Command, main};
 pub use files::{Lock, LockError, UpkeepError};
 pub use incident::{Incident, incident};
+pub use quick::{Quick, quick};
 pub use verify::{Report, verify};
 
 #[cfg(test)]

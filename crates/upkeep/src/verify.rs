@@ -1,7 +1,6 @@
 //! Everything in a state directory against everything else.
 use crate::blobs::{BlobError, Blobs};
 use crate::files::{BLOBS, CLUSTER_ID, NODE_ADDRESS, SMALL, UpkeepError, events_of};
-use pcluster_core::Cluster;
 use pcluster_model::{BlobHash, MicroUsd};
 use pcluster_store::Reader;
 use serde::Serialize;
@@ -44,7 +43,8 @@ pub fn verify(state: &Path) -> Result<Report, UpkeepError> {
     // An allocation has no script.
     names.remove(&BlobHash([0; 32]));
     wrong.extend(blobs(state, &names));
-    wrong.extend(small_files(state, &cluster));
+    let logged = if cluster.log_length() > 0 { cluster.meta.cluster.as_str() } else { "" };
+    wrong.extend(small_files(state, logged));
     let spans = &cluster.ledger.spans;
     wrong.extend(spans.values().filter_map(|span| {
         let sum: MicroUsd = span.charges.iter().map(|charge| charge.2).sum();
@@ -81,7 +81,8 @@ fn blobs(state: &Path, names: &BTreeSet<BlobHash>) -> Vec<String> {
     names.iter().filter_map(wrong).collect()
 }
 
-fn small_files(state: &Path, cluster: &Cluster) -> Vec<String> {
+/// The files that nodes know their head by; `logged` is the cluster of the log, empty without one.
+pub(crate) fn small_files(state: &Path, logged: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     for name in SMALL {
         let path = state.join(name);
@@ -95,8 +96,8 @@ fn small_files(state: &Path, cluster: &Cluster) -> Vec<String> {
         }
     }
     let written = fs::read_to_string(state.join(CLUSTER_ID)).unwrap_or_default();
-    let (written, logged) = (written.trim(), cluster.meta.cluster.as_str());
-    if !written.is_empty() && cluster.log_length() > 0 && written != logged {
+    let written = written.trim();
+    if !written.is_empty() && !logged.is_empty() && written != logged {
         wrong.push(format!("cluster-id says {written}, the log is of cluster {logged}"));
     }
     wrong

@@ -90,17 +90,6 @@ impl Orders {
         ]))
     }
 
-    /// Where nodes of this provider find the head.
-    fn address(&self, provider: &ProviderKind, config: &Config) -> String {
-        match (&config.head.address, provider, &config.vm.network) {
-            (None, ProviderKind::Vm, VmNetwork::User) => format!("{USER_HEAD}:{}", self.port),
-            (None, ProviderKind::Vm, VmNetwork::Bridge { subnet, .. }) => {
-                format!("{}:{}", subnet.head(), self.port)
-            }
-            _ => self.dialled.clone(),
-        }
-    }
-
     fn join(
         &self,
         plan: &LaunchPlan,
@@ -123,7 +112,7 @@ impl Orders {
                 ProviderKind::Vm => InstanceRef(format!("v-{node}")),
                 _ => InstanceRef::default(),
             },
-            head_addresses: vec![self.address(&plan.provider, config)],
+            head_addresses: vec![address(&plan.provider, config, &self.dialled, self.port)],
             head_key_sha256: self.head_key_sha256.clone(),
             token: self.secret.token(&self.cluster, node.launch),
             limit: divided.then(|| plan.shape.usable()),
@@ -157,6 +146,18 @@ impl Orders {
             mounts: mounts(plan, config),
             metadata: plan.provider == ProviderKind::Ec2,
         }
+    }
+}
+
+/// Where nodes of this provider find the head: `HOST:PORT`.
+#[must_use]
+pub fn address(provider: &ProviderKind, config: &Config, dialled: &str, port: u16) -> String {
+    match (&config.head.address, provider, &config.vm.network) {
+        (None, ProviderKind::Vm, VmNetwork::User) => format!("{USER_HEAD}:{port}"),
+        (None, ProviderKind::Vm, VmNetwork::Bridge { subnet, .. }) => {
+            format!("{}:{port}", subnet.head())
+        }
+        _ => dialled.to_owned(),
     }
 }
 

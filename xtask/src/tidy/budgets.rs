@@ -42,7 +42,7 @@ pub(crate) const ROOMS: [Room; 7] = [
     Room {
         name: "headnode",
         folders: &["headnode/src/"],
-        lines: 9_200,
+        lines: 9_400,
         why: Some("docs/design/0005-room-sizes.md"),
     },
     Room {
@@ -64,7 +64,12 @@ pub(crate) const ROOMS: [Room; 7] = [
         why: Some("docs/design/0004-keeper-size.md"),
     },
     Room { name: "views", folders: &["crates/views/src/"], lines: 4_650, why: None },
-    Room { name: "cli", folders: &["crates/cli/src/"], lines: 6_000, why: None },
+    Room {
+        name: "cli",
+        folders: &["crates/cli/src/"],
+        lines: 6_300,
+        why: Some("docs/design/0005-room-sizes.md"),
+    },
 ];
 
 /// A recorded reason must be there to be read.
@@ -92,7 +97,7 @@ mod tests {
     fn a_page_that_names_the_room_is_enough() {
         let page = |path: &str| File {
             path: path.into(),
-            text: "core headnode agent keeper program".into(),
+            text: "core headnode agent keeper program cli".into(),
         };
         let files =
             [page("docs/design/0004-keeper-size.md"), page("docs/design/0005-room-sizes.md")];

@@ -3,6 +3,7 @@ pub mod act;
 pub mod admin;
 pub mod config;
 pub mod connect;
+pub mod doctor;
 pub mod down;
 pub mod env;
 pub mod growing;

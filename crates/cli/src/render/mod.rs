@@ -3,6 +3,7 @@
 //! Invariant: a page reads well without colour, fits the given width, and depends on nothing but its
 //! arguments; the golden files beside the tests show each. Deliberately absent: asking the head,
 //! writing to a terminal.
+pub mod doctor;
 pub mod money;
 pub mod nodes;
 pub mod queue;

@@ -19,7 +19,7 @@ fn look(width: usize) -> Look {
 fn golden(name: &str, page: impl Fn(&Look) -> String) {
     for width in [80, 200] {
         let text = page(&look(width));
-        let lines_fit = text.lines().filter(|line| !line.starts_with("hint:"));
+        let lines_fit = text.lines().filter(|line| !line.trim_start().starts_with("hint:"));
         for line in lines_fit {
             assert!(line.chars().count() <= width, "{name} is wider than {width}: {line}");
             assert_eq!(line.trim_end(), line, "{name} has spaces at the end of a line");
@@ -586,4 +586,42 @@ fn everything_about_an_array() {
         script: Some("#!/bin/sh\n\tcall \"$1\"\n".into()),
     };
     golden("show-array", |look| show::job(&detail, true, look));
+}
+
+fn checked() -> Vec<Finding> {
+    let (ok, note, bad) = (Finding::ok, Finding::note, Finding::attention);
+    vec![
+        ok(Topic::Config, "cluster.toml is right"),
+        note(Topic::Config, "the file was changed since the head started")
+            .why("what the head has not read yet has no effect")
+            .hint("kill -HUP 812    lets it read the file"),
+        ok(Topic::Head, "it answers: process 812, up 22 d 14 h, 58 MB"),
+        ok(Topic::Machine, "the head runs as root, for all users"),
+        bad(Topic::Provider, "there is no qemu-system-x86_64")
+            .why("no machine of pool compute, highmem can be started")
+            .hint("apt install qemu-system-x86"),
+        bad(Topic::Provider, "compute-6 did not boot: no progress for 3 min in \"mount /shared\"")
+            .why("its last line: mount.nfs: Connection timed out\u{1b}[2J")
+            .hint("pcluster node log compute-6")
+            .hint("pcluster doctor network storage"),
+        bad(
+            Topic::Network,
+            "10.0.1.12:7443 is this machine alone, and nodes of pool compute are elsewhere",
+        )
+        .why("nodes of pool compute dial it, and would never register")
+        .hint("[head] address = \"NAME-OR-ADDRESS\"    is what nodes dial"),
+        ok(Topic::Storage, "/shared answers, 412 GB free"),
+    ]
+}
+
+#[test]
+fn doctor_says_what_to_do() {
+    golden("doctor", |look| doctor::doctor(&DoctorView::new("genomics", checked()), look));
+}
+
+#[test]
+fn doctor_of_a_well_cluster_is_short() {
+    let well = |one: &Finding| one.level == Level::Ok;
+    let found: Vec<Finding> = checked().into_iter().filter(well).collect();
+    golden("doctor-well", |look| doctor::doctor(&DoctorView::new("genomics", found.clone()), look));
 }

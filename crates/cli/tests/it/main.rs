@@ -441,3 +441,71 @@ fn down_asks_until_it_is_closed_and_shows_the_proof() {
     assert!(said.out.contains("nodes      0 left"), "{}", said.out);
     assert_eq!(head.seen().len(), 3);
 }
+
+/// What the head's program would find, as a program of one line.
+fn finds(findings: &serde_json::Value) -> String {
+    let view = json!({
+        "schema": "pcluster.doctor/1", "cluster": "lab", "attention": 0, "findings": findings,
+    });
+    format!("#!/bin/sh\necho \"$@\" >asked\necho 'looking ...' >&2\necho '{view}'\n")
+}
+
+#[test]
+fn doctor_puts_together_what_the_head_and_its_program_say() {
+    let room = Room::new("doctor");
+    let fine = json!([{ "topic": "machine", "level": "ok", "what": "22 GB free" }]);
+    let binary = with_head_program(&room, &finds(&fine));
+    let doctor = |words: &[&str]| Said::of(&room.command_of(&binary, words).output().unwrap());
+    let asked = || fs::read_to_string(room.folder.join("asked")).unwrap();
+    // Without a head.
+    let said = doctor(&["doctor"]);
+    assert_eq!((said.code, said.err.as_str()), (Some(0), "looking ...\n"), "{said:?}");
+    assert!(said.out.ends_with("nothing needs attention: 2 checks are well\n"), "{}", said.out);
+    assert!(
+        asked().ends_with(" config head machine provider image network storage\n"),
+        "{}",
+        asked()
+    );
+    // With one that knows of a disk.
+    let head = room.head(|seen| match seen.line.as_str() {
+        "GET /v1/status" => Answer::json(&json!({
+            "schema": "pcluster.status/1", "cluster": "lab", "cluster_id": "0", "provider": "process",
+            "version": env!("CARGO_PKG_VERSION"), "pid": 1, "started_at_ms": 4_000_000_000_000i64,
+            "now_ms": 4_000_000_001_000i64, "config_file": "/c", "state_dir": "/its/state",
+            "phase": "up", "node_address": "127.0.0.1:1", "cpu_percent": 0, "memory_bytes": 0,
+            "disk_free_bytes": 0, "jobs_running": 0, "jobs_starting": 0, "jobs_queued": 0,
+            "jobs_held": 0, "jobs_done_this_month": 0, "nodes_busy": 0, "nodes_idle": 0,
+            "nodes_booting": 0, "nodes_max": 2, "nodes_failed_last_hour": 0,
+            "price_per_hour_micro_usd": 0, "month_micro_usd": 0, "instances_listed": 0,
+            "instances_unknown": 0, "listed_at_ms": 4_000_000_000_900i64,
+            "attention": [["disk", "9 MB free: new jobs are refused"]], "notes": []
+        })),
+        _ => Answer::problem(&Problem::new(ProblemKind::NotFound, "not asked here")),
+    });
+    let said = doctor(&["doctor", "storage", "machine"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(
+        said.out.starts_with("machine\n  ok         22 GB free\nstorage\n  attention"),
+        "{}",
+        said.out
+    );
+    assert!(asked().contains(" --running /its/state storage machine\n"), "{}", asked());
+    drop(head);
+    // A topic that there is not teaches those that there are.
+    let said = doctor(&["doctor", "weather"]);
+    assert_eq!(said.code, Some(2));
+    assert!(said.err.contains("possible values: config, head, machine"), "{}", said.err);
+}
+
+#[test]
+fn doctor_tells_mistakes_of_the_file_with_their_lines_and_leads_to_init_without_one() {
+    let room = Room::new("doctorfile");
+    fs::write(room.folder.join("cluster.toml"), "name = \"lab\"\nprovder = \"process\"\n").unwrap();
+    let said = room.run(&["doctor"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.out.contains("attention  cluster.toml:2: "), "{}", said.out);
+    fs::remove_file(room.folder.join("cluster.toml")).unwrap();
+    let said = room.run(&["doctor"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.out.contains("hint: pcluster init"), "{}", said.out);
+}

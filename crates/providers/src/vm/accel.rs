@@ -6,11 +6,12 @@
 //! Invariant: the trial boots the image `minimal`, so that what is found out is about this machine and
 //! never about an image of somebody's.
 use super::qemu;
+use crate::local::plain;
 use pcluster_images::{Image, ImageError};
 use pcluster_model::config::VmAccel;
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -18,6 +19,9 @@ use std::time::Duration;
 
 /// A kernel that runs on the processor says so within a second; a loaded machine gets more.
 const PROBE: Duration = Duration::from_secs(10);
+const DEVICE: &str = "/dev/kvm";
+/// Where it is kept, in the folder of images.
+const FILE: &str = ".accel.json";
 /// What the probe's guest says (`pcluster_images`, `boot/first.sh`).
 const WORDS: &str = "pcluster: this kernel boots";
 
@@ -49,30 +53,53 @@ pub(super) fn decide(
     }
 }
 
+/// Whether the kernel offers it at all; else why not.
+pub(super) fn device() -> Result<(), String> {
+    match fs::File::options().read(true).write(true).open(DEVICE) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(format!(
+            "there is no {DEVICE}: the processor cannot, it is switched off in the firmware, or this is a virtual machine itself"
+        )),
+        Err(error) => Err(format!("{DEVICE}: {}; usermod -aG kvm USER lets one in", plain(&error))),
+    }
+}
+
 fn found(cache: &Path, minimal: impl FnOnce() -> Result<Image, ImageError>) -> Accel {
-    if fs::File::options().read(true).write(true).open("/dev/kvm").is_err() {
+    if device().is_err() {
         return Accel::Tcg;
     }
-    let file = cache.join(".accel.json");
-    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let known = fs::read(&file).ok().and_then(|bytes| serde_json::from_slice::<Known>(&bytes).ok());
-    if let Some(known) = known.filter(|known| known.boot_id == boot_id) {
-        return known.accel;
+    if let Some(known) = known(cache) {
+        return known;
     }
-    let image = match minimal() {
-        Ok(image) => image,
+    match minimal() {
+        Ok(image) => try_again(cache, &image),
         Err(error) => {
             // Translation works everywhere; the next machine tries again.
             tracing::warn!(%error, "no trial of KVM without the image minimal: machines are translated");
-            return Accel::Tcg;
+            Accel::Tcg
         }
-    };
-    let works = boots(&image.kernel(), &image.archive());
+    }
+}
+
+fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
+}
+
+/// What was found out since this machine booted.
+pub(super) fn known(cache: &Path) -> Option<Accel> {
+    let bytes = fs::read(cache.join(FILE)).ok()?;
+    let known: Known = serde_json::from_slice(&bytes).ok()?;
+    (known.boot_id == boot_id()).then_some(known.accel)
+}
+
+/// Boots `minimal` by it, whatever is known.
+pub(super) fn try_again(cache: &Path, minimal: &Image) -> Accel {
+    let works = boots(&minimal.kernel(), &minimal.archive());
     let accel = if works { Accel::Kvm } else { Accel::Tcg };
     tracing::info!(?accel, "found out how virtual machines run here");
-    let known = Known { boot_id, accel };
+    let known = Known { boot_id: boot_id(), accel };
     // Not kept, it is found out again.
-    drop(serde_json::to_vec(&known).map(|bytes| fs::write(&file, bytes)));
+    drop(serde_json::to_vec(&known).map(|bytes| fs::write(cache.join(FILE), bytes)));
     accel
 }
 
