@@ -272,3 +272,23 @@ fn who_only_reads_leaves_a_damaged_log_to_the_writer() {
     assert!(matches!(EventStore::open(&copy), Err(StoreError::Damaged { .. })));
     assert_eq!(fs::read(&copy).unwrap(), written.file, "untouched");
 }
+
+#[test]
+fn the_end_of_a_log_is_checked_without_all_that_was_before_it() {
+    let scratch = Scratch::new();
+    let path = scratch.0.join("events.db");
+    let (mut store, _) = EventStore::open(&path).unwrap();
+    (0..20).for_each(|number| commit(&mut store, number));
+    let last = store.log_length();
+    drop(store);
+    let end = |most: u64| Reader::open(&path).unwrap().check_end(most);
+    let found = end(5).unwrap();
+    assert_eq!((found.last, found.checked), (last, 5));
+    assert_eq!(end(1000).unwrap().checked, last);
+    let db = rusqlite::Connection::open(&path).unwrap();
+    let turned = db.execute("UPDATE event SET at = at + 1 WHERE seq = ?1", [last - 8]).unwrap();
+    assert_eq!(turned, 1);
+    drop(db);
+    end(5).unwrap();
+    assert!(matches!(end(10), Err(StoreError::Damaged { .. })));
+}
