@@ -67,7 +67,7 @@ pub(crate) const ROOMS: [Room; 7] = [
     Room {
         name: "cli",
         folders: &["crates/cli/src/"],
-        lines: 6_300,
+        lines: 6_500,
         why: Some("docs/design/0005-room-sizes.md"),
     },
 ];

@@ -5,7 +5,7 @@
 mod head;
 
 use super::up::find_head;
-use crate::cluster::{Global, find_file, head as head_of, surroundings};
+use crate::cluster::{Global, elsewhere, find_file, head as head_of, surroundings};
 use crate::config_file::{self, Loaded};
 use crate::failure::{Failure, Outcome, code};
 use crate::look::Look;
@@ -90,8 +90,9 @@ async fn look(
     if let Some(status) = running {
         found.extend(head::of_list(status, config.head.sweep_ms));
     }
-    if std::env::var_os("PCLUSTER_JOB_CLUSTER").is_some() {
-        let rest = "in a job only the head is asked; the rest is looked at on its machine";
+    let in_a_job = std::env::var_os("PCLUSTER_JOB_CLUSTER").is_some();
+    if in_a_job || elsewhere(global)?.is_some() {
+        let rest = "only the head is asked: the rest is looked at on its machine";
         found.push(Finding::note(Topic::Machine, rest));
     } else if pcluster_config::up_refusals(&loaded.parsed).is_empty() {
         found.extend(errand(&file, args, topics, running));
