@@ -11,6 +11,7 @@ use crate::clock::{self, Steady};
 use crate::door::{self, Door};
 use crate::link::{self, LinkEvent};
 use crate::node_dir::NodeDir;
+use crate::notice::{self, Notice};
 use crate::order::NodePart;
 use crate::run::{self, LinkNow, RunCommand, RunEvent, Shared, Stage};
 use crate::shares::Shares;
@@ -25,8 +26,8 @@ use pcluster_core::agent::{
 use pcluster_keeper::proc;
 use pcluster_model::RunId;
 use pcluster_wire::{
-    AgentFrame, HeadFrame, JoinOrder, NODE_ITSELF, NodeName, OnOrphan, SPOKEN, ShareProof,
-    UserRefusal,
+    AgentFrame, HeadFrame, JoinOrder, NODE_ITSELF, NodeName, NoticeKind, OnOrphan, SPOKEN,
+    ShareProof, UserRefusal,
 };
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, VecDeque};
@@ -108,6 +109,8 @@ struct Agent {
     address: String,
     up_since: Instant,
     shares: Shares,
+    /// Of the provider, where the machine has a service that tells them.
+    notices: Option<watch::Receiver<Option<Notice>>>,
     join: JoinOrder,
     /// The head has another version of it: the next agent becomes that.
     is_outdated: bool,
@@ -227,6 +230,7 @@ impl Agent {
             address: String::new(),
             up_since: Instant::now(),
             shares: Shares::default(),
+            notices: join.metadata.then(notice::watch),
             names: accounts::keep_names(&join),
             is_outdated: false,
             refuses: Vec::new(),
@@ -235,14 +239,14 @@ impl Agent {
             powers_off: join.on_orphan == OnOrphan::PowerOff,
             join,
         };
-        // The daemon that an agent before this one has started may come at any moment.
-        agent.door.begin(NODE_ITSELF, agent.shared.node.uid);
         agent.adopt();
         Ok(agent)
     }
 
     /// Finds the runs of the agent before this one, before anybody is spoken to.
     fn adopt(&mut self) {
+        // The daemon that an agent before this one has started may come at any moment.
+        self.door.begin(NODE_ITSELF, self.shared.node.uid);
         for run in self.shared.dir.runs() {
             let dir = self.shared.dir.run(run);
             let order = match run::accepted(&dir) {
@@ -304,6 +308,7 @@ impl Agent {
                     let input = AgentInput::Tick { clock: clock::wall(), load_milli: facts::load_milli() };
                     self.step(input);
                     self.prove_shares();
+                    self.pass_notice_on();
                     self.look_at_refusals();
                     self.hang_up_if_not_welcomed();
                     // One that was killed before it came up is started again; the keeper knows.
@@ -552,6 +557,21 @@ impl Agent {
             self.log.phase(&format!("check {path}"), &format!("{path} {text}"));
         }
         self.step(AgentInput::Shares(proofs));
+    }
+
+    /// What the provider has announced goes to the head.
+    fn pass_notice_on(&mut self) {
+        let Some(notices) = self.notices.as_mut().filter(|n| n.has_changed().unwrap_or(false))
+        else {
+            return;
+        };
+        let Some(Notice { kind, until }) = *notices.borrow_and_update() else { return };
+        let text = match kind {
+            NoticeKind::Rebalance => "the provider may take this machine back soon",
+            NoticeKind::Reclaim => "the provider takes this machine back",
+        };
+        self.log.line(text);
+        self.step(AgentInput::Notice { kind, until });
     }
 
     fn run_event(&mut self, event: RunEvent) {

@@ -17,6 +17,7 @@ mod link;
 mod machine;
 mod mounts;
 mod node_dir;
+mod notice;
 mod order;
 mod output;
 mod programs;

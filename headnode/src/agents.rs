@@ -229,6 +229,9 @@ impl Hub {
                 Out::Frame(HeadFrame::Limit { run, time_limit_ms })
             }
             Order::Suspend { run, suspended } => Out::Frame(HeadFrame::Suspend { run, suspended }),
+            Order::Signal { run, signal, scope } => {
+                Out::Frame(HeadFrame::Signal { run, signal, scope })
+            }
             Order::Leave { why } => Out::Frame(HeadFrame::Leave { why }),
         };
         self.send(node, out);

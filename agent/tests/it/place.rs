@@ -176,6 +176,7 @@ impl Subject for Place {
             image: LaunchImage { name: "host".to_owned(), reference: String::new() },
             spot: false,
             subnet: String::new(),
+            ec2: pcluster_model::config::Ec2Pool::default(),
             names: (0..count).map(|index| format!("compute-{index}")).collect(),
             joins: (0..count).map(|index| serde_json::to_string(&join(index)).unwrap()).collect(),
             tags: BTreeMap::new(),

@@ -8,7 +8,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use pcluster_model::config::ProviderKind;
 use pcluster_model::{DurationMs, InstanceRef, LaunchId, NodeId, Price, RunId, Shape, Timestamp};
-use pcluster_model::{JobId, JobSpec, Resources};
+use pcluster_model::{JobId, JobSpec, Resources, Signal, SignalScope};
 use pcluster_wire::EndWhy;
 
 /// The identity of an effect: the same key is the same deed.
@@ -29,6 +29,8 @@ pub enum Told {
     Limit(RunId, u32),
     /// Suspended or going on, with the number of times it was changed.
     Suspend(RunId, u32),
+    /// Its machine is taken back: the signal that it asked for.
+    Notice(RunId),
     Leave,
 }
 
@@ -76,6 +78,7 @@ pub enum Order {
     End { run: RunId, grace_ms: DurationMs, why: EndWhy },
     Limit { run: RunId, time_limit_ms: Option<DurationMs> },
     Suspend { run: RunId, suspended: bool },
+    Signal { run: RunId, signal: Signal, scope: SignalScope },
     Leave { why: String },
 }
 

@@ -13,7 +13,7 @@ use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
 use pcluster_model::job::JobKind;
-use pcluster_model::{InstanceRef, LaunchId, NodeId, Timestamp};
+use pcluster_model::{InstanceRef, LaunchId, NodeId, SignalScope, Timestamp};
 use pcluster_wire::EndWhy;
 
 impl Cluster {
@@ -194,6 +194,11 @@ impl Cluster {
             let order = Order::Suspend { run: run.id, suspended: run.suspended_since.is_some() };
             orders.push((Told::Suspend(run.id, run.suspensions), order));
         }
+        if let Some(warn) = job.spec_of(run.task).warn_signal.filter(|_| self.is_doomed(run)) {
+            let scope = if warn.batch_only { SignalScope::Batch } else { SignalScope::Steps };
+            let order = Order::Signal { run: run.id, signal: warn.signal, scope };
+            orders.push((Told::Notice(run.id), order));
+        }
         orders
     }
 
@@ -252,7 +257,7 @@ fn why_ended(run: &Run) -> EndWhy {
     let gone = run.parts.iter().any(|part| matches!(part.end, Some(PartEnd::NodeGone { .. })));
     match &run.then {
         _ if gone => EndWhy::NodeFailed,
-        Some(Then::Requeue { .. }) => EndWhy::Requeue,
+        Some(Then::Requeue { .. } | Then::Preempt { .. }) => EndWhy::Requeue,
         Some(Then::Finish(_)) | None => EndWhy::Ended,
     }
 }

@@ -82,7 +82,13 @@ pub struct TaskEnded {
 #[serde(rename_all = "snake_case")]
 pub enum Then {
     Finish(Outcome),
-    Requeue { why: String },
+    Requeue {
+        why: String,
+    },
+    /// Its machine is taken back: it runs again as often as after a lost node, else it is `Preempted`.
+    Preempt {
+        why: String,
+    },
 }
 
 /// The class of a launch failure, as the provider told it.
@@ -164,6 +170,13 @@ pub enum StopCause {
     Left { why: String },
     /// What runs there is not in this log: it goes when that has ended.
     RunsUnknown,
+    /// The provider takes it back at this moment (steady time); `None`: it did so without a notice.
+    Reclaimed {
+        #[serde(default)]
+        until: Option<Timestamp>,
+    },
+    /// The provider says that it might be taken back sooner than others.
+    Rebalance,
 }
 
 /// What happened. At most 40 kinds.
@@ -239,6 +252,9 @@ pub enum Event {
         job: JobId,
         tasks: Option<IndexRanges>,
         why: String,
+        /// Their machine is taken back: what runs and is not ended otherwise ends as `Then::Preempt`.
+        #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+        preempted: bool,
     },
     /// They end like this: given back, no lease, past the deadline. Waiting ones at once.
     EndWanted {

@@ -10,7 +10,7 @@ use pcluster_model::{
     Timestamp, UserName,
 };
 use pcluster_model::{RunId, SignalScope};
-use pcluster_wire::{Facts, RunEnd, RunReport, ShareProof, UserRefusal};
+use pcluster_wire::{Facts, NoticeKind, RunEnd, RunReport, ShareProof, UserRefusal};
 
 /// Who asks, as the transport proved it (peer credentials, never the body).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,6 +134,11 @@ pub enum AgentSaid {
     Shares {
         shares: Vec<ShareProof>,
     },
+    /// The provider takes its machine back, or might; `until` is wall-clock time.
+    Notice {
+        kind: NoticeKind,
+        until: Option<Timestamp>,
+    },
     Disconnected,
 }
 
@@ -147,6 +152,10 @@ pub struct ListedInstance {
     pub ended_at: Option<Timestamp>,
     /// The provider guessed the end.
     pub ended_estimated: bool,
+    /// The provider takes it back then (the provider's time).
+    pub notice_at: Option<Timestamp>,
+    /// It has ended because the provider took it back.
+    pub reclaimed: bool,
     pub launched_at: Timestamp,
     pub tags: Tags,
 }

@@ -135,6 +135,37 @@ impl Node {
         matches!(self.state, NodeState::Ready)
     }
 
+    /// What it drains, stops or has stopped for.
+    #[must_use]
+    pub const fn cause(&self) -> Option<&StopCause> {
+        match &self.state {
+            NodeState::Draining { cause }
+            | NodeState::Stopping { cause, .. }
+            | NodeState::Gone { cause, .. } => Some(cause),
+            NodeState::Lost { drain, .. } => drain.as_ref(),
+            NodeState::Wanted
+            | NodeState::Booting
+            | NodeState::Ready
+            | NodeState::Refused { .. } => None,
+        }
+    }
+
+    /// The provider takes it back, or has.
+    #[must_use]
+    pub const fn is_reclaimed(&self) -> bool {
+        matches!(self.cause(), Some(StopCause::Reclaimed { .. }))
+    }
+
+    /// When the provider takes it back (steady time), while it is still there.
+    #[must_use]
+    pub const fn reclaimed_at(&self) -> Option<Timestamp> {
+        match &self.state {
+            NodeState::Draining { cause: StopCause::Reclaimed { until } }
+            | NodeState::Lost { drain: Some(StopCause::Reclaimed { until }), .. } => *until,
+            _ => None,
+        }
+    }
+
     /// Counts as capacity to come.
     #[must_use]
     pub const fn is_coming(&self) -> bool {

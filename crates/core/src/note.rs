@@ -86,7 +86,10 @@ impl Cluster {
                 link.unknown_runs.remove(run);
             }
             AgentSaid::Shares { shares } => link.shares.clone_from(shares),
-            AgentSaid::Hello { .. } | AgentSaid::Heartbeat | AgentSaid::Leaving { .. } => {}
+            AgentSaid::Hello { .. }
+            | AgentSaid::Heartbeat
+            | AgentSaid::Notice { .. }
+            | AgentSaid::Leaving { .. } => {}
         }
     }
 

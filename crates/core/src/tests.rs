@@ -8,6 +8,7 @@ mod forget;
 mod learned;
 mod matrix;
 mod offers;
+mod reclaim;
 mod shares;
 mod steps;
 mod support;

@@ -105,7 +105,7 @@ impl Cluster {
             matches!(
                 node.state,
                 NodeState::Wanted | NodeState::Stopping { .. } | NodeState::Lost { .. }
-            )
+            ) || node.is_reclaimed() && node.state.is_alive()
         });
         let sweep = self.config().map_or(60_000, |config| config.head.sweep_ms.0);
         let closing = self.meta.closing.is_some();
@@ -145,7 +145,12 @@ impl Cluster {
                 events: vec![Event::NodeStopping { node: node.id, cause: cause.clone() }],
                 idle: false,
             }),
-            (NodeState::Draining { .. }, _) => self.silence_deadline(node),
+            (NodeState::Draining { .. }, _) => {
+                let preempted = self.preemption(node);
+                let preempted =
+                    preempted.map(|(at, events)| Deadline { at: at.max(now), events, idle: false });
+                earliest(preempted, self.silence_deadline(node))
+            }
             (NodeState::Lost { since, .. }, _) => self.lost_deadline(node, *since, pool),
             (
                 NodeState::Stopping { .. } | NodeState::Refused { .. } | NodeState::Gone { .. },

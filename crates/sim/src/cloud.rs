@@ -210,6 +210,8 @@ impl SimProvider {
                 index: (!machine.stray).then_some(machine.index),
                 ended_at: machine.ended_at.filter(|_| machine.end_listed_from <= now),
                 ended_estimated: false,
+                notice_at: None,
+                reclaimed: false,
                 tags: Default::default(),
                 launched_at: machine.launched_at,
             })

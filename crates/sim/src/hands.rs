@@ -77,6 +77,7 @@ impl World {
             Order::End { run, grace_ms, why } => HeadFrame::End { run, grace_ms, why },
             Order::Limit { run, time_limit_ms } => HeadFrame::Limit { run, time_limit_ms },
             Order::Suspend { run, suspended } => HeadFrame::Suspend { run, suspended },
+            Order::Signal { run, signal, scope } => HeadFrame::Signal { run, signal, scope },
             Order::Leave { why } => HeadFrame::Leave { why },
         };
         self.send_to_agent(conn, frame);

@@ -511,6 +511,7 @@ impl World {
             AgentFrame::RunEnded(end) => AgentSaid::RunEnded(end),
             AgentFrame::NotStarted { run, why } => AgentSaid::NotStarted { run, why },
             AgentFrame::Leaving { why } => AgentSaid::Leaving { why },
+            AgentFrame::Notice { kind, until } => AgentSaid::Notice { kind, until },
             AgentFrame::Shares { shares } => AgentSaid::Shares { shares },
             AgentFrame::BootLog { .. } | AgentFrame::Output { .. } => return None,
         })

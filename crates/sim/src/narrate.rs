@@ -58,7 +58,7 @@ fn of_job(event: &Event) -> Option<String> {
         Event::CancelWanted { job, tasks: set, by, .. } => {
             format!("job {job}{} cancelled by {by}", tasks(set.as_ref()))
         }
-        Event::RequeueWanted { job, tasks: set, why } => {
+        Event::RequeueWanted { job, tasks: set, why, .. } => {
             format!("job {job}{} is to run again: {why}", tasks(set.as_ref()))
         }
         Event::EndWanted { job, tasks: set, why, .. } => {

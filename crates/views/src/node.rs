@@ -28,6 +28,14 @@ pub fn cause_words(cx: &Cx<'_>, cause: &StopCause) -> String {
         StopCause::Unneeded => "the work it was for went away while it booted".into(),
         StopCause::Asked { by } => format!("asked by {}", cx.name_of(by)),
         StopCause::Down => "the cluster goes down".into(),
+        StopCause::Reclaimed { until: None } => {
+            "taken back by its provider without a notice".into()
+        }
+        StopCause::Reclaimed { until: Some(until) } => {
+            let at = cx.clock_seconds(cx.wall(*until));
+            format!("taken back by its provider at {at}")
+        }
+        StopCause::Rebalance => "its provider may take it back soon: it gets no new jobs".into(),
         StopCause::RunsUnknown => "what runs there is not in this log".into(),
         StopCause::Unfit { why } | StopCause::Left { why } => why.clone(),
     }

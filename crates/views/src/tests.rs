@@ -86,6 +86,8 @@ impl Lab {
                             index: Some(node.index),
                             ended_at: None,
                             ended_estimated: false,
+                            notice_at: None,
+                            reclaimed: false,
                             tags: Default::default(),
                             launched_at,
                         },

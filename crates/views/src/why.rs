@@ -3,6 +3,7 @@
 use super::start::{self, expected_for};
 use super::{Cx, detail, outcome, reason, schema, why_launch, why_room as room, why_spot, words};
 use pcluster_api::WhyView;
+use pcluster_core::event::Then;
 use pcluster_core::job::{Outcome, TaskEnd};
 use pcluster_core::plan::Wait;
 use pcluster_core::reason::{DependencyState, Reason};
@@ -319,7 +320,19 @@ fn runs(cx: &Cx<'_>, job: &Job, run: &Run, count: usize) -> Frame {
         ),
     };
     let frame = frame.fact("where", names.join(", ")).fact("holds", words::resources(&held));
+    let nodes = run.parts.iter().filter_map(|part| cx.cluster.nodes.get(&part.part.node));
+    let goes = nodes.filter_map(|node| Some((node, node.reclaimed_at()?))).min_by_key(|g| g.1);
+    let frame = match goes {
+        Some((node, at)) => {
+            let (name, at) = (&node.name, cx.clock_seconds(cx.wall(at)));
+            frame.fact("reclaimed", format!("{name} is taken back by its provider at {at}"))
+        }
+        None => frame,
+    };
     let frame = match (&run.then, start::run_end(cx, run)) {
+        (Some(Then::Preempt { .. }), _) => {
+            frame.fact("ends", "it is being ended, to run again on another node")
+        }
         (Some(_), _) => frame.fact("ends", "it is being ended"),
         (None, Some(end)) => frame.fact("ends", format!("by {} at the latest", cx.clock(end))),
         (None, None) => frame.fact("ends", "it has no time limit"),

@@ -1,11 +1,13 @@
 //! What is said of spot machines: why a job waits for one, and what becomes of those taken back.
+use super::node;
 use super::samples::{config_of, spec, user};
 use super::tests::Lab;
 use super::why_launch_tests::page;
 use pcluster_core::event::LaunchErrorClass;
-use pcluster_core::input::{Input, LaunchError, ProviderSaid, SpotPrice};
+use pcluster_core::input::{AgentSaid, Input, LaunchError, ProviderSaid, SpotPrice};
 use pcluster_model::config::{Config, ProviderKind, SpotUse};
-use pcluster_model::{DurationMs, Price};
+use pcluster_model::{DurationMs, JobSpec, Price};
+use pcluster_wire::{Exit, NoticeKind};
 
 fn spot(spot: SpotUse) -> Config {
     let mut config = config_of("cpus = 4, memory = \"8 GB\", price = \"$0.20/h\", max = 2", "");
@@ -46,10 +48,48 @@ fn dear() -> String {
     page(&lab.why(&ana, job))
 }
 
+/// A notice comes while a job runs, then the job is put back and its replacement boots; a second machine
+/// goes without a word.
+fn taken_back() -> Vec<String> {
+    let ana = user("ana", 1000);
+    let mut lab = Lab::new(spot(SpotUse::Prefer));
+    let job = lab.submit(&ana, JobSpec { cpus_per_task: 4, ..spec("align", 2, 600_000) });
+    lab.boot();
+    lab.start();
+    let node_words = |lab: &Lab| {
+        let cx = lab.cx(&ana);
+        let nodes = lab.cluster.nodes.values().map(|node| node::view(&cx, node));
+        nodes
+            .map(|node| format!("  node {}: {} {:?}\n", node.name, node.state, node.why))
+            .collect::<String>()
+    };
+    let first = *lab.cluster.nodes.keys().next().unwrap();
+    let until = Some(lab.now + DurationMs::from_mins(2));
+    let said = AgentSaid::Notice { kind: NoticeKind::Reclaim, until };
+    lab.give(Input::AgentSaid { node: first, said });
+    let noticed = page(&lab.why(&ana, job)) + &node_words(&lab);
+    lab.pass(DurationMs::from_secs(100));
+    let ends = page(&lab.why(&ana, job));
+    lab.end(Exit::Signal(15));
+    lab.boot();
+    lab.start();
+    lab.pass(DurationMs::from_secs(10));
+    let second = *lab.cluster.nodes.keys().last().unwrap();
+    let now = lab.now;
+    let machine = lab.launched.get_mut(&second).unwrap();
+    (machine.ended_at, machine.reclaimed) = (Some(now), true);
+    lab.list();
+    let past = lab.cluster.jobs[&job].past.iter();
+    let past = past.map(|past| format!("  attempt {}: {:?}\n", past.attempt, past.requeued));
+    let gone = page(&lab.why(&ana, job)) + &node_words(&lab) + &past.collect::<String>();
+    vec![noticed, ends, gone]
+}
+
 /// One case below the other: `UPDATE=1` writes them anew.
 #[test]
 fn spot_machines_have_their_words() {
-    let cases = [refused(SpotUse::Prefer), refused(SpotUse::Only), dear()];
+    let mut cases = vec![refused(SpotUse::Prefer), refused(SpotUse::Only), dear()];
+    cases.extend(taken_back());
     let text = cases.join("\n");
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/snapshots/why_spot.txt");
     if std::env::var_os("UPDATE").is_some() {

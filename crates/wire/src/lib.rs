@@ -287,6 +287,23 @@ pub enum AgentFrame {
     Shares {
         shares: Vec<ShareProof>,
     },
+    /// The provider has announced something to this machine: said once, and again on every connection.
+    Notice {
+        kind: NoticeKind,
+        /// When it is taken back, by the provider's clock.
+        #[serde(default)]
+        until: Option<Timestamp>,
+    },
+}
+
+/// What a provider announces to a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoticeKind {
+    /// It might be taken back sooner than others: nothing new belongs there.
+    Rebalance,
+    /// It is taken back.
+    Reclaim,
 }
 
 /// Everything a keeper needs to start a run. Script and environment come as blobs.

@@ -285,6 +285,7 @@ impl Reader<'_> {
             AgentFrame::RunEnded(end) => AgentSaid::RunEnded(clean_end(end)),
             AgentFrame::NotStarted { run, why } => AgentSaid::NotStarted { run, why: clean(&why) },
             AgentFrame::Leaving { why } => AgentSaid::Leaving { why: clean(&why) },
+            AgentFrame::Notice { kind, until } => AgentSaid::Notice { kind, until },
             AgentFrame::Shares { shares } => AgentSaid::Shares { shares: clean_shares(shares) },
         };
         Ok(self.relay(said).await?)

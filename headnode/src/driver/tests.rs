@@ -348,6 +348,8 @@ async fn a_closed_cluster_ends_the_loop_once_the_provider_lists_nothing() {
                 index: Some(0),
                 ended_at: Some(*ended_at.get_or_insert(now)),
                 ended_estimated: false,
+                notice_at: None,
+                reclaimed: false,
                 tags: Default::default(),
                 launched_at: Timestamp(1_700_000_005_000),
             };

@@ -279,6 +279,8 @@ fn seen(listed: Listed) -> ListedInstance {
             Phase::Pending | Phase::Running | Phase::Stopping => None,
         },
         ended_estimated: listed.ended_estimated || listed.ended_at.is_none(),
+        notice_at: listed.notice_at,
+        reclaimed: listed.reclaimed,
         launched_at: listed.launched_at,
         tags,
     }

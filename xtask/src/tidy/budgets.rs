@@ -48,7 +48,7 @@ pub(crate) const ROOMS: [Room; 7] = [
     Room {
         name: "agent",
         folders: &["agent/src/"],
-        lines: 5_500,
+        lines: 5_700,
         why: Some("docs/design/0005-room-sizes.md"),
     },
     Room {
@@ -63,7 +63,7 @@ pub(crate) const ROOMS: [Room; 7] = [
         lines: 1_400,
         why: Some("docs/design/0004-keeper-size.md"),
     },
-    Room { name: "views", folders: &["crates/views/src/"], lines: 4_650, why: None },
+    Room { name: "views", folders: &["crates/views/src/"], lines: 4_750, why: None },
     Room {
         name: "cli",
         folders: &["crates/cli/src/"],

@@ -54,6 +54,8 @@ pub struct AgentState {
     wants_shares: bool,
     /// What was found of them has changed while greeting.
     unsaid_shares: bool,
+    /// What the provider has announced: every head is to hear it.
+    notice: Option<AgentFrame>,
     leaving: Option<String>,
     /// The last `Hello` was refused, not for good.
     sent_away: bool,
@@ -78,6 +80,7 @@ impl AgentState {
             unsaid: BTreeSet::new(),
             wants_shares: false,
             unsaid_shares: false,
+            notice: None,
             leaving: None,
             sent_away: false,
             gone: false,
@@ -142,6 +145,11 @@ impl AgentState {
             AgentInput::Frame(frame) => self.frame(now, frame, &mut out),
             AgentInput::Keeper(said) => self.keeper(now, said, &mut out),
             AgentInput::Shares(shares) => self.shares(shares, &mut out),
+            AgentInput::Notice { kind, until } => {
+                let notice = AgentFrame::Notice { kind, until };
+                self.notice = Some(notice.clone());
+                self.say(notice, &mut out);
+            }
             AgentInput::Tick { clock, load_milli } => self.tick(now, clock, load_milli, &mut out),
             AgentInput::Refuses { users, clock } => {
                 self.setup.facts.refuses.clone_from(&users);
@@ -254,6 +262,9 @@ impl AgentState {
         }
         if self.unsaid_shares {
             self.tell_shares(out);
+        }
+        if let Some(notice) = self.notice.clone() {
+            self.say(notice, out);
         }
         self.leave_if_done(out);
     }

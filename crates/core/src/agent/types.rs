@@ -7,7 +7,8 @@ use pcluster_model::{
     ClusterId, DurationMs, InstanceRef, NodeId, RunId, Signal, SignalScope, Timestamp,
 };
 use pcluster_wire::{
-    AgentFrame, EndWhy, Facts, HeadFrame, OnOrphan, RunEnd, ShareProof, StartOrder, UserRefusal,
+    AgentFrame, EndWhy, Facts, HeadFrame, NoticeKind, OnOrphan, RunEnd, ShareProof, StartOrder,
+    UserRefusal,
 };
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +83,11 @@ pub enum AgentInput {
     Keeper(KeeperSaid),
     /// What was found of the shared paths, which is not what was found before.
     Shares(Vec<ShareProof>),
+    /// What the provider has announced to this machine.
+    Notice {
+        kind: NoticeKind,
+        until: Option<Timestamp>,
+    },
     /// Time passed; `clock` is the wall clock and `load_milli` the load, for the heartbeat.
     Tick {
         clock: Timestamp,

@@ -1,7 +1,9 @@
 //! What events do to jobs and runs.
 use crate::Cluster;
+use crate::decide::reclaim::RECLAIMED;
 use crate::event::{Event, PartEnd, Placement, TaskEnded, Then};
 use crate::job::{Job, Outcome, PastRun, Run, RunPart, TaskNumbers};
+use crate::node::Node;
 use crate::own::Own;
 use crate::rows::RowKey;
 use alloc::collections::BTreeMap;
@@ -43,8 +45,15 @@ impl Cluster {
                 let outcome = Outcome::Cancelled { by: by.clone(), uid: *uid };
                 self.apply_cancel(at, *job, tasks.as_ref(), &outcome);
             }
-            Event::RequeueWanted { job, tasks, why } => {
+            Event::RequeueWanted { job, tasks, why, preempted: false } => {
                 self.apply_requeue(*job, tasks.as_ref(), why);
+            }
+            Event::RequeueWanted { job, tasks, why, preempted: true } => {
+                for (_, run) in self.live_runs(*job, tasks.as_ref()) {
+                    self.with_run(run, |run| {
+                        run.then.get_or_insert_with(|| Then::Preempt { why: why.clone() });
+                    });
+                }
             }
             Event::EndWanted { job, tasks, outcome, .. } => {
                 self.apply_cancel(at, *job, tasks.as_ref(), outcome);
@@ -261,14 +270,11 @@ impl Cluster {
         self.close_steps(at, id);
         let has_steps = self.steps.contains_key(&id);
         let past = self.past_of(&run, at);
-        let requeue_limit = self.config().map_or(0, |config| config.requeue_limit);
-        let always = self.jobs.get(&run.job).and_then(|job| self.pool(&job.pool));
-        let always = always.is_some_and(|pool| pool.requeue_always);
+        let may_requeue = self.may_requeue(&run);
+        let taken = self.taken(&run);
         self.with_job(run.job, |job| {
             job.live.remove(&run.task);
-            let requeues = job.numbers.get(&run.task).map_or(0, |numbers| numbers.requeues);
-            let may_requeue = (always || job.spec_of(run.task).requeue) && requeues < requeue_limit;
-            match resolve(&run, job.spec.kind, has_steps, may_requeue) {
+            match resolve(&run, job.spec.kind, has_steps, may_requeue, taken) {
                 Resolution::NotAnAttempt => {
                     if let Some(numbers) = job.numbers.get_mut(&run.task) {
                         numbers.attempts = run.attempt.saturating_sub(1);
@@ -286,6 +292,19 @@ impl Cluster {
             }
         });
         self.touched.insert(RowKey::Task(run.job, run.task));
+    }
+
+    /// Whether a machine of this run was taken back.
+    fn taken(&self, run: &Run) -> Taken {
+        let nodes = || run.parts.iter().filter_map(|part| self.nodes.get(&part.part.node));
+        let signalled = self.jobs.get(&run.job).map(|job| job.spec_of(run.task));
+        if !nodes().any(Node::is_reclaimed) {
+            Taken::No
+        } else if self.is_doomed(run) && signalled.is_some_and(|spec| spec.warn_signal.is_some()) {
+            Taken::Warned
+        } else {
+            Taken::Yes
+        }
     }
 
     fn past_of(&self, run: &Run, at: Timestamp) -> PastRun {
@@ -344,23 +363,40 @@ enum Resolution {
     Done(Outcome),
 }
 
-fn resolve(run: &Run, kind: JobKind, has_steps: bool, may_requeue: bool) -> Resolution {
-    if let Some(then) = &run.then {
-        return match then {
-            Then::Finish(outcome) => Resolution::Done(outcome.clone()),
-            Then::Requeue { why } => Resolution::Again { why: why.clone(), counted: false },
-        };
-    }
-    if run.never_started(kind, has_steps) {
-        return Resolution::NotAnAttempt;
-    }
-    let lost = |why: String| {
-        if may_requeue {
-            Resolution::Again { why, counted: true }
-        } else {
-            Resolution::Done(Outcome::NodeFailed { why })
-        }
+/// Whether a machine of a run was taken back by its provider.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    No,
+    Yes,
+    /// And its script was told before, by the signal that it had asked for.
+    Warned,
+}
+
+fn resolve(
+    run: &Run,
+    kind: JobKind,
+    has_steps: bool,
+    may_requeue: bool,
+    taken: Taken,
+) -> Resolution {
+    let lost = |why: String| match taken {
+        _ if may_requeue => Resolution::Again { why, counted: true },
+        Taken::No => Resolution::Done(Outcome::NodeFailed { why }),
+        Taken::Yes | Taken::Warned => Resolution::Done(Outcome::Preempted),
     };
+    let preempted = || match lost(RECLAIMED.into()) {
+        Resolution::Done(_) => Resolution::Done(Outcome::Preempted),
+        again => again,
+    };
+    match &run.then {
+        Some(Then::Finish(outcome)) => return Resolution::Done(outcome.clone()),
+        Some(Then::Requeue { why }) => {
+            return Resolution::Again { why: why.clone(), counted: false };
+        }
+        _ if run.never_started(kind, has_steps) => return Resolution::NotAnAttempt,
+        Some(Then::Preempt { .. }) => return preempted(),
+        None => {}
+    }
     let gone = run.parts.iter().find_map(|part| match &part.end {
         Some(PartEnd::NodeGone { why }) => Some(why.clone()),
         _ => None,
@@ -375,6 +411,8 @@ fn resolve(run: &Run, kind: JobKind, has_steps: bool, may_requeue: bool) -> Reso
         let Some(PartEnd::Ended { exit, .. }) = &part.end else { continue };
         let script = rank == 0 && kind == JobKind::Batch;
         return match exit {
+            // It gave up what it did because it was told that its machine goes.
+            Exit::Code(1..) | Exit::Signal(_) if script && taken == Taken::Warned => preempted(),
             Exit::Code(0) if script => Resolution::Done(Outcome::Completed),
             Exit::Code(code) if script => Resolution::Done(Outcome::Failed { code: *code }),
             Exit::Signal(signal) if script => {

@@ -1,5 +1,6 @@
 //! What events do to nodes, offerings and the ledger.
 use crate::Cluster;
+use crate::decide::reclaim::RECLAIMED;
 use crate::event::{Event, LaunchErrorClass, LaunchIntent, PartEnd, StopCause, TaskEnded};
 use crate::ledger::{Meter, Use, WHOLE};
 use crate::limits::{BREAKER_FAILURES, GONE_NODES_KEPT};
@@ -40,9 +41,13 @@ impl Cluster {
                 self.end_parts(at, *node, "its machine rebooted");
                 self.with_node(at, *node, |n| n.boot_id = Some(boot_id.clone()));
             }
-            Event::NodeDraining { node, cause } => self.with_node(at, *node, |n| {
-                n.state = NodeState::Draining { cause: cause.clone() };
-            }),
+            Event::NodeDraining { node, cause } => {
+                self.with_node(at, *node, |n| match &mut n.state {
+                    NodeState::Lost { drain, .. } => *drain = Some(cause.clone()),
+                    state => *state = NodeState::Draining { cause: cause.clone() },
+                });
+                self.mark_runs_of(*node);
+            }
             Event::NodeResumed { node } => self.with_node(at, *node, |n| {
                 n.state = NodeState::Ready;
             }),
@@ -197,6 +202,7 @@ impl Cluster {
 
     fn apply_gone(&mut self, at: Timestamp, id: NodeId) {
         let why = match self.nodes.get(&id).map(|node| &node.state) {
+            _ if self.nodes.get(&id).is_some_and(Node::is_reclaimed) => RECLAIMED,
             Some(NodeState::Stopping { cause: StopCause::Lost, .. }) => {
                 "its node was silent and was ended"
             }
@@ -205,7 +211,11 @@ impl Cluster {
         self.end_parts(at, id, why);
         self.with_node(at, id, |node| {
             let cause = match &node.state {
-                NodeState::Stopping { cause, .. } | NodeState::Draining { cause } => cause.clone(),
+                NodeState::Stopping { cause, .. }
+                | NodeState::Draining { cause }
+                | NodeState::Lost { drain: Some(cause @ StopCause::Reclaimed { .. }), .. } => {
+                    cause.clone()
+                }
                 _ => StopCause::Left { why: "the provider says that it is gone".into() },
             };
             node.state = NodeState::Gone { cause, at };

@@ -34,6 +34,7 @@ impl Cluster {
             | AgentSaid::RunStarted { .. }
             | AgentSaid::RunEnded(_)
             | AgentSaid::NotStarted { .. }
+            | AgentSaid::Notice { .. }
             | AgentSaid::Shares { .. } => {
                 let lost = |node: &Node| matches!(node.state, NodeState::Lost { .. });
                 self.nodes.get(&id).is_some_and(lost) && self.is_connected(id)
@@ -63,6 +64,10 @@ impl Cluster {
             },
             AgentSaid::Leaving { why } => self.decide_leaving(id, why),
             AgentSaid::Shares { .. } => self.decide_shares(id),
+            AgentSaid::Notice { kind, until } => match self.nodes.get(&id) {
+                Some(node) => Decision::events(self.notice_events(now, node, kind, until)),
+                None => Decision::nothing(),
+            },
             AgentSaid::Phase { .. }
             | AgentSaid::Heartbeat
             | AgentSaid::Refuses(_)

@@ -159,6 +159,7 @@ impl Cluster {
             job: job.id,
             tasks: target.tasks.clone(),
             why: format!("requeued by {}", who.user),
+            preempted: false,
         };
         let said = if live.is_empty() {
             format!("{words} is back in the queue")

@@ -6,6 +6,7 @@ mod change;
 mod control;
 mod features;
 mod provider;
+pub(crate) mod reclaim;
 mod step;
 mod submit;
 mod unlogged;

@@ -1,7 +1,7 @@
 //! What providers say: answers to calls, and lists of what exists.
 use super::Decision;
 use crate::Cluster;
-use crate::event::{Event, LaunchErrorClass, OfferingKey, StopCause};
+use crate::event::{Event, LaunchErrorClass, OfferingKey};
 use crate::input::{LaunchError, LaunchedInstance, ListedInstance, ProviderSaid};
 use crate::ledger::{Bucket, Reading, Span, bill, day_of};
 use crate::limits::{REST_FIRST, RETRY_FIRST};
@@ -13,6 +13,15 @@ use alloc::vec;
 use alloc::vec::Vec;
 use pcluster_model::config::ProviderKind;
 use pcluster_model::{DurationMs, LaunchId, NodeId, Timestamp};
+use pcluster_wire::NoticeKind;
+
+/// How a machine ended.
+struct End {
+    /// The provider's time.
+    at: Timestamp,
+    estimated: bool,
+    reclaimed: bool,
+}
 
 impl Cluster {
     pub(super) fn decide_provider(&self, now: Timestamp, said: ProviderSaid) -> Decision {
@@ -210,8 +219,15 @@ impl Cluster {
                 }
                 if let Some(ended_at) = instance.ended_at {
                     let launched_at = node.launched_at.unwrap_or(instance.launched_at);
-                    let estimated = instance.ended_estimated;
-                    events.extend(self.gone_events(now, node, launched_at, ended_at, estimated));
+                    let end = End {
+                        at: ended_at,
+                        estimated: instance.ended_estimated,
+                        reclaimed: instance.reclaimed,
+                    };
+                    events.extend(self.gone_events(now, node, launched_at, end));
+                } else if instance.notice_at.is_some() && node.instance.is_some() {
+                    let (kind, until) = (NoticeKind::Reclaim, instance.notice_at);
+                    events.extend(self.notice_events(now, node, kind, until));
                 }
                 events
             }
@@ -241,7 +257,10 @@ impl Cluster {
             return Vec::new();
         }
         match node.launched_at {
-            Some(launched_at) => self.gone_events(now, node, launched_at, now, true),
+            Some(launched_at) => {
+                let end = End { at: now, estimated: true, reclaimed: false };
+                self.gone_events(now, node, launched_at, end)
+            }
             None => vec![Event::NodeGone { node: node.id }],
         }
     }
@@ -251,19 +270,14 @@ impl Cluster {
         now: Timestamp,
         node: &Node,
         launched_at: Timestamp,
-        ended_at: Timestamp,
-        estimated: bool,
+        end: End,
     ) -> Vec<Event> {
         let mut events = Vec::new();
-        if matches!(node.state, NodeState::Booting) {
-            // It ended by itself before it was ready: that is a failed boot.
-            let phase = self.boot_phase(node.id);
-            let why = "the machine ended by itself".into();
-            let cause = StopCause::BootFailed { phase, why };
+        if let Some(cause) = self.end_cause(node, end.reclaimed) {
             events.push(Event::NodeStopping { node: node.id, cause });
         }
         events.push(Event::NodeGone { node: node.id });
-        let span = self.span_of(now, node, launched_at, ended_at.max(launched_at), estimated);
+        let span = self.span_of(now, node, launched_at, end.at.max(launched_at), end.estimated);
         events.push(Event::SpanClosed { span: Box::new(span) });
         events
     }

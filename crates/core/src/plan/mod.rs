@@ -74,7 +74,8 @@ pub struct PlanReport {
     /// Pools whose first waiting job needs a larger machine than the ones that are there, while
     /// the pool may have no more: idle machines make room for it at once.
     pub claims: BTreeMap<PoolName, JobId>,
-    /// Machines that wait, empty or not, for the others that a gang needs: none stops as idle.
+    /// Machines that wait, empty or not, for the others that a gang needs, or for what another machine
+    /// is about to lose: none stops as idle.
     pub gangs: BTreeSet<NodeId>,
     /// By pool: jobs that wait with no room, in order.
     pub ahead: BTreeMap<PoolName, Vec<JobId>>,

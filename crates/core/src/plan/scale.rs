@@ -14,10 +14,11 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 use pcluster_model::config::{Pool, SpotUse};
 use pcluster_model::{
-    DurationMs, JobSpec, LaunchId, MicroUsd, NodeId, Resources, Shape, Timestamp,
+    DurationMs, JobSpec, LaunchId, MicroUsd, NodeId, Resources, RunId, Shape, Timestamp,
 };
 
 /// A machine that boots, or that this plan adds.
@@ -95,6 +96,10 @@ impl Cluster {
             // While a job waits for smaller machines to make room for a larger one, nobody else
             // may fill that room with another small one.
             let claim = pass.report.claims.get(&pool.name).copied();
+            // What is about to lose its machine was placed before everything that waits.
+            for (run, missing) in self.doomed_runs(pool) {
+                pass.replace(run, missing);
+            }
             for job in self.queued_in(pool).take(SCALE_JOBS) {
                 let wait = pass.report.waits.get(&job.id);
                 let refused = matches!(wait, Some(Wait::UserRefused { .. }));
@@ -179,6 +184,36 @@ impl<'a> Pass<'a> {
             let offers = offers.into_iter().filter(|offer| first(&offer.shape));
             let Ok(offer) = self.first_open(offers, &pool.image, 1, None) else { return };
             self.open(offer, pool.image.clone(), "the pool's minimum".into(), None, None);
+        }
+    }
+
+    /// Finds or adds machines for those that a run is about to lose. It can take them only once it has
+    /// ended; those that are ready meanwhile are kept for it.
+    fn replace(&mut self, run: RunId, missing: u32) {
+        let Some(run) = self.cluster.runs.get(&run) else { return };
+        let Some(job) = self.cluster.jobs.get(&run.job) else { return };
+        let spec = &**job.spec_of(run.task);
+        if !spec.only_nodes.is_empty() {
+            return;
+        }
+        let image = image_of(self.pool, spec);
+        for _ in 0..missing {
+            let needs = |room: &Room<'_>| need_on(self.pool, spec, &room.usable);
+            let has = |room: &Room<'_>| {
+                room.image == image && self.may_take(spec, room) && room.free.holds(&needs(room))
+            };
+            let found = self.rooms.iter().position(has).map(|at| (at, needs(&self.rooms[at])));
+            let opened = match found {
+                Some(found) => vec![found],
+                None => self.open_for(job, spec, 1, &[]).unwrap_or_default(),
+            };
+            for (at, need) in opened {
+                let room = &mut self.rooms[at];
+                room.free = room.free.minus(&need);
+                if let What::Ready(node) = room.what {
+                    self.report.gangs.insert(node);
+                }
+            }
         }
     }
 

@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 use pcluster_model::config::ProviderKind;
 use pcluster_model::job::JobKind;
 use pcluster_model::{DurationMs, InstanceRef, JobId, NodeId, SignalScope};
-use pcluster_wire::{Exit, Facts};
+use pcluster_wire::{Exit, Facts, NoticeKind};
 
 const NODE: NodeId = NodeId { launch: pcluster_model::LaunchId(1), index: 0 };
 const JOB: JobId = JobId(1);
@@ -104,7 +104,7 @@ fn node_input(world: &mut Small, name: &str) -> Input {
             let answer = Ok(vec![Err((0, error))]);
             Input::ProviderSaid(ProviderSaid::Launched { launch: NODE.launch, answer })
         }
-        "listed as ended" => {
+        "listed as ended" | "taken back" => {
             let mut ended = world.machines.get(&NODE).cloned().unwrap_or_else(|| {
                 crate::input::ListedInstance {
                     instance: InstanceRef::from("p-compute-1"),
@@ -112,12 +112,20 @@ fn node_input(world: &mut Small, name: &str) -> Input {
                     index: Some(0),
                     ended_at: None,
                     ended_estimated: false,
+                    notice_at: None,
+                    reclaimed: false,
                     tags: Default::default(),
                     launched_at: world.now,
                 }
             });
             ended.ended_at = Some(world.now);
+            ended.reclaimed = name == "taken back";
             listed(world, vec![ended])
+        }
+        "notice" | "hint" => {
+            let kind = if name == "hint" { NoticeKind::Rebalance } else { NoticeKind::Reclaim };
+            let until = Some(world.now + DurationMs::from_mins(2));
+            said(AgentSaid::Notice { kind, until })
         }
         "not listed" => {
             world.now = world.now + DurationMs(1);
@@ -170,6 +178,9 @@ fn node_matrix() -> String {
         "launched",
         "launch refused",
         "listed as ended",
+        "taken back",
+        "notice",
+        "hint",
         "not listed",
         "drain",
         "resume",

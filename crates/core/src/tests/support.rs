@@ -222,6 +222,8 @@ impl Small {
                                 index: Some(index),
                                 ended_at: None,
                                 ended_estimated: false,
+                                notice_at: None,
+                                reclaimed: false,
                                 tags: Tags::default(),
                                 launched_at: self.now,
                             },
@@ -257,6 +259,8 @@ impl Small {
             index: Some(index),
             ended_at: None,
             ended_estimated: false,
+            notice_at: None,
+            reclaimed: false,
             tags: Tags { price: Some(Price(7_000)), ..Tags::default() },
             launched_at: self.now,
         };
