@@ -52,6 +52,7 @@ mod unlogged;
 mod upgrade;
 mod users;
 mod vm;
+mod vm_disk;
 mod vm_faults;
 mod vm_image;
 mod vm_nfs;
