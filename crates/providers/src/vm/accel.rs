@@ -127,3 +127,26 @@ fn boots(kernel: &Path, archive: &Path) -> bool {
     let _ = child.wait();
     boots
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_machine_is_booted_where_it_is_known_and_nothing_is_kept_of_a_trial_that_could_not_be() {
+        let cache = std::env::temp_dir().join(format!("pcv-accel-{}", std::process::id()));
+        fs::create_dir_all(&cache).unwrap();
+        let asked = || -> Result<Image, ImageError> { panic!("a trial") };
+        assert_eq!(decide(VmAccel::Kvm, &cache, asked), Accel::Kvm);
+        assert_eq!(decide(VmAccel::Tcg, &cache, asked), Accel::Tcg);
+        let lacks = || Err(ImageError::Wrong("no minimal".into()));
+        assert_eq!(decide(VmAccel::Auto, &cache, lacks), Accel::Tcg);
+        let file = cache.join(".accel.json");
+        assert!(!file.exists());
+        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        let known = Known { boot_id, accel: Accel::Tcg };
+        fs::write(&file, serde_json::to_vec(&known).unwrap()).unwrap();
+        assert_eq!(decide(VmAccel::Auto, &cache, asked), Accel::Tcg);
+        fs::remove_dir_all(&cache).unwrap();
+    }
+}
