@@ -177,9 +177,9 @@ class Machine:
             return int(children.split()[0])
 
     def end(self, gently):
-        if not self.process or self.process.poll() is not None:
+        if not self.process:
             return
-        if gently and (pid := self.pid_1()):
+        if gently and self.process.poll() is None and (pid := self.pid_1()):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -187,6 +187,17 @@ class Machine:
         # The end of bwrap is the end of its process namespace.
         self.process.kill()
         self.process.wait()
+        self.sweep()
+
+    def sweep(self):
+        """The control groups of its node, which end with a computer and stay behind a container."""
+        tags = {tag["key"]: tag["value"] for tag in self.instance.get_tags()}
+        node = f"{tags.get('pcluster:launch')}.{self.instance.ami_launch_index}"
+        name = f"pcluster-{tags.get('pcluster:cluster')}-{node}-*"
+        for top in list(Path("/sys/fs/cgroup").rglob(name)):
+            for folder, _, _ in os.walk(top, topdown=False):
+                with contextlib.suppress(OSError):
+                    os.rmdir(folder)
 
     def console(self):
         with contextlib.suppress(FileNotFoundError):
@@ -548,11 +559,19 @@ class Handler(BaseHTTPRequestHandler):
         return self.cloud.machines.get(name) if path.startswith("/_imds/") else None, rest
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *request):
+        # Whoever asked was killed meanwhile; everything else is worth a word.
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(*request)
+
+
 def main():
     FOLDER.mkdir(parents=True, exist_ok=True)
     cloud = Handler.cloud = Cloud()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", 0), Handler)
     cloud.port = server.server_port
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(json.dumps({"port": cloud.port}), flush=True)
