@@ -110,6 +110,7 @@ fn app(folder: &Path, mirror: Mirror) -> AppState {
         logs: OutputTails::open(&folder.join("output")).unwrap(),
         boot_logs: BootLogs::open(&folder.join("boot")).unwrap(),
         consoles: pcluster_headnode::hands::consoles::Consoles::default(),
+        cleaned: Default::default(),
         bundles: pcluster_headnode::bundles::Bundles::open(&folder.join("failed")).unwrap(),
         facts: Arc::new(HeadFacts {
             version: "0.1.0",

@@ -4,6 +4,7 @@ use crate::agents::streams::Streams;
 use crate::bundles::Bundles;
 use crate::clock::Clock;
 use crate::disk::DiskWatch;
+use crate::hands::cleaning::Cleaned;
 use crate::hands::consoles::Consoles;
 use crate::inbox::InboxHandle;
 use crate::limits;
@@ -40,6 +41,7 @@ pub struct AppState {
     pub bundles: Bundles,
     /// What machines show now.
     pub consoles: Consoles,
+    pub cleaned: Cleaned,
     pub facts: Arc<HeadFacts>,
     /// For `pcluster_store::Reader::open`: history and events.
     pub store_path: Arc<Path>,

@@ -130,6 +130,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Head, BootError> {
         boot_logs,
         bundles,
         consoles,
+        cleaned: hands.providers.cleaned(),
         facts: Arc::new(facts),
         store_path: store.path().into(),
         clock: clock.clone(),

@@ -156,7 +156,7 @@ impl<L: Log, O: Outlet> Driver<L, O> {
     fn is_over(&mut self, now: Timestamp) -> bool {
         let lists = &self.cluster.volatile.lists;
         let proven = !lists.is_empty() && lists.values().all(|list| list.listed_at.is_some());
-        if !proven || !self.cluster.is_closed() {
+        if !proven || !self.cluster.is_closed() || !self.outlet.is_clean() {
             self.closed_since = None;
             return false;
         }

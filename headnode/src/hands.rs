@@ -3,6 +3,7 @@
 //! Invariant: effects are level-triggered. One that is already in hand is dropped, one that is lost
 //! comes again; the keys of what is in hand live here only. Deliberately absent: back-off and every
 //! other choice (core says again what it still wants).
+pub mod cleaning;
 pub mod consoles;
 pub mod orders;
 mod prices;
@@ -84,6 +85,10 @@ impl Outlet for Hands {
 
     fn settled(&self, cluster: &Cluster) {
         self.providers.pace(cluster);
+    }
+
+    fn is_clean(&self) -> bool {
+        self.providers.is_clean()
     }
 }
 

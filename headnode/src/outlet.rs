@@ -36,4 +36,9 @@ pub trait Outlet: Send {
     fn committed(&self, events: &[Stamped]);
     /// The state after a batch: it says how soon providers are to be listed.
     fn settled(&self, cluster: &Cluster);
+    /// All machines are gone for good: what was made beside them goes, too. True once that is done, or
+    /// given up.
+    fn is_clean(&self) -> bool {
+        true
+    }
 }

@@ -114,9 +114,6 @@ pub async fn run(prepared: Prepared) -> Result<Ended, RunError> {
         "the head is up"
     );
     let ended = join(driver).await;
-    if let Ok(Ended::Closed) = &ended {
-        hands.providers.clean_up().await;
-    }
     pruning.end().await;
     if let (Ok(Ended::Closed), Some(hosts)) = (&ended, hosts) {
         drop(tokio::task::spawn_blocking(move || hosts.clear()).await);

@@ -318,8 +318,9 @@ class Cloud:
         return count
 
     def started(self, instance, asked):
-        now = int(time.time())
+        # The time that the answer has: lists and the meter say the same.
         from datetime import datetime, timezone
+        now = int(instance.launch_time.replace(tzinfo=timezone.utc).timestamp())
         instance.launch_time = datetime.fromtimestamp(now, timezone.utc)
         spot = asked.get("InstanceMarketOptions.MarketType") == "spot"
         instance.lifecycle = "spot" if spot else None

@@ -337,16 +337,15 @@ fn jobs_run_on_instances_and_down_leaves_nothing() {
     // A container that is killed leaves its control groups in this machine's; the cluster's end has them.
     let said = cluster.ok(&["down", "--now"]);
     assert!(said.out.contains("0 left"), "{said:#?}");
+    assert!(said.out.contains("also       security group sg-"), "{said:#?}");
     until("the end of every machine", || {
         let meter = cloud.see("meter");
         let spans = meter.as_array().unwrap();
         (!spans.is_empty() && spans.iter().all(|span| !span["ended"].is_null())).then_some(())
     });
-    until("the end of all that the cluster made", || {
-        let facts = cloud.see("facts");
-        let own = |group: &serde_json::Value| group.as_str().unwrap().starts_with("pcluster-");
-        (!facts["groups"].as_array().unwrap().iter().any(own)).then_some(())
-    });
+    let facts = cloud.see("facts");
+    let own = |group: &serde_json::Value| group.as_str().unwrap().starts_with("pcluster-");
+    assert!(!facts["groups"].as_array().unwrap().iter().any(own), "{facts}");
     drop(cloud);
     let _ = std::fs::remove_dir_all(folder);
 }

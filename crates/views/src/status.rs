@@ -263,5 +263,6 @@ pub fn down(cx: &Cx<'_>) -> DownView {
         nodes_left: u32::try_from(alive).unwrap_or(u32::MAX),
         instances_left: cx.cluster.volatile.lists.values().map(|list| list.living).sum(),
         last_end_ms: ends.and_then(|ends| ends.into_iter().max()),
+        cleaned: Vec::new(),
     }
 }

@@ -1,4 +1,5 @@
 //! Calls of providers, each in a task of its own, and the lists that say what really exists.
+use super::cleaning::Cleaned;
 use super::consoles;
 use super::orders::{Orders, tags_of};
 use crate::bundles::Keeping;
@@ -36,6 +37,7 @@ struct Shared {
     clock: Clock,
     keeping: Keeping,
     in_hand: Mutex<BTreeSet<EffectKey>>,
+    cleaned: Cleaned,
     calls: Semaphore,
     /// Something was launched or ended: the list has changed.
     news: Notify,
@@ -58,6 +60,7 @@ impl ProviderHands {
             clock: keeping.clock.clone(),
             keeping,
             in_hand: Mutex::default(),
+            cleaned: Cleaned::default(),
             calls: Semaphore::new(limits::PROVIDER_CALLS),
             news: Notify::new(),
         };
@@ -102,26 +105,22 @@ impl ProviderHands {
         }
     }
 
-    /// All machines are gone for good: what providers made beside them goes, too. What stays is said.
-    pub async fn clean_up(&self) {
-        for source in &self.shared.sources {
-            let provider = source.provider.kind();
-            let cleaned = source.provider.clean_up();
-            match tokio::time::timeout(limits::CLEAN_UP_WITHIN, cleaned).await {
-                Ok(Ok(lines)) => {
-                    lines.iter().for_each(|line| {
-                        tracing::info!(provider = provider.as_str(), line, "cleaned up")
-                    });
-                }
-                Ok(Err(error)) => {
-                    tracing::error!(provider = provider.as_str(), %error, "what was made cannot be removed");
-                }
-                Err(_) => tracing::error!(
-                    provider = provider.as_str(),
-                    "what was made is not removed in time"
-                ),
-            }
+    /// All machines are gone for good: what providers made beside them goes, too. True once that is over.
+    pub fn is_clean(&self) -> bool {
+        if self.shared.cleaned.begin() {
+            let shared = Arc::clone(&self.shared);
+            tokio::spawn(async move {
+                let providers = shared.sources.iter().map(|source| &*source.provider);
+                shared.cleaned.run(providers).await;
+            });
         }
+        self.shared.cleaned.is_over()
+    }
+
+    /// What came of it.
+    #[must_use]
+    pub fn cleaned(&self) -> Cleaned {
+        self.shared.cleaned.clone()
     }
 
     /// A machine has ended by itself before it was ready: what is known of that is kept.

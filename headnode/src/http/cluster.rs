@@ -150,7 +150,13 @@ pub(super) async fn down(
         Reply::Rejected(rejection) => return Err(rejection.into()),
         other => return Err(odd(&other)),
     }
-    Ok(Json(app.seen(&who, status::down)))
+    let mut view = app.seen(&who, status::down);
+    if view.phase == "closed" && !app.cleaned.is_over() {
+        // Machines are gone; what was made beside them is not.
+        view.phase = "closing".to_owned();
+    }
+    view.cleaned = app.cleaned.lines();
+    Ok(Json(view))
 }
 
 #[utoipa::path(get, path = "/v1/config", tag = "cluster",

@@ -90,6 +90,7 @@ async fn bench() -> Bench {
         logs: OutputTails::open(&scratch.path().join("output")).unwrap(),
         boot_logs: BootLogs::open(&scratch.path().join("boot")).unwrap(),
         consoles: crate::hands::consoles::Consoles::default(),
+        cleaned: crate::hands::cleaning::Cleaned::with(vec!["group g-1 removed".into()]),
         bundles: crate::bundles::Bundles::open(&scratch.path().join("failed")).unwrap(),
         facts: Arc::new(HeadFacts {
             version: "0.1.0",
@@ -617,6 +618,7 @@ async fn the_cluster_tells_its_status_its_metrics_and_its_end() {
     assert_eq!(config["pools"][0]["name"], "compute");
     let down: DownView = bench.post(&root, "/v1/down", json!({ "now": false })).await.unwrap();
     assert_eq!(down.phase, "closed");
+    assert_eq!(down.cleaned, ["group g-1 removed"]);
 }
 
 #[tokio::test]

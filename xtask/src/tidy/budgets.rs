@@ -42,7 +42,7 @@ pub(crate) const ROOMS: [Room; 7] = [
     Room {
         name: "headnode",
         folders: &["headnode/src/"],
-        lines: 9_400,
+        lines: 9_500,
         why: Some("docs/design/0005-room-sizes.md"),
     },
     Room {

@@ -155,6 +155,9 @@ pub fn down_ends(view: &DownView, cluster: &str) -> String {
             view.nodes_left, view.instances_left
         )
     };
+    for line in &view.cleaned {
+        out.push_str(&format!("also       {}\n", clean(line)));
+    }
     out.push_str(&format!("head       of {} has stopped\n", clean(cluster)));
     out.push_str("kept       the queue, the history and the bill\n");
     out

@@ -174,3 +174,50 @@ fn the_address_is_that_of_the_environment_or_of_the_region() {
     let bundle = of("x", &[("AWS_CA_BUNDLE", "/nowhere/ca.pem")]).unwrap_err();
     assert!(bundle.contains("AWS_CA_BUNDLE=/nowhere/ca.pem"), "{bundle}");
 }
+
+/// A server with a certificate of its own making; its answers are empty lists.
+async fn secure_server() -> (u16, String) {
+    use tokio_rustls::rustls::{ServerConfig, crypto::ring};
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let pair = tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], pair.into())
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let _ = stream.read(&mut [0; 8192]).await;
+            let answer = "HTTP/1.1 200 x\r\ncontent-length: 4\r\nconnection: close\r\n\r\n<R/>";
+            let _ = stream.write_all(answer.as_bytes()).await;
+            let _ = stream.shutdown().await;
+        }
+    });
+    (port, certificate.pem())
+}
+
+#[tokio::test]
+async fn only_who_proves_a_name_to_the_roots_is_talked_to() {
+    let (port, pem) = secure_server().await;
+    let bundle = std::env::temp_dir().join(format!("pcluster-ca-{}.pem", std::process::id()));
+    std::fs::write(&bundle, pem).unwrap();
+    let endpoint = format!("https://localhost:{port}");
+    let call = async |more: &[(&str, &str)]| {
+        let pairs = [&KEYS[..], &[("AWS_ENDPOINT_URL", endpoint.as_str())], more].concat();
+        let client = Client::with_env("us-east-1".into(), environment(&pairs)).unwrap();
+        client.call(Action::DescribeInstances, &Params::new()).await
+    };
+    let stranger = call(&[]).await.unwrap_err().to_string();
+    assert!(stranger.contains("UnknownIssuer"), "{stranger}");
+    let known = call(&[("AWS_CA_BUNDLE", bundle.to_str().unwrap())]).await;
+    std::fs::remove_file(&bundle).unwrap();
+    assert_eq!(known.unwrap().name, "R");
+}

@@ -4,7 +4,7 @@ use super::api::Api;
 use super::types::Known;
 use crate::provider::{Offering, ProviderError};
 use pcluster_ec2::{Action, Params};
-use pcluster_model::{Price, units};
+use pcluster_model::{Price, Shape, units};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Offerings of all pools: for each shape and subnet (or zone) one on demand, and one on spot where EC2 names a
@@ -30,47 +30,53 @@ pub(super) async fn offerings(
             places.push((subnet.clone(), known.subnet(api, subnet).await?.zone));
         }
         for shape in &pool.shapes {
-            let anywhere = || {
-                zones
-                    .iter()
-                    .filter(|(name, _)| name == &shape.name)
-                    .map(|(_, zone)| (String::new(), zone.clone()))
-            };
-            let here: Vec<_> =
-                if places.is_empty() { anywhere().collect() } else { places.clone() };
-            for (subnet, zone) in here {
-                if !zones.contains(&(shape.name.clone(), zone.clone())) {
-                    continue;
-                }
-                let offering = |spot, price| Offering {
-                    shape: shape.clone(),
-                    zone: zone.clone(),
-                    subnet: subnet.clone(),
-                    spot,
-                    price,
-                };
-                let price = spot.get(&(shape.name.clone(), zone.clone())).copied();
-                let both = [
-                    Some(offering(false, shape.price)),
-                    price.map(|price| offering(true, Some(price))),
-                ];
-                offerings.extend(
-                    both.into_iter()
-                        .flatten()
-                        .filter(|one| !offerings.contains(one))
-                        .collect::<Vec<_>>(),
-                );
-            }
+            let found = of_shape(shape, &places, &zones, &spot);
+            offerings.extend(
+                found.into_iter().filter(|one| !offerings.contains(one)).collect::<Vec<_>>(),
+            );
         }
     }
     Ok(offerings)
 }
 
+type Zones = BTreeSet<(String, String)>;
+type SpotPrices = BTreeMap<(String, String), Price>;
+
+/// Of one shape. Without subnets EC2 chooses the zone: then spot costs as much as in the dearest one.
+fn of_shape(
+    shape: &Shape,
+    places: &[(String, String)],
+    zones: &Zones,
+    spot: &SpotPrices,
+) -> Vec<Offering> {
+    let offering = |(subnet, zone): (&str, &str), spot, price| Offering {
+        shape: shape.clone(),
+        zone: zone.to_owned(),
+        subnet: subnet.to_owned(),
+        spot,
+        price,
+    };
+    let price_in = |zone: &str| spot.get(&(shape.name.clone(), zone.to_owned())).copied();
+    let mut found = Vec::new();
+    if places.is_empty() {
+        let here = zones.iter().filter(|(name, _)| *name == shape.name);
+        let here: Vec<&str> = here.map(|(_, zone)| zone.as_str()).collect();
+        found.extend(here.iter().map(|zone| offering(("", zone), false, shape.price)));
+        let dearest = here.iter().filter_map(|zone| price_in(zone)).max();
+        found.extend(dearest.map(|price| offering(("", ""), true, Some(price))));
+        return found;
+    }
+    for (subnet, zone) in places {
+        if zones.contains(&(shape.name.clone(), zone.clone())) {
+            found.push(offering((subnet, zone), false, shape.price));
+            found.extend(price_in(zone).map(|price| offering((subnet, zone), true, Some(price))));
+        }
+    }
+    found
+}
+
 /// Types and the zones that have them.
-async fn zones(
-    api: &Api,
-    types: &BTreeSet<&str>,
-) -> Result<BTreeSet<(String, String)>, ProviderError> {
+async fn zones(api: &Api, types: &BTreeSet<&str>) -> Result<Zones, ProviderError> {
     let params =
         Params::new().with("LocationType", "availability-zone").filter("instance-type", types);
     let pages = api.pages(Action::DescribeInstanceTypeOfferings, &params).await?;
@@ -81,10 +87,7 @@ async fn zones(
 }
 
 /// The latest price of each type in each zone.
-async fn spot_prices(
-    api: &Api,
-    types: &BTreeSet<&str>,
-) -> Result<BTreeMap<(String, String), Price>, ProviderError> {
+async fn spot_prices(api: &Api, types: &BTreeSet<&str>) -> Result<SpotPrices, ProviderError> {
     // A start that is now: only the prices in force.
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let params = Params::new()
@@ -107,4 +110,36 @@ async fn spot_prices(
         }
     }
     Ok(latest.into_iter().map(|(place, (_, price))| (place, price)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ec2::tests::shape;
+
+    #[test]
+    fn a_place_has_its_own_price_and_no_place_the_dearest() {
+        let key = |zone: &str| ("c6i.large".to_owned(), zone.to_owned());
+        let zones = BTreeSet::from([key("a"), key("b")]);
+        let spot =
+            BTreeMap::from([(key("a"), Price(10)), (key("b"), Price(30)), (key("c"), Price(90))]);
+        let shape = shape("c6i.large");
+        let shown = |places: &[(String, String)]| {
+            let found = of_shape(&shape, places, &zones, &spot);
+            let found = found
+                .into_iter()
+                .map(|one| (one.subnet, one.zone, one.spot, one.price.map(|price| price.0)));
+            found.collect::<Vec<_>>()
+        };
+        let of = |subnet: &str, zone: &str, spot, price| {
+            (subnet.to_owned(), zone.to_owned(), spot, price)
+        };
+        assert_eq!(
+            shown(&[]),
+            [of("", "a", false, None), of("", "b", false, None), of("", "", true, Some(30))]
+        );
+        let place = |subnet: &str, zone: &str| (subnet.to_owned(), zone.to_owned());
+        let places = [place("s-1", "a"), place("s-3", "c")];
+        assert_eq!(shown(&places), [of("s-1", "a", false, None), of("s-1", "a", true, Some(10))]);
+    }
 }

@@ -28,12 +28,14 @@ chmod 711 "$dir"
 
 say "this machine becomes a node of cluster @NAME@"
 cat >"$dir/boot.pem" <<'PCLUSTER'
-@IDENTITY@PCLUSTER
+@IDENTITY@
+PCLUSTER
 cat >"$dir/boot.json" <<'PCLUSTER'
 @JOINS@
 PCLUSTER
 cat >"$dir/boot.py" <<'PCLUSTER'
-@BOOT@PCLUSTER
+@BOOT@
+PCLUSTER
 # Who runs user data is a Python program; its interpreter is there.
 python=
 for candidate in python3 /usr/libexec/platform-python /usr/local/bin/python3; do

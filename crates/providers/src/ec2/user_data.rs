@@ -51,9 +51,9 @@ pub(super) fn script(order: &LaunchOrder) -> Result<String, String> {
     Ok(SCRIPT
         .replace("@PATIENCE@", &PATIENCE_S.to_string())
         .replace("@NAME@", &plain(&order.cluster_name))
-        .replace("@IDENTITY@", &identity(&join.token)?)
+        .replace("@IDENTITY@", identity(&join.token)?.trim_end())
         .replace("@JOINS@", &joins(&order.joins)?)
-        .replace("@BOOT@", &boot))
+        .replace("@BOOT@", boot.trim_end()))
 }
 
 /// Names of clusters are plain; a shell script takes no chances.
