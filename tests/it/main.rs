@@ -55,6 +55,7 @@ mod users;
 mod vm;
 mod vm_disk;
 mod vm_faults;
+mod vm_head;
 mod vm_image;
 mod vm_nfs;
 mod why;
