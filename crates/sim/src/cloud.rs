@@ -3,7 +3,7 @@
 //! Invariant: the bill is computed here from the provider's times alone; nothing is shared with the
 //! ledger of the core, so that I9 compares two computations. Deliberately absent: knowledge of
 //! nodes, jobs and budgets.
-use pcluster_core::event::LaunchErrorClass;
+use pcluster_core::event::{LaunchErrorClass, OfferingKey};
 use pcluster_core::input::ListedInstance;
 use pcluster_model::{InstanceRef, LaunchId, Resources, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +49,12 @@ pub struct Machine {
     pub stray: bool,
     /// The provider made it after its caller had given up the call.
     pub late: bool,
+    /// It may be taken back.
+    pub spot: bool,
+    /// The list says when it is taken back.
+    pub notice_at: Option<Timestamp>,
+    /// The list says that it was.
+    pub reclaimed: bool,
 }
 
 /// The first answer to a launch, which every retry gets again.
@@ -63,6 +69,7 @@ pub struct Wish {
     pub total: Resources,
     /// Micro-dollars per hour.
     pub price: i64,
+    pub spot: bool,
 }
 
 /// The provider.
@@ -82,6 +89,8 @@ pub struct SimProvider {
     pub quota: Option<(usize, Timestamp)>,
     /// Until then it has none of this shape.
     pub out_of: Option<(String, Timestamp)>,
+    /// Until then it has no spot machines in this place; empty: anywhere.
+    pub no_spot: Option<(String, Timestamp)>,
     /// I9's plant: one machine in four costs a micro-dollar too much.
     pub overcharge: bool,
     /// Machines that have not ended, by true time.
@@ -145,6 +154,9 @@ impl SimProvider {
             end_asked_at: None,
             stray,
             late: false,
+            spot: wish.spot,
+            notice_at: None,
+            reclaimed: false,
         };
         self.machines.insert(id, machine);
         self.living.insert(id);
@@ -169,10 +181,15 @@ impl SimProvider {
         Some(LaunchErrorClass::Quota { limit: most.to_string(), used: living.to_string() })
     }
 
-    /// It has none of this shape now.
+    /// It has none of this offering now.
     #[must_use]
-    pub fn is_out_of(&self, shape: &str, now: Timestamp) -> bool {
-        self.out_of.as_ref().is_some_and(|(none, until)| none == shape && now < *until)
+    pub fn is_out_of(&self, offering: &OfferingKey, now: Timestamp) -> bool {
+        let (shape, place) = (&offering.shape, &offering.subnet);
+        let none = self.out_of.as_ref().filter(|(none, until)| none == shape && now < *until);
+        let no_spot = self.no_spot.as_ref().filter(|(dry, until)| {
+            offering.spot && (dry.is_empty() || dry == place) && now < *until
+        });
+        none.is_some() || no_spot.is_some()
     }
 
     /// Takes a call to end a machine; true when it ends now.
@@ -210,8 +227,8 @@ impl SimProvider {
                 index: (!machine.stray).then_some(machine.index),
                 ended_at: machine.ended_at.filter(|_| machine.end_listed_from <= now),
                 ended_estimated: false,
-                notice_at: None,
-                reclaimed: false,
+                notice_at: machine.notice_at,
+                reclaimed: machine.reclaimed,
                 tags: Default::default(),
                 launched_at: machine.launched_at,
             })

@@ -11,8 +11,8 @@ use pcluster_model::config::{Share, ShareSource};
 use pcluster_model::job::JobKind;
 use pcluster_model::{ArraySpec, DurationMs, JobSpec};
 
-/// The edition of scenarios that are drawn today.
-pub const EDITION: u32 = 2;
+/// The edition of scenarios that are drawn today; the third has spot machines (`market`).
+pub const EDITION: u32 = 3;
 
 /// Adds them.
 pub fn add(rng: &mut Rng, scenario: &mut Scenario) {

@@ -122,6 +122,12 @@ kinds! {
     CrashInPruning "head crash inside pruning" 2_000,
     /// The shared path of a machine is bad for up to half an hour.
     BadShare "bad shared path" 300,
+    /// The provider takes a spot machine back, with a notice or without.
+    Reclaim "spot machine taken back" 500,
+    /// The provider has no spot machines in one place, or anywhere, for half an hour.
+    SpotGone "no spot machines" 300,
+    /// Spot machines cost something else from now on.
+    SpotPrices "spot prices move" 1_000,
 }
 
 /// Chances of every kind.

@@ -29,6 +29,7 @@ impl World {
         }
         self.torment_head(&living);
         self.torment_provider();
+        self.torment_market();
         let held = self.agents.values().filter_map(|agent| agent.conn).collect();
         self.net.sweep(&held);
         self.after(GREMLIN_EVERY.0, What::Gremlin);
@@ -129,6 +130,8 @@ impl World {
         } else if self.strikes(Kind::BadShare) {
             let span = self.rng.between(20_000, 1_800_000);
             self.share_turns_bad(machine, DurationMs(span));
+        } else if self.cloud.machines[&machine].spot && self.strikes(Kind::Reclaim) {
+            self.reclaim(machine);
         }
     }
 
@@ -152,7 +155,7 @@ impl World {
         self.disk_full_until = self.now;
         self.drifts_until = self.now;
         self.cloud.throttled_until = self.now;
-        (self.cloud.quota, self.cloud.out_of) = (None, None);
+        (self.cloud.quota, self.cloud.out_of, self.cloud.no_spot) = (None, None, None);
     }
 
     /// Faults end: the head is up, clocks are right, users let go of what they hold.

@@ -47,6 +47,7 @@ fn wish_of(plan: &LaunchPlan, plant: Plant) -> Wish {
         count: u32::try_from(plan.names.len()).unwrap_or(u32::MAX),
         pool: plan.offering.pool.to_string(),
         total: plan.shape.total,
+        spot: plan.offering.spot,
         price: if plant == Plant::TenfoldPrice { price * 10 } else { price },
     }
 }
@@ -160,7 +161,7 @@ impl World {
             let soon = self.head.as_ref().map_or(now, |head| head.steady(now));
             return Some(LaunchErrorClass::RateLimited { retry_at: soon + until.since(now) });
         }
-        self.cloud.is_out_of(&plan.shape.name, now).then_some(LaunchErrorClass::NoCapacity)
+        self.cloud.is_out_of(&plan.offering, now).then_some(LaunchErrorClass::NoCapacity)
     }
 
     fn error_class(&mut self) -> LaunchErrorClass {
@@ -251,6 +252,7 @@ impl World {
             pool: model.pool,
             total: model.total,
             price: model.price,
+            spot: model.spot,
         };
         let lag = self.list_lag();
         let id = self.cloud.make(self.now, &wish, model.index, lag, true);

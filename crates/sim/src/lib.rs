@@ -13,6 +13,7 @@ pub mod gremlin;
 pub mod hands;
 pub mod head;
 pub mod keeper;
+pub mod market;
 pub mod narrate;
 pub mod net;
 pub mod out;

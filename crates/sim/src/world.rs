@@ -10,6 +10,7 @@ use crate::extras;
 use crate::faults::{Faults, Kind};
 use crate::hands::Call;
 use crate::head::Head;
+use crate::market;
 use crate::net::{ConnId, SimNet};
 use crate::plant::Plant;
 use crate::procs::Procs;
@@ -26,7 +27,7 @@ use pcluster_core::agent::AgentInput;
 use pcluster_core::input::ProviderSaid;
 use pcluster_model::config::Config;
 use pcluster_model::{ClusterId, DurationMs, NodeId, RunId, Timestamp};
-use pcluster_wire::{AgentFrame, HeadFrame};
+use pcluster_wire::{AgentFrame, HeadFrame, NoticeKind};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -100,6 +101,16 @@ pub enum What {
         life: u32,
     },
     Prove {
+        machine: MachineId,
+    },
+    /// The provider announces something to a machine.
+    Notice {
+        machine: MachineId,
+        kind: NoticeKind,
+        until: Timestamp,
+    },
+    /// A machine is taken back.
+    Reclaimed {
         machine: MachineId,
     },
     ToHead {
@@ -246,8 +257,11 @@ impl World {
     ) -> Self {
         let mut rng = Rng::new(seed, 1);
         let mut scenario = Scenario::of(&mut rng, mode);
-        if kept.edition >= extras::EDITION {
+        if kept.edition >= 2 {
             extras::add(&mut rng.aside(4), &mut scenario);
+        }
+        if kept.edition >= 3 {
+            market::add(&mut rng.aside(5), &mut scenario);
         }
         let mut faults = match mode {
             Mode::Safety | Mode::Liveness | Mode::Abandoned => Faults::draw(&mut rng),
@@ -424,6 +438,8 @@ impl World {
             What::Dial { machine, life } => self.agent_dial(machine, life),
             What::AgentTick { machine, life } => self.agent_tick(machine, life),
             What::Prove { machine } => self.agent_proves(machine),
+            What::Notice { machine, kind, until } => self.notice_comes(machine, kind, until),
+            What::Reclaimed { machine } => self.is_reclaimed(machine),
             What::AgentHears { machine, life, input } => self.agent_hears(machine, life, *input),
             What::ToHead { conn, frame } => self.head_frame(conn, frame),
             What::ToAgent { conn, frame } => self.agent_frame(conn, *frame),

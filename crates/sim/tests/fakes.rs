@@ -12,6 +12,7 @@ fn wish(count: u32) -> Wish {
         pool: "main".into(),
         total: Resources { cpus: 2, ..Resources::default() },
         price: 3_600_001,
+        spot: false,
     }
 }
 

@@ -16,7 +16,9 @@ pub struct Order;
 pub fn alike(a: &JobSpec, b: &JobSpec) -> bool {
     let size = |spec: &JobSpec| (spec.nodes, spec.least_per_node(), spec.memory, spec.exclusive);
     let limits = |spec: &JobSpec| (spec.time_limit_ms, spec.max_cost);
+    // What may not run again gets other machines.
     size(a) == size(b)
+        && a.requeue == b.requeue
         && limits(a) == limits(b)
         && (&a.features, &a.only_nodes, &a.not_nodes, &a.image)
             == (&b.features, &b.only_nodes, &b.not_nodes, &b.image)
