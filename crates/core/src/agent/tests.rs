@@ -575,6 +575,26 @@ fn what_is_found_of_shared_paths_is_told_to_a_head_that_asked() {
 }
 
 #[test]
+fn a_notice_is_told_to_every_head() {
+    let says = |out: &[AgentAction]| {
+        let notice = |action: &&AgentAction| {
+            matches!(action, AgentAction::Send(AgentFrame::Notice { until: Some(_), .. }))
+        };
+        out.iter().filter(notice).count()
+    };
+    let mut brain = brain();
+    let notice =
+        || AgentInput::Notice { kind: pcluster_wire::NoticeKind::Reclaim, until: Some(at(120)) };
+    assert_eq!(says(&brain.step(at(1), notice())), 0, "nobody is there");
+    assert_eq!(says(&brain.step(at(2), AgentInput::Connected { clock: at(2) })), 0);
+    assert_eq!(says(&brain.step(at(3), welcome())), 1);
+    brain.step(at(4), AgentInput::Disconnected);
+    brain.step(at(5), AgentInput::Connected { clock: at(5) });
+    assert_eq!(says(&brain.step(at(6), welcome())), 1, "another head, or the same again");
+    assert_eq!(says(&brain.step(at(7), notice())), 1);
+}
+
+#[test]
 fn gpus_are_named_by_the_order_of_the_bus_and_from_0_where_no_others_are_seen() {
     use super::env::of_gpus;
     let value = |vars: &[(String, String)], name: &str| {
