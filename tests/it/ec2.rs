@@ -1,7 +1,9 @@
 //! Nodes that are instances of EC2: against a cloud on loopback that boots them, with the moods of the real one.
 use async_trait::async_trait;
+use pcluster_api::Level;
 use pcluster_model::config::{Ec2Pool, ProviderKind};
 use pcluster_model::{ClusterId, DurationMs, InstanceRef, LaunchId, NodeId, Resources, Shape};
+use pcluster_providers::checkup::Asked;
 use pcluster_providers::conformance::{self, Subject};
 use pcluster_providers::ec2::{Ec2Provider, Ec2Settings, PoolPlaces};
 use pcluster_providers::{
@@ -348,4 +350,32 @@ fn jobs_run_on_instances_and_down_leaves_nothing() {
     assert!(!facts["groups"].as_array().unwrap().iter().any(own), "{facts}");
     drop(cloud);
     let _ = std::fs::remove_dir_all(folder);
+}
+
+#[test]
+fn doctor_is_told_what_ec2_would_refuse() {
+    let Some(place) = Place::new("doctor", false) else { return };
+    let text = "provider = \"ec2\"\nhead = { address = \"10.0.0.1\" }\ncompute = { types = [\"c6i.large\"] }\n\
+                [ec2]\nsubnets = [\"subnet-0bad\"]\n";
+    let config = pcluster_config::samples::config(text);
+    let asked = Asked { config: &config, thorough: false, progress: &|_| () };
+    let look = || waits(place.ec2().checkup(&asked));
+    let found = look();
+    let wrong: Vec<&str> = found
+        .iter()
+        .filter(|one| one.level == Level::Attention)
+        .map(|one| one.what.as_str())
+        .collect();
+    assert_eq!(wrong, ["pool compute has no use of subnet subnet-0bad"], "{found:#?}");
+    assert!(found.iter().any(|one| one.what.contains("ami-0000000000000b22d")), "{found:#?}");
+    assert!(found.iter().any(|one| one.what.contains("lets this head do all")), "{found:#?}");
+    let refused = json!([{"action": "RunInstances", "kind": "error", "code": "UnauthorizedOperation", "status": 403}]);
+    place.cloud.tell("faults", &refused);
+    assert!(look().iter().any(|one| one.what == "this head may not do ec2:RunInstances"));
+    let nobody = json!([{"action": "*", "kind": "error", "code": "AuthFailure", "status": 401, "times": -1}]);
+    place.cloud.tell("faults", &nobody);
+    let found = look();
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].why.contains("EC2 does not know these credentials"), "{found:#?}");
+    assert_eq!(place.cloud.see("meter"), json!([]));
 }

@@ -7,6 +7,7 @@
 //! the head's own machine.
 mod account;
 mod api;
+mod checkup;
 mod classes;
 mod launch;
 mod machines;
@@ -17,6 +18,7 @@ mod tests;
 mod types;
 mod user_data;
 
+use crate::checkup::Asked;
 use crate::provider::{
     ErrorClass, LaunchAnswer, LaunchImage, LaunchOrder, Launched, Listed, Offering, Phase,
     Provider, ProviderError, Target, now,
@@ -28,6 +30,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use launch::Place;
 use machines::{CLUSTER_TAG, Ends, LAUNCH_TAG, instances, is_id, listed};
+use pcluster_api::Finding;
 use pcluster_ec2::{Action, Element, Params};
 use pcluster_model::config::{Ec2Pool, ProviderKind};
 use pcluster_model::{ClusterId, InstanceRef, LaunchId, Shape};
@@ -399,6 +402,10 @@ impl Provider for Ec2Provider {
         })?;
         Ok(String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(CONSOLE_BYTES)..])
             .into_owned())
+    }
+
+    async fn checkup(&self, asked: &Asked<'_>) -> Vec<Finding> {
+        self.look(asked).await
     }
 
     fn consistency_window_ms(&self) -> u64 {
