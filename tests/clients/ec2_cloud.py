@@ -18,7 +18,7 @@ environment `scripts/clients path moto`. What moto itself lacks and this adds:
 The other side of it is HTTP below /_cloud/ on the same port, JSON in and out:
 
     GET  facts                      {"subnets": {ID: ZONE}, "images": {NAME: ID}}
-    GET  meter                      [{"instance", "type", "spot", "subnet", "launched", "ended" or null}]
+    GET  meter                      [{"instance", "type", "spot", "subnet", "launched", "ended" or null, "off"}]
     GET  calls                      {ACTION: COUNT}
     POST faults    [FAULT...]       in front of every call from now on; an empty list clears all
     POST lag       {"ms": N}        lists do not show what is younger; calls do not know it
@@ -42,6 +42,7 @@ import sys
 import threading
 import time
 import xml.etree.ElementTree as ET
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
@@ -157,11 +158,13 @@ class Machine:
         }
         with open(self.folder / "console.log", "ab", buffering=0) as console:
             console.write(f"[    0.000000] booting {self.id}, {self.instance.instance_type}\n".encode())
-            self.process = subprocess.Popen(
+            # A container ends with the thread that started it, and threads of calls end with their connections.
+            self.process = self.cloud.starter.submit(
+                subprocess.Popen,
                 ["bwrap", "--dev-bind", "/", "/", "--bind", own["etc"], "/etc", "--tmpfs", "/run", "--tmpfs", "/opt",
                  "--bind", own["lib"], "/var/lib", "--proc", "/proc", "--unshare-pid", "--unshare-uts",
                  "--hostname", self.id, "--die-with-parent", "--as-pid-1", "--", script],
-                env=environment, stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True)
+                env=environment, stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True).result()
         threading.Thread(target=self.watch, daemon=True).start()
 
     def watch(self):
@@ -194,10 +197,14 @@ class Machine:
         tags = {tag["key"]: tag["value"] for tag in self.instance.get_tags()}
         node = f"{tags.get('pcluster:launch')}.{self.instance.ami_launch_index}"
         name = f"pcluster-{tags.get('pcluster:cluster')}-{node}-*"
-        for top in list(Path("/sys/fs/cgroup").rglob(name)):
-            for folder, _, _ in os.walk(top, topdown=False):
-                with contextlib.suppress(OSError):
-                    os.rmdir(folder)
+        until = time.monotonic() + END_PATIENCE_S
+        # A group can go when its last process has.
+        while (tops := list(Path("/sys/fs/cgroup").rglob(name))) and time.monotonic() < until:
+            for top in tops:
+                for folder, _, _ in os.walk(top, topdown=False):
+                    with contextlib.suppress(OSError):
+                        os.rmdir(folder)
+            time.sleep(0.02)
 
     def console(self):
         with contextlib.suppress(FileNotFoundError):
@@ -208,6 +215,7 @@ class Machine:
 class Cloud:
     def __init__(self):
         self.lock = threading.RLock()
+        self.starter = ThreadPoolExecutor(max_workers=1)
         self.moto = moto_app()
         from moto.ec2.models import ec2_backends
         self.backend = ec2_backends[ACCOUNT][REGION]
@@ -327,7 +335,7 @@ class Cloud:
         machine = Machine(self, instance, base64.b64decode(asked.get("UserData", "")))
         self.machines[instance.id] = machine
         self.meter[instance.id] = {"instance": instance.id, "type": instance.instance_type, "spot": spot,
-                                   "subnet": instance.subnet_id, "launched": now, "ended": None}
+                                   "subnet": instance.subnet_id, "launched": now, "ended": None, "off": False}
         if BOOTS:
             machine.boot()
 
@@ -424,7 +432,7 @@ class Cloud:
     # Ends.
 
     def ended(self, machine, code, words, gently=True):
-        """The instance's end as EC2 tells it, and the meter stops; the computer ends in its own time."""
+        """The instance's end as EC2 tells it: the meter stops, and it is terminated when the computer is off."""
         span = self.meter[machine.id]
         if span["ended"] is None:
             span["ended"] = int(time.time())
@@ -433,9 +441,16 @@ class Cloud:
                 instance.terminate()
             when = time.strftime("%Y-%m-%d %H:%M:%S GMT", time.gmtime(span["ended"]))
             who = {"Client.UserInitiatedShutdown": "User initiated"}.get(code, code)
+            instance._state.name, instance._state.code = "shutting-down", 32
             instance._reason = f"{who} ({when})"
             instance.state_reason.code, instance.state_reason.message = code, f"{code}: {words}"
-        threading.Thread(target=machine.end, args=(gently,), daemon=True).start()
+        threading.Thread(target=self.shut_down, args=(machine, gently), daemon=True).start()
+
+    def shut_down(self, machine, gently):
+        machine.end(gently)
+        with self.lock:
+            self.meter[machine.id]["off"] = True
+            machine.instance._state.name, machine.instance._state.code = "terminated", 48
 
     def end(self, asked):
         machine = self.machines[asked["instance"]]

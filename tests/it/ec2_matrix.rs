@@ -2,6 +2,10 @@
 //!
 //! Invariant of every cell: each task is done, none ran twice at once, no instance is left, and the bill is what
 //! the cloud's own meter says, a minute at least for each instance.
+use crate::genomics::{
+    copy_scripts, excerpt, full_set, is_counted_once, kill_the_head_twice, submit_all,
+    tools_are_here,
+};
 use pcluster_tests::cloud::Cloud;
 use pcluster_tests::{Cluster, Setup, meter, people, skip, until};
 use serde_json::{Value, json};
@@ -107,13 +111,14 @@ impl Place {
 
     fn nothing_left(&self, name: &str) {
         until("the end of every instance", || {
-            self.spans().iter().all(|span| !span["ended"].is_null()).then_some(())
+            self.spans().iter().all(|span| span["off"] == true).then_some(())
         });
         assert!(self.cluster.live_nodes().is_empty(), "{name}");
     }
 
     /// The bill is the meter: 3.6 dollars an hour are a millionth a millisecond, a minute at least.
     fn ends_even(self) {
+        self.nothing_left("all");
         let seconds = |span: &Value| {
             let whole = span["ended"].as_i64().unwrap() - span["launched"].as_i64().unwrap();
             whole.max(60) * 1000
@@ -211,4 +216,22 @@ fn a_machine_that_is_reclaimed_without_a_word() {
         });
         place.cloud.tell("end", &json!({"instance": alive["instance"], "how": "silent"}));
     });
+}
+
+/// The full set where it is there.
+#[test]
+fn the_genomics_give_the_expected_counts_on_instances_with_the_head_killed_twice() {
+    if !tools_are_here() {
+        return;
+    }
+    let Some(place) = Place::new("genomics") else { return };
+    let data = full_set().unwrap_or_else(excerpt);
+    let cluster = &place.cluster;
+    copy_scripts(&cluster.work());
+    let joint = submit_all(cluster, &data);
+    kill_the_head_twice(cluster);
+    assert_eq!(cluster.wait(&joint), 0, "{}", cluster.ok(&["logs", &joint]).out);
+    is_counted_once(cluster, &data);
+    cluster.until_no_nodes();
+    place.ends_even();
 }

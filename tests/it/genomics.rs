@@ -84,7 +84,7 @@ fn copy_with_proof(name: &str, work: &Path) {
     fs::write(work.join(name), text.replacen(first, &format!("{first}{proof}"), 1)).unwrap();
 }
 
-fn kill_the_head_twice(cluster: &Cluster) {
+pub(crate) fn kill_the_head_twice(cluster: &Cluster) {
     for starts in [2, 4] {
         cluster.until_lines("starts", starts);
         cluster.kill_head();
@@ -104,7 +104,7 @@ pub(crate) fn full_set() -> Option<PathBuf> {
     data.join("EXPECTED_counts.tsv").is_file().then_some(data)
 }
 
-fn tools_are_here() -> bool {
+pub(crate) fn tools_are_here() -> bool {
     let missing: Vec<&str> = ["bwa", "samtools", "bcftools"]
         .into_iter()
         .filter(|tool| {
