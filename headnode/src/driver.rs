@@ -154,9 +154,7 @@ impl<L: Log, O: Outlet> Driver<L, O> {
 
     /// Closed, by the provider's own lists, for long enough that whoever waits for it has seen it.
     fn is_over(&mut self, now: Timestamp) -> bool {
-        let lists = &self.cluster.volatile.lists;
-        let proven = !lists.is_empty() && lists.values().all(|list| list.listed_at.is_some());
-        if !proven || !self.cluster.is_closed() || !self.outlet.is_clean() {
+        if !self.cluster.is_proven() || !self.cluster.is_closed() || !self.outlet.is_clean() {
             self.closed_since = None;
             return false;
         }

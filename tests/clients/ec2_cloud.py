@@ -433,18 +433,22 @@ class Cloud:
 
     def ended(self, machine, code, words, gently=True):
         """The instance's end as EC2 tells it: the meter stops, and it is terminated when the computer is off."""
-        span = self.meter[machine.id]
-        if span["ended"] is None:
+        span, instance = self.meter[machine.id], machine.instance
+        if first := span["ended"] is None:
             span["ended"] = int(time.time())
-            instance = machine.instance
+            machine.end_code, machine.end_words = code, words
             if instance.state != "terminated":
                 instance.terminate()
-            when = time.strftime("%Y-%m-%d %H:%M:%S GMT", time.gmtime(span["ended"]))
-            who = {"Client.UserInitiatedShutdown": "User initiated"}.get(code, code)
+        # Ended again, moto would give it another time and state.
+        code, words = machine.end_code, machine.end_words
+        when = time.strftime("%Y-%m-%d %H:%M:%S GMT", time.gmtime(span["ended"]))
+        who = {"Client.UserInitiatedShutdown": "User initiated"}.get(code, code)
+        instance._reason = f"{who} ({when})"
+        instance.state_reason.code, instance.state_reason.message = code, f"{code}: {words}"
+        if not span["off"]:
             instance._state.name, instance._state.code = "shutting-down", 32
-            instance._reason = f"{who} ({when})"
-            instance.state_reason.code, instance.state_reason.message = code, f"{code}: {words}"
-        threading.Thread(target=self.shut_down, args=(machine, gently), daemon=True).start()
+        if first:
+            threading.Thread(target=self.shut_down, args=(machine, gently), daemon=True).start()
 
     def shut_down(self, machine, gently):
         machine.end(gently)

@@ -109,10 +109,14 @@ impl Place {
         self.nothing_left(&name);
     }
 
-    fn nothing_left(&self, name: &str) {
+    fn computers_are_off(&self) {
         until("the end of every instance", || {
             self.spans().iter().all(|span| span["off"] == true).then_some(())
         });
+    }
+
+    fn nothing_left(&self, name: &str) {
+        self.computers_are_off();
         assert!(self.cluster.live_nodes().is_empty(), "{name}");
     }
 
@@ -234,4 +238,46 @@ fn the_genomics_give_the_expected_counts_on_instances_with_the_head_killed_twice
     is_counted_once(cluster, &data);
     cluster.until_no_nodes();
     place.ends_even();
+}
+
+#[test]
+fn down_says_when_nobody_knows_what_is_left_and_goes_on() {
+    let Some(place) = Place::new("unread") else { return };
+    let id = place.cluster.submit(&[], "true");
+    assert_eq!(place.cluster.wait(&id), 0);
+    let refused = json!([{"action": "DescribeInstances", "kind": "error", "code": "UnauthorizedOperation",
+                          "status": 403, "times": -1}]);
+    place.cloud.tell("faults", &refused);
+    // The next head has seen no list.
+    place.cluster.kill_head();
+    place.cluster.up();
+    let said = place.cluster.run(&["down", "--now"]).expect_code(7);
+    said.expect_words(&["nobody knows whether machines are left", "needs ec2:DescribeInstances"]);
+    let status = place.cluster.run(&["status", "--json"]).expect_code(1).out;
+    assert!(status.contains("\"phase\": \"closing\""), "{status}");
+    place.cloud.tell("faults", &json!([]));
+    let said = place.cluster.ok(&["down"]);
+    assert!(said.out.contains("0 left"), "{said:#?}");
+    place.computers_are_off();
+}
+
+#[test]
+fn a_cluster_that_never_had_a_machine_ends_without_an_account() {
+    let setup = Setup {
+        provider: "ec2".into(),
+        compute: "types = [\"c6i.large\"]".into(),
+        head: "address = \"127.0.0.1\"\nlisten = \"127.0.0.1:0\"\nhosts_file = \"none\"\n".into(),
+        environment: vec![
+            ("AWS_ENDPOINT_URL", "http://127.0.0.1:9".into()),
+            ("AWS_EC2_METADATA_DISABLED", "true".into()),
+            ("AWS_CONFIG_FILE", "/dev/null".into()),
+            ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null".into()),
+        ],
+        ..Setup::default()
+    };
+    let cluster = Cluster::with("nobody", setup);
+    until("words about the account", || {
+        cluster.run(&["status", "--json"]).out.contains("no AWS credentials").then_some(())
+    });
+    cluster.down(&[]);
 }

@@ -385,6 +385,9 @@ pub struct DownView {
     pub instances_left: u32,
     /// When the last running job ends at the latest.
     pub last_end_ms: Option<i64>,
+    /// Providers whose lists cannot be read, and why: nobody knows what they still have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<String>,
     /// What was removed beside machines, and what stays and why, in lines; known once it is `closed`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cleaned: Vec<String>,

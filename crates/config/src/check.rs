@@ -3,7 +3,7 @@
 //! Invariant: a price that nobody knows is counted as unknown, never as 0; "at most" takes the
 //! dearest type of each pool. Deliberately absent: what was spent (the ledger).
 use crate::{Origin, Parsed};
-use pcluster_model::config::{Config, Pool, ProviderKind};
+use pcluster_model::config::{Config, Pool, ProviderKind, ShareSource};
 use pcluster_model::{MicroUsd, Price, Shape};
 use serde::Serialize;
 
@@ -155,16 +155,46 @@ pub fn up_refusals(parsed: &Parsed) -> Vec<Refusal> {
             hint: "provider = \"process\" runs the nodes on this machine".into(),
         });
     }
+    refusals.extend(unseen_shares(parsed));
     refusals.sort_by_key(|refusal| refusal.line);
     refusals
 }
 
-/// The line that gave a pool its provider.
-fn provider_line(parsed: &Parsed, pool: &Pool) -> usize {
-    let path = format!("pools.{}.provider", pool.name);
+/// Shared paths that instances would not see, so that none of them ever became ready.
+fn unseen_shares(parsed: &Parsed) -> Option<Refusal> {
+    let pools = parsed.config.iter().flat_map(|config| &config.pools);
+    let shares = pools.filter(|pool| pool.provider == ProviderKind::Ec2).flat_map(|p| &p.shares);
+    let unseen = shares.filter(|it| matches!(it.source, ShareSource::Head | ShareSource::Fsx(_)));
+    let mut paths: Vec<&str> = unseen.map(|share| share.path.as_str()).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    paths.first()?;
+    let shared = paths.iter().find(|path| **path != "/home");
+    Some(Refusal {
+        line: line_of(parsed, "storage.from"),
+        message: format!(
+            "EC2's instances do not see {}: this version exports nothing of the head, nor mounts FSx",
+            paths.join(" and ")
+        ),
+        hint: match shared {
+            None => "storage.home = \"local\" gives each node an empty one".into(),
+            Some(shared) => format!(
+                "storage = {{ shared = \"{shared}\", from = \"nfs:HOST:/PATH\", home = \"local\" }}, \
+                 or from = \"efs:fs-…\", or \"mounted\" where the image mounts it"
+            ),
+        },
+    })
+}
+
+fn line_of(parsed: &Parsed, path: &str) -> usize {
     let value = parsed.effective.iter().find(|value| value.path == path);
     match value.map(|value| &value.origin) {
         Some(Origin::File { line } | Origin::Inherited { line, .. }) => *line,
         _ => 0,
     }
+}
+
+/// The line that gave a pool its provider.
+fn provider_line(parsed: &Parsed, pool: &Pool) -> usize {
+    line_of(parsed, &format!("pools.{}.provider", pool.name))
 }

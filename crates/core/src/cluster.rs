@@ -237,6 +237,15 @@ impl Cluster {
             && self.volatile.lists.values().all(|list| list.living == 0)
     }
 
+    /// Whether every provider has shown its list since the head's start, or nobody can have launched anything:
+    /// without that, an empty list is only one that nobody has seen.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        let lists = &self.volatile.lists;
+        let untouched = self.volatile.is_new && self.meta.last_launch == 0;
+        untouched || (!lists.is_empty() && lists.values().all(|list| list.listed_at.is_some()))
+    }
+
     pub(crate) fn rebuild_indexes(&mut self) {
         self.set_effective();
         self.queue.clear();

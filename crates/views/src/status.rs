@@ -28,7 +28,7 @@ pub struct HeadFacts {
 /// `up`, `closing`, `closed`.
 #[must_use]
 pub fn phase(cx: &Cx<'_>) -> &'static str {
-    match (&cx.cluster.meta.closing, cx.cluster.is_closed()) {
+    match (&cx.cluster.meta.closing, cx.cluster.is_closed() && cx.cluster.is_proven()) {
         (None, _) => "up",
         (Some(_), false) => "closing",
         (Some(_), true) => "closed",
@@ -255,9 +255,15 @@ pub fn down(cx: &Cx<'_>) -> DownView {
     let ends: Option<Vec<i64>> =
         cx.cluster.runs.values().map(|run| super::start::run_end(cx, run)).collect();
     let alive = cx.cluster.nodes.values().filter(|node| node.state.is_alive()).count();
+    let lists = &cx.cluster.volatile.lists;
+    let unread = lists.iter().filter_map(|(provider, list)| {
+        let failure = list.failure.as_ref()?;
+        Some(format!("{provider}: its list cannot be read: {failure}"))
+    });
     DownView {
         schema: schema("down"),
         phase: phase(cx).into(),
+        unread: unread.collect(),
         running: cx.cluster.runs.len() as u64,
         waiting: cx.cluster.queued_jobs().map(|job| job.pending.len() as u64).sum(),
         nodes_left: u32::try_from(alive).unwrap_or(u32::MAX),

@@ -6,6 +6,7 @@ use crate::look::Look;
 use crate::say;
 use clap::{Args, Subcommand};
 use pcluster_config::problem::{Level, Note};
+use pcluster_config::{Parsed, Refusal};
 use pcluster_model::Shape;
 use pcluster_model::config::{Config, ProviderKind};
 use serde::Serialize;
@@ -79,6 +80,7 @@ fn check(global: &Global, file: &Path, loaded: &Loaded) -> Outcome {
     let summary = parsed.config.as_ref().map(pcluster_config::check_summary);
     let head = super::up::find_head().ok();
     let mut notes: Vec<Note> = parsed.notes.clone();
+    notes.extend(refused(parsed));
     if let (Some(config), Some(head)) = (&parsed.config, &head) {
         notes.extend(foreign(config, head.parent().unwrap_or(Path::new("/"))));
         notes.extend(missing_for_vm(config, file, head));
@@ -99,6 +101,20 @@ fn check(global: &Global, file: &Path, loaded: &Loaded) -> Outcome {
     say::data(&pcluster_config::render_summary(&summary, &parsed.file_name, width))?;
     say::talk(&pcluster_config::render_notes(&notes, false));
     Ok(code::DONE)
+}
+
+/// What `up` refuses beside keys without effect, which have notes of their own.
+fn refused(parsed: &Parsed) -> Vec<Note> {
+    let refusals = pcluster_config::up_refusals(parsed).into_iter();
+    let others = refusals.filter(|refusal| {
+        !parsed.inactive.iter().any(|key| key.line == refusal.line && key.up_refuses)
+    });
+    let note = |refusal: Refusal| Note {
+        level: Level::Warning,
+        line: refusal.line,
+        text: format!("{}; pcluster up refuses it. {}", refusal.message, refusal.hint),
+    };
+    others.map(note).collect()
 }
 
 /// Pools with machines of an architecture for which there are no programs beside the head's, in `head`.

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 const ASK_EVERY: Duration = Duration::from_millis(500);
 /// A line for somebody who watches, and for a log.
 const SAY_EVERY: Duration = Duration::from_secs(30);
+/// A provider whose list cannot be read for so long is said, once no job runs any more.
+const UNREAD_FOR: Duration = Duration::from_secs(10);
 /// The head closes its socket soon after its last word.
 const SOCKET_GONE_WITHIN: Duration = Duration::from_secs(15);
 
@@ -68,7 +70,7 @@ async fn until_closed(
 ) -> Result<DownView, Failure> {
     let mut view = first;
     let mut patience = Patience::default();
-    let mut said_at = Instant::now();
+    let (mut read_at, mut said_at) = (Instant::now(), Instant::now());
     let often = if std::io::stderr().is_terminal() { SAY_EVERY / 6 } else { SAY_EVERY };
     while view.phase != "closed" {
         tokio::time::sleep(ASK_EVERY).await;
@@ -94,12 +96,27 @@ async fn until_closed(
             }
             Err(error) => patience.bear(error).await?,
         }
+        if view.running > 0 || view.unread.is_empty() {
+            read_at = Instant::now();
+        } else if read_at.elapsed() > UNREAD_FOR {
+            return Err(unread(&view));
+        }
         if !silent && said_at.elapsed() >= often && view.phase != "closed" {
             said_at = Instant::now();
             say::line(format!("... {} jobs running, {} nodes left", view.running, view.nodes_left));
         }
     }
     Ok(view)
+}
+
+/// All is done that can be, and nobody can say whether it is all.
+fn unread(view: &DownView) -> Failure {
+    let failure = Failure::timeout("nobody knows whether machines are left");
+    let failure =
+        view.unread.iter().fold(failure, |failure, line| failure.fact("cause", line.as_str()));
+    failure
+        .fact("so", "the head stays, and ends what it finds once the list can be read")
+        .hint("pcluster doctor provider    says what to mend; then pcluster down again")
 }
 
 fn is_empty(view: &DownView) -> bool {

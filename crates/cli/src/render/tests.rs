@@ -504,6 +504,7 @@ fn down_from_its_first_word_to_its_proof() {
         nodes_left: 0,
         instances_left: 0,
         last_end_ms: Some(NOW + 118 * MIN),
+        unread: Vec::new(),
         cleaned: vec!["security group sg-0abc removed".into()],
     };
     golden("down", |look| {

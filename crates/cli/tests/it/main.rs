@@ -432,6 +432,7 @@ fn down_asks_until_it_is_closed_and_shows_the_proof() {
             nodes_left: if closed { 0 } else { 1 },
             instances_left: if closed { 0 } else { 1 },
             last_end_ms: None,
+            unread: Vec::new(),
             cleaned: Vec::new(),
         };
         if closed { Answer::json(&view).and_close() } else { Answer::json(&view) }
