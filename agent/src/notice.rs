@@ -71,6 +71,8 @@ async fn keep_asking(mut service: Service, sender: watch::Sender<Option<Notice>>
 struct Service {
     /// `HOST:PORT`.
     address: String,
+    /// What its paths begin with; empty at EC2 itself.
+    base: String,
     token: Option<(String, Instant)>,
 }
 
@@ -82,10 +84,11 @@ struct Action {
 
 impl Service {
     fn at(endpoint: &str) -> Self {
-        let host = endpoint.strip_prefix("http://").unwrap_or(endpoint).trim_end_matches('/');
+        let whole = endpoint.strip_prefix("http://").unwrap_or(endpoint).trim_end_matches('/');
+        let (host, base) = whole.find('/').map_or((whole, ""), |at| whole.split_at(at));
         let after = host.rsplit_once(']').map_or(host, |(_, after)| after);
         let address = if after.contains(':') { host.to_owned() } else { format!("{host}:80") };
-        Self { address, token: None }
+        Self { address, base: base.to_owned(), token: None }
     }
 
     async fn notice(&mut self) -> Result<Option<Notice>> {
@@ -144,7 +147,7 @@ impl Service {
             let driver = tokio::spawn(connection);
             let request = Request::builder()
                 .method(method)
-                .uri(path)
+                .uri(format!("{}{path}", self.base))
                 .header(HOST, &self.address)
                 .header(name, value)
                 .body(Empty::<Bytes>::new())?;
@@ -220,6 +223,18 @@ mod tests {
             }
         });
         (endpoint, fake)
+    }
+
+    #[test]
+    fn an_endpoint_has_a_port_and_perhaps_a_path() {
+        for (endpoint, address, base) in [
+            (DEFAULT, "169.254.169.254:80", ""),
+            ("http://[fd00:ec2::254]/", "[fd00:ec2::254]:80", ""),
+            ("http://127.0.0.1:8080/of/i-1/", "127.0.0.1:8080", "/of/i-1"),
+        ] {
+            let service = Service::at(endpoint);
+            assert_eq!((service.address.as_str(), service.base.as_str()), (address, base));
+        }
     }
 
     #[tokio::test]

@@ -40,6 +40,11 @@ impl Drop for Place {
 
 impl Place {
     fn new(label: &str) -> Option<Self> {
+        Self::with(label, "")
+    }
+
+    /// With more inside `compute = { … }`.
+    fn with(label: &str, more: &str) -> Option<Self> {
         if !people::is_root() {
             skip("machines of the cloud need root here");
             return None;
@@ -50,8 +55,9 @@ impl Place {
         let setup = Setup {
             provider: "ec2".into(),
             // Two types, so that what one has no capacity for the other has.
-            compute: "types = [\"c6i.large\", \"m6i.large\"], max = 2, idle_timeout = \"1 s\""
-                .into(),
+            compute: format!(
+                "types = [\"c6i.large\", \"m6i.large\"], max = 2, idle_timeout = \"1 s\"{more}"
+            ),
             head: "address = \"127.0.0.1\"\nlisten = \"127.0.0.1:0\"\nhosts_file = \"none\"\n"
                 .into(),
             more: "[storage]\nshared = \"/\"\nfrom = \"mounted\"\n[limits]\nroot_jobs = true\n"
@@ -238,6 +244,32 @@ fn the_genomics_give_the_expected_counts_on_instances_with_the_head_killed_twice
     is_counted_once(cluster, &data);
     cluster.until_no_nodes();
     place.ends_even();
+}
+
+#[test]
+fn a_notice_warns_the_job_ends_it_in_time_and_puts_it_back() {
+    let Some(place) = Place::with("notice", ", spot = true") else { return };
+    let cluster = &place.cluster;
+    // The first attempt never ends by itself.
+    let text = "echo \"$PCLUSTER_ATTEMPT\" >>starts\n\
+                if [ \"$PCLUSTER_ATTEMPT\" = 1 ]; then\n\
+                  trap 'echo warned >>warned' USR1\n  while :; do sleep 0.1; done\nfi\n";
+    let id = cluster.submit(&["--signal", "B:USR1@10"], text);
+    cluster.until_lines("starts", 1);
+    let first = place.spans().remove(0);
+    assert_eq!(first["spot"], true, "{first}");
+    let notice = json!({"instance": first["instance"], "how": "notice", "seconds": 15});
+    place.cloud.tell("end", &notice);
+    assert_eq!(cluster.wait(&id), 0);
+    let (starts, warned) = (cluster.file("starts"), cluster.file("warned"));
+    assert_eq!((starts.as_str(), warned.as_str()), ("1\n2\n", "warned\n"));
+    let shown = cluster.ok(&["show", &id]).out;
+    assert!(shown.contains("back to the queue: the provider"), "{shown}");
+    cluster.until_no_nodes();
+    place.nothing_left("notice");
+    let spans = place.spans();
+    assert!(spans.len() == 2 && spans.iter().all(|span| span["spot"] == true), "{spans:#?}");
+    cluster.down(&[]);
 }
 
 #[test]
