@@ -53,8 +53,23 @@ fn one(wanted: &Mount) -> io::Result<()> {
             let options = nfs_options(source)?;
             mount(source, path, "nfs4", flags, Some(options.as_c_str()))?;
         }
+        // What its servers are, only its own helper finds out.
+        MountSource::Lustre { source } => by_helper("mount", "lustre", source, path)?,
     }
     Ok(())
+}
+
+/// Mounts by the system's `mount`; its last words are the error.
+fn by_helper(program: &str, kind: &str, source: &str, path: &Path) -> io::Result<()> {
+    let mut command = std::process::Command::new(program);
+    command.args(["-t", kind, "-o", "noatime,flock,nosuid,nodev", source]).arg(path);
+    let said = command.stdin(std::process::Stdio::null()).output()?;
+    if said.status.success() {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(&said.stderr);
+    let last = words.trim().lines().last().unwrap_or_default();
+    Err(io::Error::other(format!("mount -t {kind} {source}: {last} ({})", said.status)))
 }
 
 /// `HOST:/PATH` needs the address of HOST for the kernel. A server that is away makes jobs wait and
@@ -84,6 +99,17 @@ mod tests {
             "22 1 0:5 / /dev rw - devtmpfs dev rw\n36 22 0:40 / /my\\040data rw - virtiofs s0 rw\n";
         assert!(is_mounted(info, "/my data") && is_mounted(info, "/dev"));
         assert!(!is_mounted(info, "/my") && !is_mounted(info, "/"));
+    }
+
+    #[test]
+    fn a_helper_that_fails_is_told_in_its_words() {
+        // Neither the client nor the server is there.
+        let path = std::env::temp_dir();
+        let failed =
+            by_helper("mount", "lustre", "fs-1.fsx.invalid@tcp:/fsx", &path.join("no such folder"));
+        let words = failed.unwrap_err().to_string();
+        assert!(words.starts_with("mount -t lustre fs-1.fsx.invalid@tcp:/fsx: "), "{words}");
+        assert!(words.contains("no such folder") || words.contains("root"), "{words}");
     }
 
     #[test]

@@ -164,7 +164,7 @@ pub fn up_refusals(parsed: &Parsed) -> Vec<Refusal> {
 fn unseen_shares(parsed: &Parsed) -> Option<Refusal> {
     let pools = parsed.config.iter().flat_map(|config| &config.pools);
     let shares = pools.filter(|pool| pool.provider == ProviderKind::Ec2).flat_map(|p| &p.shares);
-    let unseen = shares.filter(|it| matches!(it.source, ShareSource::Head | ShareSource::Fsx(_)));
+    let unseen = shares.filter(|it| it.source == ShareSource::Head);
     let mut paths: Vec<&str> = unseen.map(|share| share.path.as_str()).collect();
     paths.sort_unstable();
     paths.dedup();
@@ -173,7 +173,7 @@ fn unseen_shares(parsed: &Parsed) -> Option<Refusal> {
     Some(Refusal {
         line: line_of(parsed, "storage.from"),
         message: format!(
-            "EC2's instances do not see {}: this version exports nothing of the head, nor mounts FSx",
+            "EC2's instances do not see {} of the head: this version does not export it",
             paths.join(" and ")
         ),
         hint: match shared {

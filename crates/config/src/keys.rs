@@ -36,7 +36,7 @@ pub enum Kind {
     OneOf(&'static [&'static str]),
     /// `true`, `false` or this word.
     BoolOr(&'static str),
-    /// `head`, `mounted`, `nfs:HOST:/PATH`, `efs:ID`, `fsx:ID`.
+    /// `head`, `mounted`, `nfs:HOST:/PATH`, `efs:ID`, `fsx:ID/MOUNTNAME`.
     ShareFrom,
     /// `ADDRESS:PORT`.
     Listen,

@@ -381,7 +381,13 @@ fn share_source(name: &str, text: &str, span: &Span) -> Result<ShareSource, Prob
         return id(rest, "efs:").map(ShareSource::Efs);
     }
     if let Some(rest) = part("fsx:") {
-        return id(rest, "fsx:").map(ShareSource::Fsx);
+        let (own, mount) = rest.split_once('/').unwrap_or((rest.as_str(), "fsx"));
+        id(own.to_owned(), "fsx:")?;
+        if mount.is_empty() || !mount.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return Err(bad(format!("`{name}` has no mount name after its file system"), span)
+                .label("write \"fsx:fs-0123456789abcdef0/MOUNTNAME\", as its page in the console has it"));
+        }
+        return Ok(ShareSource::Fsx(rest));
     }
     if let Some(rest) = part("nfs:") {
         let right = rest.split_once(':').is_some_and(|(host, path)| {
@@ -394,8 +400,9 @@ fn share_source(name: &str, text: &str, span: &Span) -> Result<ShareSource, Prob
                 .label("write \"nfs:HOST:/PATH\""))
         };
     }
-    let problem = bad(format!("`{name}` cannot be {}", quote(text)), span)
-        .label("allowed: \"head\", \"mounted\", \"nfs:HOST:/PATH\", \"efs:ID\", \"fsx:ID\"");
+    let problem = bad(format!("`{name}` cannot be {}", quote(text)), span).label(
+        "allowed: \"head\", \"mounted\", \"nfs:HOST:/PATH\", \"efs:ID\", \"fsx:ID/MOUNTNAME\"",
+    );
     Err(match nearest(text, ["head", "mounted"]) {
         Some(near) => problem.hint(format!("did you mean {}?", quote(near))),
         None => problem,

@@ -74,7 +74,7 @@ pub enum ShareSource {
     Nfs(String),
     /// `efs:ID`.
     Efs(String),
-    /// `fsx:ID`.
+    /// `fsx:ID` or `fsx:ID/MOUNTNAME`: a Lustre file system, whose mount name is `fsx` unless it is said.
     Fsx(String),
 }
 

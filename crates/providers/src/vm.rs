@@ -205,7 +205,7 @@ fn folders(join: &JoinOrder) -> Vec<Folder> {
         MountSource::Virtiofs { tag } => {
             Some(Folder { tag: tag.clone(), path: PathBuf::from(&mount.path) })
         }
-        MountSource::Nfs { .. } => None,
+        MountSource::Nfs { .. } | MountSource::Lustre { .. } => None,
     });
     shared.collect()
 }

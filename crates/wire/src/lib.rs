@@ -585,6 +585,8 @@ pub enum MountSource {
     Virtiofs { tag: String },
     /// `HOST:/PATH`.
     Nfs { source: String },
+    /// `HOST@tcp:/MOUNTNAME`.
+    Lustre { source: String },
 }
 
 /// What an agent without a head does at last.

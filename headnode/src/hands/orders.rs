@@ -178,21 +178,41 @@ fn accounts(config: &Config, provider: &ProviderKind) -> Accounts {
 fn mounts(plan: &LaunchPlan, config: &Config) -> Vec<Mount> {
     let shares = config.pool(&plan.offering.pool).map_or(&[][..], |pool| &pool.shares);
     let mounts = shares.iter().zip(0..).filter_map(|(share, index)| {
-        let from = match (&share.source, &plan.provider) {
-            (ShareSource::Nfs(source), ProviderKind::Vm | ProviderKind::Ec2) => {
-                MountSource::Nfs { source: source.clone() }
-            }
-            (ShareSource::Efs(id), ProviderKind::Ec2) => MountSource::Nfs {
-                source: format!("{id}.efs.{}.amazonaws.com:/", config.ec2.region),
-            },
-            (ShareSource::Head, ProviderKind::Vm) => {
-                MountSource::Virtiofs { tag: format!("s{index}") }
-            }
-            _ => return None,
-        };
+        let from = mount_source(&share.source, &plan.provider, &config.ec2.region, index)?;
         Some(Mount { path: share.path.clone(), from })
     });
     mounts.collect()
+}
+
+/// From where a node mounts its `index`th shared path, if it does. File systems of AWS have names in their region:
+/// <https://docs.aws.amazon.com/efs/latest/ug/mounting-fs-mount-cmd-dns-name.html>,
+/// <https://docs.aws.amazon.com/fsx/latest/LustreGuide/mounting-ec2-instance.html>.
+fn mount_source(
+    source: &ShareSource,
+    provider: &ProviderKind,
+    region: &str,
+    index: u32,
+) -> Option<MountSource> {
+    Some(match (source, provider) {
+        (ShareSource::Nfs(source), ProviderKind::Vm | ProviderKind::Ec2) => {
+            MountSource::Nfs { source: source.clone() }
+        }
+        (ShareSource::Efs(id), ProviderKind::Ec2) => {
+            MountSource::Nfs { source: format!("{id}.efs.{}:/", domain(region)) }
+        }
+        (ShareSource::Fsx(id), ProviderKind::Ec2) => {
+            let (id, mount) = id.split_once('/').unwrap_or((id, "fsx"));
+            MountSource::Lustre { source: format!("{id}.fsx.{}@tcp:/{mount}", domain(region)) }
+        }
+        (ShareSource::Head, ProviderKind::Vm) => MountSource::Virtiofs { tag: format!("s{index}") },
+        _ => return None,
+    })
+}
+
+/// China has a domain of its own.
+fn domain(region: &str) -> String {
+    let end = if region.starts_with("cn-") { ".cn" } else { "" };
+    format!("{region}.amazonaws.com{end}")
 }
 
 pub(crate) fn image(
@@ -237,4 +257,24 @@ pub fn profile(image: &Image) -> Option<String> {
     let ImageSource::Directory(folder) = &image.source else { return None };
     let file = std::path::Path::new(folder).join("profile");
     file.is_file().then(|| file.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_systems_of_aws_are_mounted_by_their_names() {
+        let of = |source, region| mount_source(&source, &ProviderKind::Ec2, region, 0);
+        let nfs = |source: &str| Some(MountSource::Nfs { source: source.into() });
+        let lustre = |source: &str| Some(MountSource::Lustre { source: source.into() });
+        let efs = ShareSource::Efs("fs-1".into());
+        assert_eq!(of(efs.clone(), "eu-west-1"), nfs("fs-1.efs.eu-west-1.amazonaws.com:/"));
+        assert_eq!(of(efs.clone(), "cn-north-1"), nfs("fs-1.efs.cn-north-1.amazonaws.com.cn:/"));
+        let fsx = |text: &str| of(ShareSource::Fsx(text.into()), "us-east-1");
+        assert_eq!(fsx("fs-1/abc2"), lustre("fs-1.fsx.us-east-1.amazonaws.com@tcp:/abc2"));
+        assert_eq!(fsx("fs-1"), lustre("fs-1.fsx.us-east-1.amazonaws.com@tcp:/fsx"));
+        assert_eq!(of(ShareSource::Mounted, "us-east-1"), None);
+        assert_eq!(mount_source(&efs, &ProviderKind::Process, "us-east-1", 0), None);
+    }
 }

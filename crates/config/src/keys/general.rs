@@ -29,7 +29,7 @@ pub(super) const FIRST: &[Key] = &[
     key("storage", Kind::Table, "", Acts, "the disks: what is shared and what each node has"),
     key("storage.shared", Kind::Path, "(process: /; ssh: /home; vm, ec2: /shared)", Acts, "a path that is the same on the head and on all nodes"),
     key("storage.shared_size", Kind::Size, "(ec2: 100 GB)", Noted, "the size of the shared disk where the provider creates it"),
-    key("storage.from", Kind::ShareFrom, "(process, ssh: mounted; vm, ec2: head)", Acts, "who holds `shared`: head (exported by it), mounted (already there), nfs:HOST:/PATH, efs:ID or fsx:ID"),
+    key("storage.from", Kind::ShareFrom, "(process, ssh: mounted; vm, ec2: head)", Acts, "who holds `shared`: head (exported by it), mounted (already there), nfs:HOST:/PATH, efs:ID or fsx:ID/MOUNTNAME"),
     key("storage.local", Kind::Size, "(what the machine has)", Acts, "the scratch disk of each node; a job asks for part of it with --tmp"),
     key("storage.home", Kind::OneOf(&["shared", "local"]), "(vm, ec2: shared)", Acts, "/home on vm and ec2 nodes: shared from the head, or \"local\": an empty one on each node"),
 ];
