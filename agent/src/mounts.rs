@@ -59,7 +59,7 @@ fn one(wanted: &Mount) -> io::Result<()> {
     Ok(())
 }
 
-/// Mounts by the system's `mount`; its last words are the error.
+/// Mounts by the system's `mount`; its first words are the error, those after them advice.
 fn by_helper(program: &str, kind: &str, source: &str, path: &Path) -> io::Result<()> {
     let mut command = std::process::Command::new(program);
     command.args(["-t", kind, "-o", "noatime,flock,nosuid,nodev", source]).arg(path);
@@ -68,8 +68,8 @@ fn by_helper(program: &str, kind: &str, source: &str, path: &Path) -> io::Result
         return Ok(());
     }
     let words = String::from_utf8_lossy(&said.stderr);
-    let last = words.trim().lines().last().unwrap_or_default();
-    Err(io::Error::other(format!("mount -t {kind} {source}: {last} ({})", said.status)))
+    let first = words.trim().lines().next().unwrap_or_default();
+    Err(io::Error::other(format!("mount -t {kind} {source}: {first} ({})", said.status)))
 }
 
 /// `HOST:/PATH` needs the address of HOST for the kernel. A server that is away makes jobs wait and
