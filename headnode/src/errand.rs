@@ -25,6 +25,8 @@ pub enum Errand {
         #[arg(long)]
         config: PathBuf,
     },
+    /// Write the smallest policy that a head needs in an AWS account
+    Ec2Policy,
     /// Be a virtual machine
     #[command(hide = true)]
     VmMachine { dir: PathBuf },
@@ -46,6 +48,10 @@ impl Errand {
             Self::ProviderTest(args) => trial::main(args),
             Self::Checkup(args) => checkup::main(args),
             Self::Image(args) => image::main(args),
+            Self::Ec2Policy => {
+                println!("{:#}", pcluster_providers::ec2::policy());
+                ExitCode::SUCCESS
+            }
             Self::VmLacks { config } => vm_lacks(config),
             Self::VmMachine { dir } => ended(machine::run(dir)),
             Self::VmPart { parent, words } => ended(machine::part(*parent, words)),

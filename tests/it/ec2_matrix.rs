@@ -299,6 +299,7 @@ fn a_cluster_that_never_had_a_machine_ends_without_an_account() {
         provider: "ec2".into(),
         compute: "types = [\"c6i.large\"]".into(),
         head: "address = \"127.0.0.1\"\nlisten = \"127.0.0.1:0\"\nhosts_file = \"none\"\n".into(),
+        more: "[storage]\nshared = \"/\"\nfrom = \"mounted\"\n".into(),
         environment: vec![
             ("AWS_ENDPOINT_URL", "http://127.0.0.1:9".into()),
             ("AWS_EC2_METADATA_DISABLED", "true".into()),
@@ -308,6 +309,8 @@ fn a_cluster_that_never_had_a_machine_ends_without_an_account() {
         ..Setup::default()
     };
     let cluster = Cluster::with("nobody", setup);
+    let policy: Value = serde_json::from_str(&cluster.ok(&["provider", "policy"]).out).unwrap();
+    assert!(policy["Statement"].to_string().contains("ec2:RunInstances"), "{policy}");
     until("words about the account", || {
         cluster.run(&["status", "--json"]).out.contains("no AWS credentials").then_some(())
     });

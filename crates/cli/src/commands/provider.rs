@@ -11,11 +11,12 @@ use pcluster_model::units::{parse_duration, parse_size};
 use std::ffi::OsString;
 use std::process::Command;
 
-/// Try a provider that is a program of its own
+/// Try a provider that is a program of its own; say what a provider needs
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  pcluster provider test ./boxes                 every rule that the head relies on")]
+  pcluster provider test ./boxes                 every rule that the head relies on
+  pcluster provider policy >policy.json          what a head may do in an AWS account")]
 pub struct ProviderArgs {
     #[command(subcommand)]
     pub what: What,
@@ -35,6 +36,14 @@ input; docs/providers.md tells what it must answer. The exit code is 1 when a
 rule does not hold. No head is needed, and no cluster is touched: the machines
 carry an id of their own, find nobody to join, and are ended.")]
     Test(TestArgs),
+    /// Write the smallest IAM policy that provider ec2 works with, made from the calls that it makes
+    #[command(after_help = "\
+Examples:
+  pcluster provider policy >policy.json
+  aws iam put-role-policy --role-name head --policy-name pcluster --policy-document file://policy.json
+
+`pcluster doctor provider` tries each of its rights without doing anything.")]
+    Policy,
 }
 
 /// The program, and machines that it can make.
@@ -79,8 +88,14 @@ fn duration(text: &str) -> Result<DurationMs, String> {
 /// # Errors
 /// No program of the head; a rule that does not hold is an exit code.
 pub fn run(global: &Global, args: &ProviderArgs) -> Outcome {
-    let What::Test(test) = &args.what;
     let mut command = Command::new(find_head()?);
+    let test = match &args.what {
+        What::Test(test) => test,
+        What::Policy => {
+            command.arg("ec2-policy");
+            return run_head(&mut command);
+        }
+    };
     command.arg("provider-test");
     for (option, value) in [
         ("--shape", test.shape.clone()),
