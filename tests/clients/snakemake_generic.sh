@@ -50,8 +50,9 @@ set -m
 run stuck.txt >stuck.log 2>&1 &
 main=$!
 set +m
+# What Snakemake has not heard the number of, it cannot cancel: the job may begin before that.
 for _ in $(seq 600); do
-  [ -e stuck.began ] && break
+  [ -e stuck.began ] && grep -q "external jobid" stuck.log && break
   sleep 0.1
 done
 [ -e stuck.began ] || fail "the job that will be cancelled has not begun: $(cat stuck.log)"
