@@ -183,14 +183,23 @@ class Machine:
         if not self.process:
             return
         if gently and self.process.poll() is None and (pid := self.pid_1()):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
+            self.ask_all_to_end(pid)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(END_PATIENCE_S)
         # The end of bwrap is the end of its process namespace.
         self.process.kill()
         self.process.wait()
         self.sweep()
+
+    @staticmethod
+    def ask_all_to_end(pid):
+        """As a shutdown does: a process 1 that is a shell hears no signal."""
+        with contextlib.suppress(OSError):
+            space = os.readlink(f"/proc/{pid}/ns/pid")
+            for name in filter(str.isdigit, os.listdir("/proc")):
+                with contextlib.suppress(OSError):
+                    if os.readlink(f"/proc/{name}/ns/pid") == space:
+                        os.kill(int(name), signal.SIGTERM)
 
     def sweep(self):
         """The control groups of its node, which end with a computer and stay behind a container."""
