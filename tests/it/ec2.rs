@@ -2,7 +2,7 @@
 use async_trait::async_trait;
 use pcluster_api::Level;
 use pcluster_model::config::{Ec2Pool, ProviderKind};
-use pcluster_model::{ClusterId, DurationMs, InstanceRef, LaunchId, NodeId, Resources, Shape};
+use pcluster_model::{ClusterId, InstanceRef, LaunchId, NodeId, Resources, Shape};
 use pcluster_providers::checkup::Asked;
 use pcluster_providers::conformance::{self, Subject};
 use pcluster_providers::ec2::{Ec2Provider, Ec2Settings, PoolPlaces};
@@ -11,8 +11,8 @@ use pcluster_providers::{
     ProviderError, Target,
 };
 use pcluster_tests::cloud::Cloud;
-use pcluster_tests::{Cluster, Setup, people, skip, until};
-use pcluster_wire::{JoinOrder, OnOrphan};
+use pcluster_tests::{Cluster, orders, people, skip, until};
+use pcluster_wire::JoinOrder;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -90,27 +90,7 @@ fn shape(name: &str) -> Shape {
 }
 
 fn join(launch: LaunchId, index: u32) -> JoinOrder {
-    JoinOrder {
-        cluster: ClusterId::from(CLUSTER),
-        cluster_name: "lab".into(),
-        node: NodeId { launch, index },
-        node_name: format!("compute-{index}"),
-        instance: InstanceRef::default(),
-        head_addresses: vec!["127.0.0.1:1".into()],
-        head_key_sha256: "00".repeat(32),
-        token: "token".into(),
-        limit: None,
-        state_dir: "/var/lib/pcluster-agent".into(),
-        image_dir: None,
-        orphan_after_ms: DurationMs::from_secs(180),
-        report_hold_ms: DurationMs::from_secs(180),
-        on_orphan: OnOrphan::PowerOff,
-        accounts: None,
-        local_home: false,
-        metadata: true,
-        programs: Vec::new(),
-        mounts: Vec::new(),
-    }
+    JoinOrder { metadata: true, ..orders::join(CLUSTER, NodeId { launch, index }) }
 }
 
 impl Subject for Place {
@@ -325,14 +305,8 @@ fn jobs_run_on_instances_and_down_leaves_nothing() {
     let folder = std::env::temp_dir().join(format!("pct-ec2-jobs-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&folder);
     let Some(cloud) = Cloud::start(&folder, true) else { return };
-    let setup = Setup {
-        provider: "ec2".into(),
-        compute: "types = [\"c6i.large\"], max = 2, idle_timeout = \"20 s\"".into(),
-        head: "address = \"127.0.0.1\"\nlisten = \"127.0.0.1:0\"\n".into(),
-        more: "[storage]\nshared = \"/\"\nfrom = \"mounted\"\n[limits]\nroot_jobs = true\n".into(),
-        environment: cloud.environment().into(),
-        ..Setup::default()
-    };
+    let compute = "types = [\"c6i.large\"], max = 2, idle_timeout = \"20 s\"";
+    let setup = crate::ec2_matrix::setup(compute, cloud.environment().into());
     let cluster = Cluster::with("ec2", setup);
     let said = cluster.ok(&["run", "--", "sh", "-c", "echo on $(hostname)"]);
     assert_eq!(said.out.trim(), "on compute-1");

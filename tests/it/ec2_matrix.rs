@@ -32,6 +32,18 @@ struct Place {
     folder: PathBuf,
 }
 
+/// A cluster on instances that see this machine's files.
+pub(crate) fn setup(compute: &str, environment: Vec<(&'static str, String)>) -> Setup {
+    Setup {
+        provider: "ec2".into(),
+        compute: compute.into(),
+        head: "address = \"127.0.0.1\"\nlisten = \"127.0.0.1:0\"\nhosts_file = \"none\"\n".into(),
+        more: "[storage]\nshared = \"/\"\nfrom = \"mounted\"\n[limits]\nroot_jobs = true\n".into(),
+        environment,
+        ..Setup::default()
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         drop(std::fs::remove_dir_all(&self.folder));
@@ -52,19 +64,11 @@ impl Place {
         let folder = std::env::temp_dir().join(format!("pct-cloud-{label}-{}", std::process::id()));
         drop(std::fs::remove_dir_all(&folder));
         let cloud = Cloud::start(&folder, true)?;
-        let setup = Setup {
-            provider: "ec2".into(),
-            // Two types, so that what one has no capacity for the other has.
-            compute: format!(
-                "types = [\"c6i.large\", \"m6i.large\"], max = 2, idle_timeout = \"1 s\"{more}"
-            ),
-            head: "address = \"127.0.0.1\"\nlisten = \"127.0.0.1:0\"\nhosts_file = \"none\"\n"
-                .into(),
-            more: "[storage]\nshared = \"/\"\nfrom = \"mounted\"\n[limits]\nroot_jobs = true\n"
-                .into(),
-            environment: cloud.environment().into(),
-            ..Setup::default()
-        };
+        // Two types, so that what one has no capacity for the other has.
+        let compute = format!(
+            "types = [\"c6i.large\", \"m6i.large\"], max = 2, idle_timeout = \"1 s\"{more}"
+        );
+        let setup = setup(&compute, cloud.environment().into());
         Some(Self { cluster: Cluster::with(label, setup), cloud, folder })
     }
 
@@ -295,19 +299,13 @@ fn down_says_when_nobody_knows_what_is_left_and_goes_on() {
 
 #[test]
 fn a_cluster_that_never_had_a_machine_ends_without_an_account() {
-    let setup = Setup {
-        provider: "ec2".into(),
-        compute: "types = [\"c6i.large\"]".into(),
-        head: "address = \"127.0.0.1\"\nlisten = \"127.0.0.1:0\"\nhosts_file = \"none\"\n".into(),
-        more: "[storage]\nshared = \"/\"\nfrom = \"mounted\"\n".into(),
-        environment: vec![
-            ("AWS_ENDPOINT_URL", "http://127.0.0.1:9".into()),
-            ("AWS_EC2_METADATA_DISABLED", "true".into()),
-            ("AWS_CONFIG_FILE", "/dev/null".into()),
-            ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null".into()),
-        ],
-        ..Setup::default()
-    };
+    let environment = vec![
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:9".into()),
+        ("AWS_EC2_METADATA_DISABLED", "true".into()),
+        ("AWS_CONFIG_FILE", "/dev/null".into()),
+        ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null".into()),
+    ];
+    let setup = setup("types = [\"c6i.large\"]", environment);
     let cluster = Cluster::with("nobody", setup);
     let policy: Value = serde_json::from_str(&cluster.ok(&["provider", "policy"]).out).unwrap();
     assert!(policy["Statement"].to_string().contains("ec2:RunInstances"), "{policy}");

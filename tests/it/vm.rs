@@ -2,12 +2,12 @@
 //! and a network of their own.
 use pcluster_images::{KernelSource, Programs, Store};
 use pcluster_model::config::VmAccel;
-use pcluster_model::{ClusterId, DurationMs, InstanceRef, LaunchId, NodeId, Resources, Shape};
+use pcluster_model::{ClusterId, InstanceRef, LaunchId, NodeId, Resources, Shape};
 use pcluster_providers::conformance::{self, Subject};
 use pcluster_providers::vm::{Network, VmProvider, VmSettings};
 use pcluster_providers::{ErrorClass, LaunchImage, LaunchOrder, Phase, Provider};
-use pcluster_tests::{Cluster, PATIENCE, Setup, bins, meter, scripts, until, vms, within};
-use pcluster_wire::{JoinOrder, OnOrphan};
+use pcluster_tests::{Cluster, PATIENCE, Setup, bins, meter, orders, scripts, until, vms, within};
+use pcluster_wire::JoinOrder;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -42,25 +42,9 @@ impl Place {
     fn join(launch: LaunchId, index: u32) -> JoinOrder {
         let node = NodeId { launch, index };
         JoinOrder {
-            cluster: ClusterId::from(CLUSTER),
-            cluster_name: "lab".into(),
-            node,
-            node_name: format!("compute-{index}"),
             instance: InstanceRef(format!("v-{node}")),
             head_addresses: vec!["10.0.2.2:1".into()],
-            head_key_sha256: "00".repeat(32),
-            token: "token".into(),
-            limit: None,
-            state_dir: "/var/lib/pcluster-agent".into(),
-            image_dir: None,
-            orphan_after_ms: DurationMs::from_secs(180),
-            report_hold_ms: DurationMs::from_secs(180),
-            on_orphan: OnOrphan::PowerOff,
-            accounts: None,
-            local_home: false,
-            metadata: false,
-            programs: Vec::new(),
-            mounts: Vec::new(),
+            ..orders::join(CLUSTER, node)
         }
     }
 }

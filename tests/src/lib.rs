@@ -16,6 +16,7 @@ pub mod knife;
 pub mod memory;
 pub mod meter;
 pub mod net;
+pub mod orders;
 pub mod people;
 pub mod procs;
 pub mod proxy;

@@ -22,8 +22,6 @@ fn main() -> ExitCode {
     };
     let mut args = std::env::args_os();
     if let Some(command) = args.next().as_ref().and_then(pcluster_slurm::command_of) {
-        // What is wrong with it, the command itself says when it looks for its head.
-        let facts = cluster::facts_for(&cluster::Global::of_environment(), &facts).unwrap_or(facts);
         let run = pcluster_slurm::run(command, args.collect(), pcluster_slurm::Context { facts });
         let code = runtime.block_on(run);
         runtime.shutdown_background();

@@ -142,6 +142,16 @@ pub fn up_refusals(parsed: &Parsed) -> Vec<Refusal> {
             hint: format!("take {} out to start without it", key.path),
         })
         .collect();
+    refusals.extend(unserved(parsed));
+    refusals.sort_by_key(|refusal| refusal.line);
+    refusals
+}
+
+/// What `up` refuses although every key acts: what the file asks for is not built. Keys without effect
+/// have notes of their own.
+#[must_use]
+pub fn unserved(parsed: &Parsed) -> Vec<Refusal> {
+    let mut refusals = Vec::new();
     let mut named: Vec<&str> = Vec::new();
     for pool in parsed.config.iter().flat_map(|config| &config.pools) {
         let provider = pool.provider.as_str();
@@ -156,7 +166,6 @@ pub fn up_refusals(parsed: &Parsed) -> Vec<Refusal> {
         });
     }
     refusals.extend(unseen_shares(parsed));
-    refusals.sort_by_key(|refusal| refusal.line);
     refusals
 }
 

@@ -63,7 +63,7 @@ impl Client {
         let set = |name| env.var(name).filter(|value| !value.is_empty());
         let endpoint = set("AWS_ENDPOINT_URL_EC2")
             .or_else(|| set("AWS_ENDPOINT_URL"))
-            .unwrap_or_else(|| of_region(&region));
+            .unwrap_or_else(|| format!("https://ec2.{}", domain(&region)));
         let endpoint = endpoint.trim_end_matches('/').to_owned();
         let right = endpoint.parse::<hyper::Uri>().is_ok_and(|uri| {
             uri.authority().is_some() && matches!(uri.scheme_str(), Some("http" | "https"))
@@ -186,10 +186,11 @@ fn sha256(bytes: &[u8]) -> String {
     })
 }
 
-/// China has a domain of its own.
-fn of_region(region: &str) -> String {
+/// What names of AWS in a region end with; China has a domain of its own.
+#[must_use]
+pub fn domain(region: &str) -> String {
     let end = if region.starts_with("cn-") { ".cn" } else { "" };
-    format!("https://ec2.{region}.amazonaws.com{end}")
+    format!("{region}.amazonaws.com{end}")
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ mod params;
 mod xml;
 
 pub use action::{Action, PERMISSIONS, permission_of};
-pub use client::{Client, Settings};
+pub use client::{Client, Settings, domain};
 pub use failure::Failure;
 pub use params::Params;
 pub use xml::Element;

@@ -31,6 +31,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use launch::Place;
 use machines::{CLUSTER_TAG, Ends, LAUNCH_TAG, instances, is_id, listed};
 use pcluster_api::Finding;
+pub use pcluster_ec2::domain;
 use pcluster_ec2::{Action, Element, Params};
 use pcluster_model::config::{Ec2Pool, ProviderKind};
 use pcluster_model::{ClusterId, InstanceRef, LaunchId, Shape};

@@ -1,5 +1,5 @@
 //! What every command here starts with.
-use pcluster_client::cluster::{Global, Head, head};
+use pcluster_client::cluster::{Global, Head, facts_for, head};
 use pcluster_client::failure::Failure;
 use pcluster_client::submit::process::ProcessFacts;
 
@@ -11,6 +11,13 @@ pub struct Context {
 }
 
 impl Context {
+    /// What a job of the cluster that is meant takes over from this process.
+    #[must_use]
+    pub fn job_facts(&self) -> ProcessFacts {
+        // What is wrong with it, the command says when it looks for its head.
+        facts_for(&Global::of_environment(), &self.facts).unwrap_or_else(|_| self.facts.clone())
+    }
+
     /// The head that is meant: `PCLUSTER_SOCKET` (on nodes), `PCLUSTER_CONFIG`, `PCLUSTER_CLUSTER`,
     /// or the first `cluster.toml` found. No Slurm variable matters.
     ///

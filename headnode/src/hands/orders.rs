@@ -8,6 +8,7 @@ use pcluster_core::effect::LaunchPlan;
 use pcluster_core::input::Tags;
 use pcluster_model::config::{Config, Image, ImageSource, ProviderKind, ShareSource, VmNetwork};
 use pcluster_model::{ClusterId, InstanceRef, NodeId, PoolName, Price};
+use pcluster_providers::ec2::domain;
 use pcluster_providers::vm::USER_HEAD;
 use pcluster_providers::{ErrorClass, LaunchImage, LaunchOrder, Listed, ProviderError};
 use pcluster_wire::{Accounts, JoinOrder, Mount, MountSource, OnOrphan};
@@ -207,12 +208,6 @@ fn mount_source(
         (ShareSource::Head, ProviderKind::Vm) => MountSource::Virtiofs { tag: format!("s{index}") },
         _ => return None,
     })
-}
-
-/// China has a domain of its own.
-fn domain(region: &str) -> String {
-    let end = if region.starts_with("cn-") { ".cn" } else { "" };
-    format!("{region}.amazonaws.com{end}")
 }
 
 pub(crate) fn image(

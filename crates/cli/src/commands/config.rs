@@ -105,16 +105,12 @@ fn check(global: &Global, file: &Path, loaded: &Loaded) -> Outcome {
 
 /// What `up` refuses beside keys without effect, which have notes of their own.
 fn refused(parsed: &Parsed) -> Vec<Note> {
-    let refusals = pcluster_config::up_refusals(parsed).into_iter();
-    let others = refusals.filter(|refusal| {
-        !parsed.inactive.iter().any(|key| key.line == refusal.line && key.up_refuses)
-    });
     let note = |refusal: Refusal| Note {
         level: Level::Warning,
         line: refusal.line,
         text: format!("{}; pcluster up refuses it. {}", refusal.message, refusal.hint),
     };
-    others.map(note).collect()
+    pcluster_config::unserved(parsed).into_iter().map(note).collect()
 }
 
 /// Pools with machines of an architecture for which there are no programs beside the head's, in `head`.

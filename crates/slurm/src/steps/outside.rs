@@ -190,12 +190,13 @@ async fn request(
     wish: &Wish<'_>,
 ) -> Result<pcluster_api::SubmitRequest, Refusal> {
     let now = jiff::Zoned::now();
-    let here = Here { command: wish.command, facts: &context.facts, now: &now };
+    let facts = context.job_facts();
+    let here = Here { command: wish.command, facts: &facts, now: &now };
     let mut asked = spec::spec(wish.words, &here)?;
     if asked.nodes_most.is_some() {
         layout::spread(&mut asked, &ask::pools(context, wish.command).await?);
     }
-    let (variables, warnings) = environment(wish.words, wish.command, &context.facts).await?;
+    let (variables, warnings) = environment(wish.words, wish.command, &facts).await?;
     for warning in asked.warnings.iter().chain(&warnings) {
         tell!("{warning}");
     }

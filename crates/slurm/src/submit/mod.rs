@@ -43,9 +43,10 @@ async fn run(args: &[String], context: &Context) -> Result<u8, Refusal> {
     }
     let script = source(&line)?;
     let now = jiff::Zoned::now();
-    let here = Here { command: COMMAND, facts: &context.facts, now: &now };
+    let facts = context.job_facts();
+    let here = Here { command: COMMAND, facts: &facts, now: &now };
     let Read { words, mut asked } = read(&script, line, &here)?;
-    let (environment, warnings) = environment(&words, COMMAND, &context.facts).await?;
+    let (environment, warnings) = environment(&words, COMMAND, &facts).await?;
     asked.warnings.extend(warnings);
     if words.has("verbose") {
         say::talk(&tell::defined(&words));
