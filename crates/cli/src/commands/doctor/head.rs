@@ -1,6 +1,6 @@
 //! What a running head knows, as findings: its own words of what needs attention, sorted by topic, with
 //! what helps.
-use crate::text::size_words;
+use crate::text::{counted, size_words};
 use pcluster_api::{Finding, NodeList, NodeView, StatusView, Topic};
 use pcluster_model::DurationMs;
 use pcluster_model::units::span_words;
@@ -45,8 +45,8 @@ pub fn of_status(status: &StatusView, nodes: Option<&NodeList>, own: &str) -> Ve
     found.extend(status.notes.iter().map(|note| Finding::note(Topic::Machine, note.clone())));
     if found.iter().all(|one| one.topic != Topic::Provider) {
         let ready = nodes.iter().filter(|node| node.connected).count();
-        let what =
-            format!("no boot failed in the last hour, nothing rests; {ready} nodes are connected");
+        let ready = counted(ready as u64, "node");
+        let what = format!("no boot failed in the last hour, nothing rests; {ready} connected");
         found.push(Finding::ok(Topic::Provider, what));
     }
     found
@@ -106,9 +106,9 @@ pub fn of_list(status: &StatusView, sweep: DurationMs) -> Option<Finding> {
     };
     let age = since(at, status.now_ms);
     let what = format!(
-        "the provider's list is {} old: {} machines, {} unknown here",
+        "the provider's list is {} old: {}, {} unknown here",
         span_words(age),
-        status.instances_listed,
+        counted(u64::from(status.instances_listed), "machine"),
         status.instances_unknown
     );
     if age.0 <= (sweep.0 * SWEEPS).max(OLD) {
