@@ -2,6 +2,7 @@
 use crate::boot::read_config;
 use crate::{checkup, image, trial};
 use pcluster_model::config::{Pool, ProviderKind, ShareSource, VmNetwork};
+use pcluster_providers::ec2;
 use pcluster_providers::vm::{Needs, lacks, machine};
 use std::ffi::OsString;
 use std::io;
@@ -26,7 +27,11 @@ pub enum Errand {
         config: PathBuf,
     },
     /// Write the smallest policy that a head needs in an AWS account
-    Ec2Policy,
+    Ec2Policy {
+        /// That of who makes the head's machine; the role that this machine gets
+        #[arg(long, value_name = "ROLE")]
+        place: Option<String>,
+    },
     /// Be a virtual machine
     #[command(hide = true)]
     VmMachine { dir: PathBuf },
@@ -48,8 +53,9 @@ impl Errand {
             Self::ProviderTest(args) => trial::main(args),
             Self::Checkup(args) => checkup::main(args),
             Self::Image(args) => image::main(args),
-            Self::Ec2Policy => {
-                println!("{:#}", pcluster_providers::ec2::policy());
+            Self::Ec2Policy { place } => {
+                let policy = place.as_deref().map_or_else(ec2::policy, ec2::place_policy);
+                println!("{policy:#}");
                 ExitCode::SUCCESS
             }
             Self::VmLacks { config } => vm_lacks(config),

@@ -2,7 +2,7 @@
 //!
 //! Invariant: facts only, with their source in `catalogue/SOURCES.md`; a file's own `price` and
 //! `[shapes.NAME]` always win. Deliberately absent: prices of the day.
-use pcluster_model::{Price, units};
+use pcluster_model::{Price, STORAGE_GB_MONTH, units};
 use std::sync::LazyLock;
 
 /// The region of the EC2 part, and the default of `ec2.region`.
@@ -10,8 +10,6 @@ pub const EC2_REGION: &str = "us-east-1";
 /// The region of the Google part, which no provider of this version reads.
 pub const GCP_REGION: &str = "us-central1";
 
-/// List price of block storage (EBS gp3, us-east-1) for one GB and month, in micro-dollars.
-const STORAGE_PER_GB_MONTH: u64 = 80_000;
 /// A month for prices that are given by the month.
 const HOURS_PER_MONTH: u64 = 730;
 
@@ -81,7 +79,7 @@ pub fn ec2_type(name: &str) -> Option<&'static Offer> {
 /// The price per hour of that much block storage, rounded up to the next micro-dollar.
 #[must_use]
 pub fn storage_price(bytes: u64) -> Price {
-    let month = u128::from(bytes) * u128::from(STORAGE_PER_GB_MONTH);
+    let month = u128::from(bytes) * u128::from(STORAGE_GB_MONTH.0.unsigned_abs());
     let hour = month.div_ceil(u128::from(GIB) * u128::from(HOURS_PER_MONTH));
     Price(i64::try_from(hour).unwrap_or(i64::MAX))
 }

@@ -20,15 +20,31 @@ const LAUNCH: Rate = Rate { burst: 4, per_second: 2 };
 /// EC2: 100 and 10.
 const TAG: Rate = Rate { burst: 40, per_second: 8 };
 
+/// Whose rights a call takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// A running head: it launches nodes and ends them.
+    Head,
+    /// Who runs `up` and `down` of a head that lives on an instance.
+    Place,
+}
+
+impl Caller {
+    pub const ALL: [Self; 2] = [Self::Head, Self::Place];
+}
+
 /// An action of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
+    AttachVolume,
     AuthorizeSecurityGroupEgress,
     AuthorizeSecurityGroupIngress,
     CreatePlacementGroup,
     CreateSecurityGroup,
+    CreateVolume,
     DeletePlacementGroup,
     DeleteSecurityGroup,
+    DeleteVolume,
     DescribeImages,
     DescribeInstanceTypeOfferings,
     DescribeInstanceTypes,
@@ -39,19 +55,23 @@ pub enum Action {
     DescribeSubnets,
     DescribeVolumes,
     GetConsoleOutput,
+    RevokeSecurityGroupIngress,
     RunInstances,
     TerminateInstances,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 22] = [
+        Self::AttachVolume,
         Self::AuthorizeSecurityGroupEgress,
         Self::AuthorizeSecurityGroupIngress,
         Self::CreatePlacementGroup,
         Self::CreateSecurityGroup,
+        Self::CreateVolume,
         Self::DeletePlacementGroup,
         Self::DeleteSecurityGroup,
+        Self::DeleteVolume,
         Self::DescribeImages,
         Self::DescribeInstanceTypeOfferings,
         Self::DescribeInstanceTypes,
@@ -62,6 +82,7 @@ impl Action {
         Self::DescribeSubnets,
         Self::DescribeVolumes,
         Self::GetConsoleOutput,
+        Self::RevokeSecurityGroupIngress,
         Self::RunInstances,
         Self::TerminateInstances,
     ];
@@ -70,12 +91,15 @@ impl Action {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::AttachVolume => "AttachVolume",
             Self::AuthorizeSecurityGroupEgress => "AuthorizeSecurityGroupEgress",
             Self::AuthorizeSecurityGroupIngress => "AuthorizeSecurityGroupIngress",
             Self::CreatePlacementGroup => "CreatePlacementGroup",
             Self::CreateSecurityGroup => "CreateSecurityGroup",
+            Self::CreateVolume => "CreateVolume",
             Self::DeletePlacementGroup => "DeletePlacementGroup",
             Self::DeleteSecurityGroup => "DeleteSecurityGroup",
+            Self::DeleteVolume => "DeleteVolume",
             Self::DescribeImages => "DescribeImages",
             Self::DescribeInstanceTypeOfferings => "DescribeInstanceTypeOfferings",
             Self::DescribeInstanceTypes => "DescribeInstanceTypes",
@@ -86,6 +110,7 @@ impl Action {
             Self::DescribeSubnets => "DescribeSubnets",
             Self::DescribeVolumes => "DescribeVolumes",
             Self::GetConsoleOutput => "GetConsoleOutput",
+            Self::RevokeSecurityGroupIngress => "RevokeSecurityGroupIngress",
             Self::RunInstances => "RunInstances",
             Self::TerminateInstances => "TerminateInstances",
         }
@@ -95,13 +120,32 @@ impl Action {
         match self {
             Self::RunInstances => LAUNCH,
             Self::TerminateInstances => TAG,
-            Self::AuthorizeSecurityGroupEgress
+            Self::AttachVolume
+            | Self::AuthorizeSecurityGroupEgress
             | Self::AuthorizeSecurityGroupIngress
             | Self::CreatePlacementGroup
             | Self::CreateSecurityGroup
+            | Self::CreateVolume
             | Self::DeletePlacementGroup
-            | Self::DeleteSecurityGroup => WRITE,
+            | Self::DeleteSecurityGroup
+            | Self::DeleteVolume
+            | Self::RevokeSecurityGroupIngress => WRITE,
             _ => READ,
+        }
+    }
+
+    /// Whether that caller ever makes this call: its policy has it then, and only then.
+    #[must_use]
+    pub const fn is_of(self, caller: Caller) -> bool {
+        match self {
+            Self::AttachVolume
+            | Self::CreateVolume
+            | Self::DeleteVolume
+            | Self::RevokeSecurityGroupIngress => matches!(caller, Caller::Place),
+            Self::CreatePlacementGroup
+            | Self::DescribeInstanceTypeOfferings
+            | Self::DescribeSpotPriceHistory => matches!(caller, Caller::Head),
+            _ => true,
         }
     }
 
@@ -118,17 +162,34 @@ pub fn permission_of(action: Action) -> String {
     format!("ec2:{}", action.name())
 }
 
-/// Permissions beside those of the actions: what EC2 asks for when a call has tags, or buys spot.
-pub const PERMISSIONS: [(&str, &str); 2] = [
-    (
-        "ec2:CreateTags",
-        "RunInstances, CreateSecurityGroup and CreatePlacementGroup tag what they make",
-    ),
-    (
-        "iam:CreateServiceLinkedRole",
-        "the first spot machine of an account, and only for spot.amazonaws.com",
-    ),
-];
+/// A permission beside those of the actions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Permission {
+    pub name: &'static str,
+    pub why: &'static str,
+    pub callers: &'static [Caller],
+}
+
+/// What EC2 asks for when a call has tags.
+pub const CREATE_TAGS: Permission = Permission {
+    name: "ec2:CreateTags",
+    why: "what is made is tagged as it is made",
+    callers: &[Caller::Head, Caller::Place],
+};
+/// What it asks for when an account buys spot for the first time.
+pub const FIRST_SPOT: Permission = Permission {
+    name: "iam:CreateServiceLinkedRole",
+    why: "the first spot machine of an account, and only for spot.amazonaws.com",
+    callers: &[Caller::Head],
+};
+/// What it asks for when a machine gets a role.
+pub const PASS_ROLE: Permission = Permission {
+    name: "iam:PassRole",
+    why: "the head's machine has the head's role, and only that one",
+    callers: &[Caller::Place],
+};
+/// All of them.
+pub const PERMISSIONS: [Permission; 3] = [CREATE_TAGS, FIRST_SPOT, PASS_ROLE];
 
 #[cfg(test)]
 mod tests {
@@ -143,6 +204,7 @@ mod tests {
         assert!(Action::DescribeSubnets.only_reads() && !Action::TerminateInstances.only_reads());
         for action in Action::ALL {
             assert!(action.rate().burst > 0 && action.rate().per_second > 0);
+            assert!(Caller::ALL.iter().any(|caller| action.is_of(*caller)), "{action:?}");
         }
     }
 }

@@ -12,7 +12,9 @@ mod http;
 mod params;
 mod xml;
 
-pub use action::{Action, PERMISSIONS, permission_of};
+pub use action::{
+    Action, CREATE_TAGS, Caller, FIRST_SPOT, PASS_ROLE, PERMISSIONS, Permission, permission_of,
+};
 pub use client::{Client, Settings, domain};
 pub use failure::Failure;
 pub use params::Params;

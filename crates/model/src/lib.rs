@@ -25,7 +25,7 @@ pub use job::{
     ArraySpec, Dependency, DependencyKind, JobKind, JobSpec, MailEvent, OpenMode, Signal,
     SignalScope, WarnSignal,
 };
-pub use money::{MicroUsd, Price};
+pub use money::{MicroUsd, Price, STORAGE_GB_MONTH};
 pub use ranges::IndexRanges;
 pub use resources::{Resources, Shape};
 pub use subnet::Subnet;

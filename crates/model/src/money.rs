@@ -21,6 +21,9 @@ pub struct MicroUsd(pub i64);
 #[serde(transparent)]
 pub struct Price(pub i64);
 
+/// List price of block storage (EBS gp3, us-east-1) for one GB and month.
+pub const STORAGE_GB_MONTH: MicroUsd = MicroUsd(80_000);
+
 impl MicroUsd {
     pub const ZERO: Self = Self(0);
 

@@ -3,12 +3,14 @@
 //! Invariant: the launch id is EC2's client token and stands in every tag, so a launch that was made again or
 //! forgotten is the same machines; everything that is made has the cluster's id and goes at `down`. A launch
 //! that was ended is not made by this head any more; one that an earlier head had under way comes up with the
-//! cluster's tag, is in no plan, and the sweep ends it. Deliberately absent: retries and choices (core), and
-//! the head's own machine.
+//! cluster's tag, is in no plan, and the sweep ends it. The head's own machine is no node and in no list of it
+//! (`head` makes and removes that one). Deliberately absent: retries and choices (core).
 mod account;
 mod api;
+mod calls;
 mod checkup;
 mod classes;
+mod head;
 mod launch;
 mod machines;
 mod prices;
@@ -26,29 +28,23 @@ use crate::provider::{
 use account::{Groups, Owner};
 use api::Api;
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+pub use head::{Ec2Head, HeadInstance, HeadMachine, HeadThere, HeadVolume, HeadWish, Namesake};
 use launch::Place;
 use machines::{CLUSTER_TAG, Ends, LAUNCH_TAG, instances, is_id, listed};
 use pcluster_api::Finding;
 pub use pcluster_ec2::domain;
-use pcluster_ec2::{Action, Element, Params};
+use pcluster_ec2::{Action, Params};
 use pcluster_model::config::{Ec2Pool, ProviderKind};
 use pcluster_model::{ClusterId, InstanceRef, LaunchId, Shape};
-pub use rights::{Right, policy};
+pub use rights::{Right, place_policy, policy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use types::Known;
 
-/// A call ends at most so many machines.
-const TERMINATE_AT_ONCE: usize = 500;
-/// How often a call is made again without machines that EC2 does not know.
-const UNKNOWN_ROUNDS: usize = 20;
 /// A machine of a launch that was made before may not be listed yet.
 const ADOPT_TRIES: u32 = 5;
 const ADOPT_PAUSE: Duration = Duration::from_secs(2);
-const CONSOLE_BYTES: usize = 64 << 10;
 /// Launches that were ended, of which the newest are remembered.
 const ENDED_MOST: usize = 10_000;
 /// A placement group may be in use before its machines are listed.
@@ -219,42 +215,8 @@ impl Ec2Provider {
     }
 
     async fn described(&self, params: &Params) -> Result<Vec<Listed>, ProviderError> {
-        let params = params.clone().with("MaxResults", "1000");
-        let pages = self.api.pages(Action::DescribeInstances, &params).await?;
+        let pages = calls::instances(&self.api, params).await?;
         Ok(pages.iter().flat_map(instances).filter_map(listed).collect())
-    }
-
-    /// Ends machines by their ids; those that EC2 does not know are gone already.
-    async fn end(&self, mut ids: Vec<String>) -> Result<(), ProviderError> {
-        for _ in 0..UNKNOWN_ROUNDS {
-            if ids.is_empty() {
-                return Ok(());
-            }
-            let params = Params::new().list("InstanceId", &ids);
-            let Err(failure) = self.api.ask(Action::TerminateInstances, &params).await else {
-                return Ok(());
-            };
-            if !failure.code().starts_with("InvalidInstanceID") {
-                return Err(self.api.told(Action::TerminateInstances, &failure));
-            }
-            let words = failure.to_string();
-            let before = ids.len();
-            ids.retain(|id| !words.contains(id.as_str()));
-            if ids.len() == before {
-                return Err(self.api.told(Action::TerminateInstances, &failure));
-            }
-        }
-        Err(ProviderError::new(
-            ErrorClass::Unknown,
-            "TerminateInstances: EC2 names ever more unknown machines",
-        ))
-    }
-
-    async fn end_all(&self, ids: Vec<String>) -> Result<(), ProviderError> {
-        for some in ids.chunks(TERMINATE_AT_ONCE) {
-            self.end(some.to_vec()).await?;
-        }
-        Ok(())
     }
 
     /// Removes placement groups of launches whose machines are all over. Best effort: `down` has the rest.
@@ -328,7 +290,8 @@ impl Provider for Ec2Provider {
             Ok(reply) => reply,
             Err(failure) => {
                 let told = self.api.told(Action::RunInstances, &failure);
-                if failure.code() == "IdempotentParameterMismatch" {
+                // Of other words, or of machines that have ended.
+                if failure.code().starts_with("Idempotent") {
                     return self.adopt(order, told).await;
                 }
                 if failure.code().starts_with("InvalidGroup") {
@@ -347,7 +310,7 @@ impl Provider for Ec2Provider {
         }
         if self.ended().contains(&order.launch) {
             // While it was under way.
-            self.end_all(ids(&found)).await?;
+            calls::end_all(&self.api, ids(&found)).await?;
             return Err(was_ended(order.launch));
         }
         Ok(answers(order, &found))
@@ -368,7 +331,7 @@ impl Provider for Ec2Provider {
                 }
             }
         }
-        self.end_all(all).await
+        calls::end_all(&self.api, all).await
     }
 
     async fn list(&self) -> Result<Vec<Listed>, ProviderError> {
@@ -383,26 +346,7 @@ impl Provider for Ec2Provider {
     }
 
     async fn console(&self, instance: &InstanceRef) -> Result<String, ProviderError> {
-        if !is_id(instance.as_str()) {
-            return Ok(String::new());
-        }
-        let params = Params::new().with("InstanceId", instance.as_str());
-        let action = Action::GetConsoleOutput;
-        let reply = match self.api.ask(action, &params.clone().with("Latest", "true")).await {
-            // Types before Nitro keep only what was said at the last start or stop.
-            Err(failure) if failure.code().starts_with("Unsupported") => {
-                self.api.call(action, &params).await?
-            }
-            Err(failure) if failure.code().starts_with("InvalidInstanceID") => Element::default(),
-            Err(failure) => return Err(self.api.told(action, &failure)),
-            Ok(reply) => reply,
-        };
-        let text: String = reply.text_at("output").unwrap_or_default().split_whitespace().collect();
-        let bytes = BASE64.decode(text).map_err(|error| {
-            ProviderError::new(ErrorClass::Unknown, format!("GetConsoleOutput: {error}"))
-        })?;
-        Ok(String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(CONSOLE_BYTES)..])
-            .into_owned())
+        calls::console(&self.api, instance).await
     }
 
     async fn checkup(&self, asked: &Asked<'_>) -> Vec<Finding> {

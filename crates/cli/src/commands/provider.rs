@@ -36,14 +36,26 @@ input; docs/providers.md tells what it must answer. The exit code is 1 when a
 rule does not hold. No head is needed, and no cluster is touched: the machines
 carry an id of their own, find nobody to join, and are ended.")]
     Test(TestArgs),
-    /// Write the smallest IAM policy that provider ec2 works with, made from the calls that it makes
+    /// Write the smallest IAM policy that a head needs in an AWS account, made from the calls that it makes
     #[command(after_help = "\
 Examples:
   pcluster provider policy >policy.json
-  aws iam put-role-policy --role-name head --policy-name pcluster --policy-document file://policy.json
+  aws iam put-role-policy --role-name pcluster-head --policy-name pcluster --policy-document file://policy.json
+  pcluster provider policy --place >place.json    what you need, for a head that `up` puts on an instance
 
-`pcluster doctor provider` tries each of its rights without doing anything.")]
-    Policy,
+`pcluster doctor provider` tries each right of the head's without doing anything.")]
+    Policy(PolicyArgs),
+}
+
+/// Whose policy.
+#[derive(Debug, Args)]
+pub struct PolicyArgs {
+    /// Of who runs `up` and `down` of a head that lives on an instance (`head.type`)
+    #[arg(long)]
+    pub place: bool,
+    /// The role that the head's machine gets, and the only one that may be passed to it
+    #[arg(long, default_value = "pcluster-head", requires = "place")]
+    pub role: String,
 }
 
 /// The program, and machines that it can make.
@@ -91,8 +103,11 @@ pub fn run(global: &Global, args: &ProviderArgs) -> Outcome {
     let mut command = Command::new(find_head()?);
     let test = match &args.what {
         What::Test(test) => test,
-        What::Policy => {
+        What::Policy(policy) => {
             command.arg("ec2-policy");
+            if policy.place {
+                command.arg(format!("--place={}", policy.role));
+            }
             return run_head(&mut command);
         }
     };

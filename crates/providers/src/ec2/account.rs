@@ -2,9 +2,10 @@
 //!
 //! Invariant: each is named and tagged by the cluster's id, made once and found again, so two clusters of one
 //! account never touch each other's. Members of the group reach each other, nothing reaches them from outside.
-//! Deliberately absent: roles, networks and addresses, which are never made.
+//! The head's own machine, where it lives on one, is never touched from here. Deliberately absent: roles, networks
+//! and addresses, which are never made.
 use super::api::Api;
-use super::machines::{CLUSTER_TAG, LAUNCH_TAG};
+use super::machines::{CLUSTER_TAG, HEAD, LAUNCH_TAG, NAME_TAG, ROLE_TAG, instances};
 use crate::provider::ProviderError;
 use pcluster_ec2::{Action, Params};
 use pcluster_model::{ClusterId, LaunchId};
@@ -44,10 +45,12 @@ impl Groups {
         if let Some(id) = known.get(vpc) {
             return Ok(id.clone());
         }
-        let id = match found(api, owner, vpc).await? {
-            Some(id) => id,
-            None => made(api, owner, vpc).await?,
+        let group = SecurityGroup {
+            name: name(owner.cluster),
+            description: format!("Nodes of pcluster {}", owner.cluster_name),
+            role: None,
         };
+        let id = group.of(api, owner, vpc).await?;
         open_inside(api, &id).await?;
         known.insert(vpc.to_owned(), id.clone());
         Ok(id)
@@ -67,43 +70,70 @@ pub(super) struct Owner<'a> {
 }
 
 impl Owner<'_> {
-    fn tagged(&self, params: Params, resource: &str, more: &[(&str, &str)]) -> Params {
+    pub fn tagged(&self, params: Params, resource: &str, more: &[(&str, &str)]) -> Params {
         let id = self.cluster.to_string();
-        let own = [(CLUSTER_TAG, id.as_str()), ("pcluster:cluster-name", self.cluster_name)];
+        let own = [(CLUSTER_TAG, id.as_str()), (NAME_TAG, self.cluster_name)];
         params.tags(resource, own.into_iter().chain(more.iter().copied()))
     }
 
-    fn only(&self) -> Params {
+    /// Only what has this cluster's tag.
+    pub fn only(&self) -> Params {
         Params::new().filter(&format!("tag:{CLUSTER_TAG}"), [self.cluster.to_string()])
     }
 }
 
-async fn found(api: &Api, owner: &Owner<'_>, vpc: &str) -> Result<Option<String>, ProviderError> {
-    let mut params = Params::new().filter("group-name", [name(owner.cluster)]);
-    if !vpc.is_empty() {
-        params = params.filter("vpc-id", [vpc]);
-    }
-    let pages = api.pages(Action::DescribeSecurityGroups, &params).await?;
-    let all = pages.iter().flat_map(|page| page.items("securityGroupInfo"));
-    Ok(all.filter_map(|group| group.text_at("groupId")).next().map(str::to_owned))
+/// A security group as it is to be.
+#[derive(Debug)]
+pub(super) struct SecurityGroup {
+    /// By which it is found again in its VPC.
+    pub name: String,
+    pub description: String,
+    /// `pcluster:role`, where it has one.
+    pub role: Option<&'static str>,
 }
 
-async fn made(api: &Api, owner: &Owner<'_>, vpc: &str) -> Result<String, ProviderError> {
-    let mut params = Params::new()
-        .with("GroupName", name(owner.cluster))
-        .with("GroupDescription", format!("Nodes of pcluster {}", owner.cluster_name));
-    if !vpc.is_empty() {
-        params.push("VpcId", vpc);
-    }
-    let params = owner.tagged(params, "security-group", &[("Name", &name(owner.cluster))]);
-    match api.ask(Action::CreateSecurityGroup, &params).await {
-        Ok(reply) => Ok(reply.text_at("groupId").unwrap_or_default().to_owned()),
-        // Another head, or a reply that was lost.
-        Err(failure) if failure.code() == "InvalidGroup.Duplicate" => {
-            let told = api.told(Action::CreateSecurityGroup, &failure);
-            found(api, owner, vpc).await?.ok_or(told)
+impl SecurityGroup {
+    /// Its id in a VPC, made where it is not there.
+    pub async fn of(
+        &self,
+        api: &Api,
+        owner: &Owner<'_>,
+        vpc: &str,
+    ) -> Result<String, ProviderError> {
+        match self.found(api, vpc).await? {
+            Some(id) => Ok(id),
+            None => self.made(api, owner, vpc).await,
         }
-        Err(failure) => Err(api.told(Action::CreateSecurityGroup, &failure)),
+    }
+
+    async fn found(&self, api: &Api, vpc: &str) -> Result<Option<String>, ProviderError> {
+        let mut params = Params::new().filter("group-name", [&self.name]);
+        if !vpc.is_empty() {
+            params = params.filter("vpc-id", [vpc]);
+        }
+        let pages = api.pages(Action::DescribeSecurityGroups, &params).await?;
+        let all = pages.iter().flat_map(|page| page.items("securityGroupInfo"));
+        Ok(all.filter_map(|group| group.text_at("groupId")).next().map(str::to_owned))
+    }
+
+    async fn made(&self, api: &Api, owner: &Owner<'_>, vpc: &str) -> Result<String, ProviderError> {
+        let mut params =
+            Params::new().with("GroupName", &self.name).with("GroupDescription", &self.description);
+        if !vpc.is_empty() {
+            params.push("VpcId", vpc);
+        }
+        let mut more = vec![("Name", self.name.as_str())];
+        more.extend(self.role.map(|role| (ROLE_TAG, role)));
+        let params = owner.tagged(params, "security-group", &more);
+        match api.ask(Action::CreateSecurityGroup, &params).await {
+            Ok(reply) => Ok(reply.text_at("groupId").unwrap_or_default().to_owned()),
+            // Another head, or a reply that was lost.
+            Err(failure) if failure.code() == "InvalidGroup.Duplicate" => {
+                let told = api.told(Action::CreateSecurityGroup, &failure);
+                self.found(api, vpc).await?.ok_or(told)
+            }
+            Err(failure) => Err(api.told(Action::CreateSecurityGroup, &failure)),
+        }
     }
 }
 
@@ -158,28 +188,27 @@ pub(super) async fn drop_placement_groups(
     Ok(())
 }
 
-/// Removes all of it; what was removed, and what stays and why.
+/// Removes all of it but the head's own; what was removed, and what stays and why. What the head's machine is
+/// made of goes with that machine.
 ///
 /// # Errors
 /// When it cannot even be listed.
 pub(super) async fn clean_up(api: &Api, owner: &Owner<'_>) -> Result<Vec<String>, ProviderError> {
-    let mut said = Vec::new();
-    let groups = api.pages(Action::DescribePlacementGroups, &owner.only()).await?;
-    for group in groups.iter().flat_map(|page| page.items("placementGroupSet")) {
-        let Some(name) = group.text_at("groupName") else { continue };
-        let params = Params::new().with("GroupName", name);
-        said.push(
-            removed(api, Action::DeletePlacementGroup, &params, "placement group", name).await,
-        );
-    }
-    let groups = api.pages(Action::DescribeSecurityGroups, &owner.only()).await?;
-    for group in groups.iter().flat_map(|page| page.items("securityGroupInfo")) {
-        let Some(id) = group.text_at("groupId") else { continue };
-        let params = Params::new().with("GroupId", id);
-        said.push(removed(api, Action::DeleteSecurityGroup, &params, "security group", id).await);
+    let mut said = drop_all_placement_groups(api, owner).await?;
+    let lives_here = heads_groups(api, owner).await?;
+    for group in security_groups(api, owner).await? {
+        if let Some((_, machine)) = lives_here.iter().find(|(id, _)| *id == group) {
+            said.push(format!("security group {group} stays: the head's machine {machine} is in it, and it goes with that"));
+            continue;
+        }
+        said.push(drop_security_group(api, &group).await);
     }
     let volumes = api.pages(Action::DescribeVolumes, &owner.only()).await?;
     for volume in volumes.iter().flat_map(|page| page.items("volumeSet")) {
+        let is_the_heads = volume.tags().any(|tag| tag == (ROLE_TAG, HEAD));
+        if is_the_heads && !lives_here.is_empty() {
+            continue;
+        }
         let text = |name: &str| volume.text_at(name).unwrap_or("?");
         said.push(format!(
             "volume {} stays: {} GB, {}",
@@ -189,6 +218,57 @@ pub(super) async fn clean_up(api: &Api, owner: &Owner<'_>) -> Result<Vec<String>
         ));
     }
     Ok(said)
+}
+
+/// Groups that the head's own machine is in, with that machine; none where the head lives elsewhere.
+async fn heads_groups(
+    api: &Api,
+    owner: &Owner<'_>,
+) -> Result<Vec<(String, String)>, ProviderError> {
+    let params = owner.only().filter(&format!("tag:{ROLE_TAG}"), [HEAD]).filter(
+        "instance-state-name",
+        ["pending", "running", "shutting-down", "stopping", "stopped"],
+    );
+    let pages = api.pages(Action::DescribeInstances, &params).await?;
+    let machines = pages.iter().flat_map(instances);
+    let pairs = machines.flat_map(|one| {
+        let id = one.text_at("instanceId").unwrap_or_default().to_owned();
+        let groups = one.items("groupSet").filter_map(|group| group.text_at("groupId"));
+        groups.map(|group| (group.to_owned(), id.clone())).collect::<Vec<_>>()
+    });
+    Ok(pairs.collect())
+}
+
+/// Removes every placement group of the cluster; a line for each.
+pub(super) async fn drop_all_placement_groups(
+    api: &Api,
+    owner: &Owner<'_>,
+) -> Result<Vec<String>, ProviderError> {
+    let mut said = Vec::new();
+    let groups = api.pages(Action::DescribePlacementGroups, &owner.only()).await?;
+    for group in groups.iter().flat_map(|page| page.items("placementGroupSet")) {
+        let Some(name) = group.text_at("groupName") else { continue };
+        let params = Params::new().with("GroupName", name);
+        let removed = removed(api, Action::DeletePlacementGroup, &params, "placement group", name);
+        said.push(removed.await);
+    }
+    Ok(said)
+}
+
+/// Every security group of the cluster.
+pub(super) async fn security_groups(
+    api: &Api,
+    owner: &Owner<'_>,
+) -> Result<Vec<String>, ProviderError> {
+    let pages = api.pages(Action::DescribeSecurityGroups, &owner.only()).await?;
+    let groups = pages.iter().flat_map(|page| page.items("securityGroupInfo"));
+    Ok(groups.filter_map(|group| group.text_at("groupId").map(str::to_owned)).collect())
+}
+
+/// Removes it once nobody is in it any more; a line about that.
+pub(super) async fn drop_security_group(api: &Api, id: &str) -> String {
+    let params = Params::new().with("GroupId", id);
+    removed(api, Action::DeleteSecurityGroup, &params, "security group", id).await
 }
 
 async fn removed(api: &Api, action: Action, params: &Params, what: &str, name: &str) -> String {

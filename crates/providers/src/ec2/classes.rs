@@ -3,7 +3,7 @@
 //! Invariant: a code that is not known here is `Unknown`, which only waits. Deliberately absent: what is done
 //! about a class. Codes: <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>.
 use crate::provider::{ErrorClass, ProviderError};
-use pcluster_ec2::{Action, Failure, permission_of};
+use pcluster_ec2::{Action, Caller, Failure, PASS_ROLE, permission_of};
 use pcluster_model::Timestamp;
 
 /// What nobody has, now or at this price.
@@ -62,9 +62,16 @@ const BAD_CONFIG: [&str; 9] = [
     "SecurityGroupLimitExceeded",
 ];
 
-/// The class of a failed call, and its words.
+/// The service is at fault, and whether it did what it was asked to, nobody knows.
+pub(super) fn is_server(status: u16, code: &str) -> bool {
+    let says_no = NO_CAPACITY.contains(&code) || QUOTA.contains(&code);
+    let known = ["InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable", "Server"];
+    !says_no && (status >= 500 || known.iter().any(|known| code.starts_with(known)))
+}
+
+/// The class of a caller's failed call, and its words.
 pub(super) fn classify(
-    action: Action,
+    (action, caller): (Action, Caller),
     failure: &Failure,
     now: Timestamp,
     rest_ms: u64,
@@ -96,17 +103,19 @@ pub(super) fn classify(
         return told(ErrorClass::Quota { limit, used }, words);
     }
     if DENIED.contains(&code) {
-        return told(ErrorClass::Denied, format!("{words}; {}", remedy(action, code)));
+        return told(
+            ErrorClass::Denied,
+            format!("{words}; {}", remedy(action, caller, code, message)),
+        );
     }
     if NEVER_FITS.contains(&code) {
         return told(ErrorClass::NeverFits, words);
     }
     // The same id again with other words: what it made is found by its tags, later.
-    let is_server = status >= 500
-        || ["InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable", "Server"]
-            .iter()
-            .any(|known| code.starts_with(known));
-    if is_server || code == "IdempotentParameterMismatch" || code.starts_with("InvalidInstanceID") {
+    if is_server(status, code)
+        || code.starts_with("Idempotent")
+        || code.starts_with("InvalidInstanceID")
+    {
         return told(ErrorClass::Unknown, words);
     }
     if BAD_CONFIG.iter().any(|family| code.starts_with(family)) {
@@ -123,10 +132,14 @@ fn plain(message: &str) -> String {
 }
 
 /// What helps somebody who may not.
-fn remedy(action: Action, code: &str) -> String {
+fn remedy(action: Action, caller: Caller, code: &str, message: &str) -> String {
     match code {
         "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => {
-            format!("the head's role or user needs {} (docs/ec2.md has the whole policy)", permission_of(action))
+            let needed = if message.contains(PASS_ROLE.name) { PASS_ROLE.name.to_owned() } else { permission_of(action) };
+            match caller {
+                Caller::Head => format!("the head's role or user needs {needed} (docs/ec2.md has the whole policy)"),
+                Caller::Place => format!("who runs this needs {needed} (`pcluster provider policy --place` writes the whole policy)"),
+            }
         }
         "AuthFailure.ServiceLinkedRoleCreationNotPermitted" => {
             "the account has never had spot machines: aws iam create-service-linked-role --aws-service-name \
@@ -170,7 +183,7 @@ mod tests {
 
     fn class(action: Action, status: u16, code: &str, message: &str) -> ErrorClass {
         let failure = Failure::Said { status, code: code.into(), message: message.into() };
-        classify(action, &failure, Timestamp(1_000_000), 2_000).class
+        classify((action, Caller::Head), &failure, Timestamp(1_000_000), 2_000).class
     }
 
     #[test]
@@ -222,7 +235,7 @@ mod tests {
             assert_eq!(run(code), ErrorClass::RateLimited { retry_at }, "{code}");
         }
         let own = Failure::TooOften { action: "RunInstances", wait_ms: 700 };
-        let own = classify(Action::RunInstances, &own, Timestamp(0), 0);
+        let own = classify((Action::RunInstances, Caller::Head), &own, Timestamp(0), 0);
         assert_eq!(own.class, ErrorClass::RateLimited { retry_at: Timestamp(700) });
     }
 
@@ -263,15 +276,24 @@ mod tests {
                       to perform: ec2:RunInstances. Encoded authorization failure message: 6fUOw3Zz"
                 .into(),
         };
-        let told = classify(Action::RunInstances, &failure, Timestamp(0), 0).message;
+        let head = (Action::RunInstances, Caller::Head);
+        let told = classify(head, &failure, Timestamp(0), 0).message;
         assert!(!told.contains("6fUOw"), "{told}");
         assert!(told.starts_with("RunInstances: You are not authorized"), "{told}");
         assert!(
             told.ends_with("needs ec2:RunInstances (docs/ec2.md has the whole policy)"),
             "{told}"
         );
+        let role = Failure::Said {
+            status: 403,
+            code: "UnauthorizedOperation".into(),
+            message: "User: x is not authorized to perform: iam:PassRole on resource: y".into(),
+        };
+        let place = (Action::RunInstances, Caller::Place);
+        let told = classify(place, &role, Timestamp(0), 0).message;
+        assert!(told.contains("needs iam:PassRole (`pcluster provider policy --place`"), "{told}");
         let lost = classify(
-            Action::DescribeInstances,
+            (Action::DescribeInstances, Caller::Head),
             &Failure::Lost("h: refused".into()),
             Timestamp(0),
             0,

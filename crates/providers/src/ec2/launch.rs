@@ -150,7 +150,12 @@ mod tests {
             root_gib: 8,
             group: "sg-1".into(),
             placement_group: None,
-            facts: Some(TypeFacts { cores: 64, threads_per_core: 2, efa_cards: 2 }),
+            facts: Some(TypeFacts {
+                arch: "x86_64".into(),
+                cores: 64,
+                threads_per_core: 2,
+                efa_cards: 2,
+            }),
         }
     }
 

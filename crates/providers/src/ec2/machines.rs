@@ -10,6 +10,10 @@ use std::sync::{Mutex, PoisonError};
 
 pub(super) const CLUSTER_TAG: &str = "pcluster:cluster";
 pub(super) const LAUNCH_TAG: &str = "pcluster:launch";
+pub(super) const NAME_TAG: &str = "pcluster:cluster-name";
+/// What a machine, group or volume is that belongs to no node.
+pub(super) const ROLE_TAG: &str = "pcluster:role";
+pub(super) const HEAD: &str = "head";
 const NAMES_TAG: &str = "pcluster:names";
 
 /// All instances of a reply that has reservations, or of one that is a reservation.
@@ -18,12 +22,15 @@ pub(super) fn instances(reply: &Element) -> Vec<&Element> {
     reservations.chain(reply.items("instancesSet")).collect()
 }
 
-/// A machine of ours; `None` for what is no instance.
+/// A machine that is a node's, or nobody's; `None` for what is no instance, and for the head's own machine.
 pub(super) fn listed(instance: &Element) -> Option<Listed> {
     let id = instance.text_at("instanceId").filter(|id| is_id(id))?;
     let tags: BTreeMap<String, String> =
         instance.tags().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     let tag = |name: &str| tags.get(name).map(String::as_str);
+    if tag(ROLE_TAG) == Some(HEAD) {
+        return None;
+    }
     let index: Option<u32> = instance.text_at("amiLaunchIndex").and_then(|text| text.parse().ok());
     let phase = match instance.text_at("instanceState/name").unwrap_or_default() {
         "pending" => Phase::Pending,

@@ -1,11 +1,14 @@
-//! What the head must be allowed to do: the policy made from the table of actions, and trials of it.
+//! What the head, and who makes its machine, must be allowed to do: policies made from the table of actions, and
+//! trials of the head's.
 //!
 //! Invariant: a trial changes nothing (`DryRun`). Deliberately absent: roles and users, which pcluster never makes.
 use super::api::Api;
 use super::launch::{Place, params};
 use super::machines::CLUSTER_TAG;
 use crate::provider::LaunchOrder;
-use pcluster_ec2::{Action, Failure, PERMISSIONS, Params, permission_of};
+use pcluster_ec2::{
+    Action, CREATE_TAGS, Caller, FIRST_SPOT, Failure, PASS_ROLE, Params, permission_of,
+};
 use serde_json::{Value, json};
 
 /// One permission as it was found.
@@ -23,25 +26,45 @@ pub struct Right {
 /// The smallest IAM policy of a head: it changes and ends only what has a cluster's tag.
 #[must_use]
 pub fn policy() -> Value {
-    let (reads, writes): (Vec<Action>, Vec<Action>) =
-        Action::ALL.into_iter().partition(|action| action.only_reads());
+    let spot = json!({
+        "Sid": "FirstSpotMachine", "Effect": "Allow", "Action": FIRST_SPOT.name,
+        "Resource": "arn:aws:iam::*:role/aws-service-role/spot.amazonaws.com/*",
+        "Condition": {"StringEquals": {"iam:AWSServiceName": "spot.amazonaws.com"}},
+    });
+    policy_of(Caller::Head, spot)
+}
+
+/// The smallest IAM policy of who runs `up` and `down` of a head that lives on an instance; `role` is what the
+/// head's machine gets.
+#[must_use]
+pub fn place_policy(role: &str) -> Value {
+    let pass = json!({
+        "Sid": "RoleOfTheHead", "Effect": "Allow", "Action": PASS_ROLE.name,
+        "Resource": format!("arn:aws:iam::*:role/{role}"),
+        "Condition": {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}},
+    });
+    policy_of(Caller::Place, pass)
+}
+
+fn policy_of(caller: Caller, more: Value) -> Value {
+    let (reads, writes): (Vec<Action>, Vec<Action>) = Action::ALL
+        .into_iter()
+        .filter(|action| action.is_of(caller))
+        .partition(|action| action.only_reads());
     let names = |actions: Vec<Action>| actions.into_iter().map(permission_of).collect::<Vec<_>>();
     let (makes, changes): (Vec<Action>, Vec<Action>) =
         writes.into_iter().partition(|action| makes(*action).is_some());
     let made: Vec<&str> = makes.iter().filter_map(|action| self::makes(*action)).collect();
-    let tags = PERMISSIONS[0].0;
     json!({
         "Version": "2012-10-17",
         "Statement": [
             {"Sid": "Look", "Effect": "Allow", "Action": names(reads), "Resource": "*"},
             {"Sid": "Make", "Effect": "Allow", "Action": names(makes), "Resource": "*"},
-            {"Sid": "TagWhatIsMade", "Effect": "Allow", "Action": tags, "Resource": "*",
+            {"Sid": "TagWhatIsMade", "Effect": "Allow", "Action": CREATE_TAGS.name, "Resource": "*",
              "Condition": {"StringEquals": {"ec2:CreateAction": made}}},
             {"Sid": "ChangeAndEndItsOwn", "Effect": "Allow", "Action": names(changes), "Resource": "*",
              "Condition": {"Null": {format!("aws:ResourceTag/{CLUSTER_TAG}"): "false"}}},
-            {"Sid": "FirstSpotMachine", "Effect": "Allow", "Action": PERMISSIONS[1].0,
-             "Resource": "arn:aws:iam::*:role/aws-service-role/spot.amazonaws.com/*",
-             "Condition": {"StringEquals": {"iam:AWSServiceName": "spot.amazonaws.com"}}},
+            more,
         ],
     })
 }
@@ -50,7 +73,10 @@ pub fn policy() -> Value {
 fn makes(action: Action) -> Option<&'static str> {
     matches!(
         action,
-        Action::RunInstances | Action::CreateSecurityGroup | Action::CreatePlacementGroup
+        Action::RunInstances
+            | Action::CreateSecurityGroup
+            | Action::CreatePlacementGroup
+            | Action::CreateVolume
     )
     .then(|| action.name())
 }
@@ -58,7 +84,7 @@ fn makes(action: Action) -> Option<&'static str> {
 /// Asks EC2 for every right without doing anything. `sample` is a launch as the file would make it.
 pub(super) async fn trial(api: &Api, sample: Option<(&LaunchOrder, &Place)>) -> Vec<Right> {
     let mut found = Vec::new();
-    for action in Action::ALL {
+    for action in Action::ALL.into_iter().filter(|action| action.is_of(api.caller())) {
         let Some(asked) = dry(action, sample) else { continue };
         let said = api.ask(action, &asked.with("DryRun", "true")).await;
         found.push(right(api, action, said.err()));
@@ -122,42 +148,49 @@ fn right(api: &Api, action: Action, failure: Option<Failure>) -> Right {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pcluster_ec2::PERMISSIONS;
 
-    #[test]
-    fn the_policy_holds_every_action_and_permission_once() {
-        let policy = policy();
-        let mut all: Vec<String> = Vec::new();
-        for statement in policy["Statement"].as_array().unwrap() {
-            match &statement["Action"] {
-                Value::String(one) => all.push(one.clone()),
-                many => all.extend(
-                    many.as_array().unwrap().iter().map(|one| one.as_str().unwrap().to_owned()),
-                ),
-            }
-        }
-        for action in Action::ALL {
-            assert_eq!(
-                all.iter().filter(|one| **one == permission_of(action)).count(),
-                1,
-                "{action:?}"
-            );
-        }
-        for (permission, why) in PERMISSIONS {
-            assert!(all.iter().any(|one| one == permission) && !why.is_empty(), "{permission}");
-        }
-        assert_eq!(all.len(), Action::ALL.len() + PERMISSIONS.len());
-        // Whatever ends or changes something asks for the tag.
-        let own = &policy["Statement"][3];
-        assert!(own["Action"].as_array().unwrap().contains(&json!("ec2:TerminateInstances")));
-        assert_eq!(own["Condition"]["Null"]["aws:ResourceTag/pcluster:cluster"], "false");
+    fn policies() -> [(Caller, Value); 2] {
+        [(Caller::Head, policy()), (Caller::Place, place_policy("pcluster-head"))]
     }
 
     #[test]
-    fn the_page_shows_the_policy() {
+    fn each_policy_holds_every_action_and_permission_of_its_caller_once() {
+        for (caller, policy) in policies() {
+            let mut all: Vec<String> = Vec::new();
+            for statement in policy["Statement"].as_array().unwrap() {
+                match &statement["Action"] {
+                    Value::String(one) => all.push(one.clone()),
+                    many => all.extend(
+                        many.as_array().unwrap().iter().map(|one| one.as_str().unwrap().to_owned()),
+                    ),
+                }
+            }
+            all.sort();
+            let actions = Action::ALL.into_iter().filter(|action| action.is_of(caller));
+            let more = PERMISSIONS.iter().filter(|one| one.callers.contains(&caller));
+            let mut wanted: Vec<String> = actions.map(permission_of).collect();
+            wanted.extend(more.map(|one| one.name.to_owned()));
+            wanted.sort();
+            assert_eq!(all, wanted, "{caller:?}");
+            // Whatever ends or changes something asks for the tag.
+            let own = &policy["Statement"][3];
+            assert!(own["Action"].as_array().unwrap().contains(&json!("ec2:TerminateInstances")));
+            assert_eq!(own["Condition"]["Null"]["aws:ResourceTag/pcluster:cluster"], "false");
+        }
+        let roles = &place_policy("other")["Statement"][4]["Resource"];
+        assert_eq!(roles, "arn:aws:iam::*:role/other");
+    }
+
+    #[test]
+    fn the_page_shows_both_policies() {
         let page = include_str!("../../../../docs/ec2.md");
-        let shown = page.split_once("```json\n").unwrap().1.split_once("```").unwrap().0;
-        let shown: Value = serde_json::from_str(shown).unwrap();
-        assert_eq!(shown, policy(), "docs/ec2.md has another policy:\n{:#}", policy());
+        let shown = page.split("```json\n").skip(1).map(|rest| rest.split_once("```").unwrap().0);
+        let shown: Vec<Value> = shown.map(|text| serde_json::from_str(text).unwrap()).collect();
+        for ((caller, policy), shown) in policies().iter().zip(&shown) {
+            assert_eq!(shown, policy, "docs/ec2.md has another policy of {caller:?}:\n{policy:#}");
+        }
+        assert_eq!(shown.len(), policies().len());
     }
 
     #[test]

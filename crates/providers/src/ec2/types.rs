@@ -19,12 +19,14 @@ pub(super) struct ImageFacts {
     pub arch: String,
     pub root_device: String,
     pub root_gib: u64,
-    created: String,
+    pub created: String,
 }
 
 /// What the launch of a type depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TypeFacts {
+    /// As pcluster calls it: `x86_64`, `aarch64`.
+    pub arch: String,
     pub cores: u32,
     pub threads_per_core: u32,
     /// Network cards that do EFA, one interface on each.
@@ -69,12 +71,22 @@ impl Known {
         image: &LaunchImage,
         shape: &Shape,
     ) -> Result<ImageFacts, ProviderError> {
+        self.image_for(api, image, &shape.name, &shape.arch).await
+    }
+
+    /// The image that a type of this architecture boots.
+    pub async fn image_for(
+        &self,
+        api: &Api,
+        image: &LaunchImage,
+        machine_type: &str,
+        arch: &str,
+    ) -> Result<ImageFacts, ProviderError> {
         let public = image.reference.is_empty();
-        let key =
-            if public { format!("{}/{}", image.name, shape.arch) } else { image.reference.clone() };
+        let key = if public { format!("{}/{arch}", image.name) } else { image.reference.clone() };
         let found = match kept(&self.images, &key) {
             Some(found) => found,
-            None if public => debian(api, image, &shape.arch).await?,
+            None if public => debian(api, image, arch).await?,
             None => {
                 let params = Params::new().list("ImageId", [&image.reference]);
                 let reply = api.call(Action::DescribeImages, &params).await?;
@@ -89,12 +101,10 @@ impl Known {
                 reply.items("imagesSet").find_map(image_facts).ok_or_else(missing)?
             }
         };
-        if found.arch != shape.arch {
+        if found.arch != arch {
             let (name, id) = (&image.name, &found.id);
-            let words = format!(
-                "image {name} ({id}) is for {}, and {} is {}",
-                found.arch, shape.name, shape.arch
-            );
+            let words =
+                format!("image {name} ({id}) is for {}, and {machine_type} is {arch}", found.arch);
             return Err(bad(words));
         }
         keep(&self.images, &key, &found);
@@ -166,19 +176,24 @@ fn image_facts(item: &Element) -> Option<ImageFacts> {
     let of_root = |one: &&Element| one.text_at("deviceName") == Some(root_device.as_str());
     let root = item.items("blockDeviceMapping").find(of_root);
     let root_gib = root.and_then(|one| one.text_at("ebs/volumeSize")?.parse().ok()).unwrap_or(0);
-    let arch = match item.text_at("architecture")? {
-        "arm64" => "aarch64".to_owned(),
-        other => other.to_owned(),
-    };
+    let arch = arch_of(item.text_at("architecture")?);
     let created = text("creationDate").unwrap_or_default();
     Some(ImageFacts { id: text("imageId")?, arch, root_device, root_gib, created })
+}
+
+fn arch_of(word: &str) -> String {
+    if word == "arm64" { "aarch64".to_owned() } else { word.to_owned() }
 }
 
 fn type_facts(item: &Element) -> TypeFacts {
     let number = |path: &str| item.text_at(path).and_then(|text| text.parse().ok());
     let efa = item.text_at("networkInfo/efaSupported") == Some("true");
     let cards = number("networkInfo/efaInfo/maximumEfaInterfaces").unwrap_or(1);
+    let arches = item.child("processorInfo").and_then(|cpu| cpu.child("supportedArchitectures"));
+    // Old types have the 32-bit one beside it.
+    let mut arches = arches.into_iter().flat_map(|set| &set.children).map(|one| one.text.trim());
     TypeFacts {
+        arch: arches.find(|arch| *arch != "i386").map_or_else(|| "x86_64".to_owned(), arch_of),
         cores: number("vCpuInfo/defaultCores").unwrap_or(1),
         threads_per_core: number("vCpuInfo/defaultThreadsPerCore").unwrap_or(1),
         efa_cards: if efa { cards.max(1) } else { 0 },

@@ -57,7 +57,7 @@ pub(super) fn script(order: &LaunchOrder) -> Result<String, String> {
 }
 
 /// Names of clusters are plain; a shell script takes no chances.
-fn plain(name: &str) -> String {
+pub(super) fn plain(name: &str) -> String {
     name.chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '-').collect()
 }
 
