@@ -9,8 +9,8 @@ pub struct HeadMachineView {
     pub instance: String,
     /// Where it is reached from outside.
     pub address: String,
-    /// Its SSH host key as the provider tells it, in OpenSSH's form.
-    pub host_key: String,
+    /// Its SSH host key as its console says it, in OpenSSH's form; nothing once the console has forgotten.
+    pub host_key: Option<String>,
     /// The volume with the state and the shared folders.
     pub volume: String,
     pub zone: String,
