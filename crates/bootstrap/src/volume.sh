@@ -64,6 +64,8 @@ for folder in "$@"; do
       mv "$from.new" "$from"
     elif [ "$folder" = /home ] && [ -d "$from/$account" ] && [ -f "/home/$account/.ssh/authorized_keys" ]; then
       # The key of today, into the home of before.
+      # A home follows its account's number, whatever that is today.
+      [ "$(stat -c %u "$from/$account")" = "$(id -u "$account")" ] || chown -R "$account:" "$from/$account"
       mkdir -p "$from/$account/.ssh"
       chmod 700 "$from/$account/.ssh"
       cp "/home/$account/.ssh/authorized_keys" "$from/$account/.ssh/"

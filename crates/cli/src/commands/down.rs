@@ -77,7 +77,7 @@ pub async fn run(global: &Global, args: &DownArgs) -> Outcome {
         let view = placing::removed(placed, and_storage)?;
         // What the head could not remove while it lived there went with its machine.
         last.cleaned.retain(|line| !line.contains(" stays"));
-        last.cleaned.extend(placing::stays(&view));
+        last.cleaned.extend(view.lines);
     }
     if global.json {
         say::json(&last)?;
@@ -144,11 +144,11 @@ fn without_head(
         say::json(&DownView {
             schema: "pcluster.down/1".into(),
             phase: "closed".into(),
-            cleaned: placing::stays(&view),
+            cleaned: view.lines,
             ..DownView::default()
         })?;
     } else {
-        placing::stays(&view).iter().for_each(say::line);
+        view.lines.iter().for_each(say::line);
         say::line(format!("{} is down: nothing of it is left running", placed.name));
     }
     Ok(code::DONE)

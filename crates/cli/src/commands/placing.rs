@@ -16,7 +16,6 @@ use pcluster_client::known::{self, KnownHead};
 use pcluster_client::placed::Placed;
 use pcluster_config::check_summary;
 use pcluster_model::config::{Config, ProviderKind, ShareSource};
-use pcluster_model::units::format_size;
 use pcluster_ssh::Target;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
@@ -333,17 +332,4 @@ pub(super) fn removed(mine: &Placed, and_storage: bool) -> Result<HeadRemovedVie
         mine.forget(&here)?;
     }
     Ok(view)
-}
-
-/// What stays, in words.
-pub(super) fn stays(view: &HeadRemovedView) -> Vec<String> {
-    let volume = view.volume.iter().map(|volume| {
-        format!(
-            "stays: {} with queue, ledger and shared files ({}, {})",
-            volume.volume,
-            format_size(volume.bytes),
-            volume.zone
-        )
-    });
-    view.lines.iter().cloned().chain(volume).collect()
 }
