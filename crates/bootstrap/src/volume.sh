@@ -54,8 +54,9 @@ mkdir -p "$kept"
 
 for folder in "$@"; do
   from=$kept$folder
-  if ! mountpoint -q "$folder"; then
-    mkdir -p "$folder"
+  mkdir -p "$folder"
+  # Folders of one file system are of one device.
+  if [ "$(stat -c %d "$folder")" != "$(stat -c %d "$root")" ]; then
     if [ ! -d "$from" ]; then
       # What the image has there comes along; whole or not at all.
       rm -rf "$from.new"
