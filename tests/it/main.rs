@@ -11,6 +11,7 @@ mod disk_errors;
 mod docs;
 mod doctor;
 mod ec2;
+mod ec2_head;
 mod ec2_matrix;
 mod external;
 mod first;
