@@ -97,3 +97,60 @@ fn what_is_on_a_heads_volume_outlives_its_machine() {
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && said.contains("cannot be mounted"), "{said}");
 }
+
+/// Where services are kept by systemd: its words are played by a program that starts what the unit says.
+#[test]
+fn a_head_is_started_as_a_service_where_there_are_services() {
+    if !people::is_root() || !clients::have(&["unshare"]) {
+        skip("a head as a service: root is needed");
+        return;
+    }
+    let root = std::env::temp_dir().join(format!("pct-service-{}", std::process::id()));
+    drop(fs::remove_dir_all(&root));
+    fs::create_dir_all(root.join("bin")).unwrap();
+    let systemctl = "#!/bin/sh\necho \"systemctl $*\" >>\"$ROOM/said\"\n\
+                     if [ \"$1\" = is-failed ]; then kill -0 \"$(cat \"$ROOM/pid\")\" 2>/dev/null || echo failed; fi\n[ \"$1\" = restart ] || exit 0\n\
+                     unit=/etc/systemd/system/$2.service\nsetsid $(sed -n 's/^ExecStart=//p' \"$unit\") >\"$ROOM/log\" 2>&1 &\n\
+                     echo $! >\"$ROOM/pid\"\n";
+    bins::program(&root.join("bin/systemctl"), systemctl);
+    bins::program(&root.join("bin/journalctl"), "#!/bin/sh\ncat \"$ROOM/log\"\n");
+    let start = repository().join("crates/bootstrap/src/start.sh");
+    let unit = repository().join("headnode/pcluster-headnode.service");
+    let run = |file: &str| {
+        let text = format!(
+            "set -eu\nfor place in /run /opt /var/lib /var/log; do mount -t tmpfs own $place; done\n\
+             rm -rf '{root}/etc'\ncp -a /etc '{root}/etc'\nmount --bind '{root}/etc' /etc\n\
+             mkdir -p /run/systemd/system /opt/pcluster/bin /etc/pcluster/lab /etc/systemd/system\n\
+             for name in {names}; do ln -s {bin}/$name /opt/pcluster/bin/$name; done\n\
+             cp '{unit}' /opt/pcluster/bin/\nprintf '{file}' >/etc/pcluster/lab/cluster.toml\n\
+             PATH='{root}/bin':/usr/sbin:/usr/bin:/sbin:/bin\nexport ROOM='{root}'\ncode=0\n\
+             sh '{start}' lab || code=$?\n[ $code != 0 ] || /opt/pcluster/bin/pcluster -C lab status\n\
+             [ ! -s '{root}/pid' ] || kill $(cat '{root}/pid') || true\nexit $code\n",
+            root = root.display(),
+            names = bins::NAMES.join(" "),
+            bin = bins::folder().display(),
+            unit = unit.display(),
+            start = start.display(),
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", &text]).env_clear();
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", "/root");
+        command.output().unwrap()
+    };
+    let said = out(run("provider = \"process\"\n"));
+    assert!(said.contains("/etc/pcluster/lab/cluster.toml"), "{said}");
+    let asked = fs::read_to_string(root.join("said")).unwrap();
+    for word in ["daemon-reload", "enable pcluster-headnode", "restart pcluster-headnode"] {
+        assert!(asked.contains(word), "{asked}");
+    }
+    let unit =
+        fs::read_to_string(root.join("etc/systemd/system/pcluster-headnode.service")).unwrap();
+    let line = "ExecStart=/opt/pcluster/bin/pcluster-headnode --config /etc/pcluster/lab/cluster.toml --foreground\n";
+    assert!(unit.contains(line) && unit.contains("Restart=on-failure"), "{unit}");
+    // One that does not come up says why.
+    let failed = run("provider = \"nonsense\"\n");
+    let said = String::from_utf8_lossy(&failed.stderr).into_owned();
+    assert!(!failed.status.success(), "{said}");
+    assert!(said.contains("nonsense") && said.contains("the head does not come up"), "{said}");
+    drop(fs::remove_dir_all(&root));
+}

@@ -142,7 +142,7 @@ pub fn out_of_reach(parsed: &Parsed) -> Option<Refusal> {
     (config.head.address.is_none() && !is_placed).then(|| Refusal {
         line: provider_line(parsed, pool),
         message: format!("nodes of pool {} could not reach this machine: it is not in EC2", pool.name),
-        hint: "head = { address = \"HEAD.EXAMPLE\" }   names what nodes can dial; or place the head in EC2:  head = { type = \"t3.small\" }".into(),
+        hint: "head = { address = \"HEAD.EXAMPLE\" }   names what nodes can dial; or place the head in EC2:  head = { type = \"t3.medium\" }".into(),
     })
 }
 

@@ -94,7 +94,7 @@ fn a_provider_that_is_not_built_in_is_refused() {
 fn a_placed_head_has_the_id_and_the_admin_that_it_was_given() {
     let scratch = Scratch::new("boot");
     let file = scratch.path().join("cluster.toml");
-    fs::write(&file, "provider = \"ec2\"\nhead = { type = \"t3.small\" }\nstorage = { from = \"mounted\", home = \"local\" }\n").unwrap();
+    fs::write(&file, "provider = \"ec2\"\nhead = { type = \"t3.medium\" }\nstorage = { from = \"mounted\", home = \"local\" }\n").unwrap();
     assert_eq!(read_config(&file).unwrap().placed, None);
     let Err(error) = crate::run::prepare(&file) else { panic!("it runs here") };
     assert!(error.to_string().contains("pcluster up"), "{error}");

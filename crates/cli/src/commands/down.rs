@@ -60,7 +60,10 @@ pub async fn run(global: &Global, args: &DownArgs) -> Outcome {
         (first, _) => first?,
     };
     if !global.json {
-        say::data(&render::status::down_begins(&first, args.now, &Look::here()))?;
+        // Nothing waits for a next `up` where the queue goes, too.
+        let waiting = if and_storage { 0 } else { first.waiting };
+        let shown = DownView { waiting, ..first.clone() };
+        say::data(&render::status::down_begins(&shown, args.now, &Look::here()))?;
     }
     let last = tokio::select! {
         last = until_closed(&head.client, &request, first, global.json) => last?,
@@ -82,7 +85,7 @@ pub async fn run(global: &Global, args: &DownArgs) -> Outcome {
     if global.json {
         say::json(&last)?;
     } else {
-        say::data(&render::status::down_ends(&last, &head.name))?;
+        say::data(&render::status::down_ends(&last, &head.name, and_storage))?;
         if !and_storage {
             say::line("hint: pcluster up    goes on with the queue");
         }

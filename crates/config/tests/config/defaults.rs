@@ -295,7 +295,7 @@ fn a_head_that_nodes_of_ec2_cannot_reach_is_told_what_to_add() {
     assert!(refusal.hint.starts_with("head = { address = "), "{refusal:?}");
     let named = format!("{text}[head]\naddress = \"10.0.0.1\"\n");
     assert_eq!(pcluster_config::out_of_reach(&read(&named)), None);
-    let placed = format!("{}[head]\ntype = \"t3.small\"\n", text.replace("process", "ec2"));
+    let placed = format!("{}[head]\ntype = \"t3.medium\"\n", text.replace("process", "ec2"));
     assert_eq!(pcluster_config::out_of_reach(&read(&placed)), None);
     assert_eq!(pcluster_config::out_of_reach(&read("provider = \"process\"\n")), None);
     let odd = "provider = \"ec2\"\n[ec2]\nregion = \"Frankfurt\"\n[pools.a]\nreservation = \"x\"\n\
