@@ -20,7 +20,7 @@ mod flood;
 mod full_disk;
 mod genomics;
 mod gpus;
-mod head_volume;
+mod head_machine;
 mod jobs;
 mod knife;
 mod leftovers;

@@ -1,7 +1,7 @@
-//! The volume of a head on an instance, on one machine after the other: the real script with real file systems.
+//! What is done on the machine of a placed head: the real scripts with real file systems, and with the words of systemd.
 //!
-//! A machine is a mount namespace with an /etc, /home and /var/lib of its own; the volume is a loop device, whose
-//! serial number only `lsblk` is told.
+//! A machine is a mount namespace with folders of its own; the volume is a loop device, whose serial number only
+//! `lsblk` is told.
 use pcluster_tests::{bins, clients, people, repository, skip};
 use std::fs;
 use std::path::PathBuf;
