@@ -32,6 +32,7 @@ mod on_nodes;
 mod orphans;
 mod partition;
 mod pause;
+mod placed;
 mod programs;
 mod prune;
 mod quickstart;
