@@ -25,12 +25,13 @@ use crate::run::{Prepared, VERSION};
 use crate::{http, limits, server};
 use pcluster_api::places::Places;
 use pcluster_api::rates::Rates;
+use pcluster_config::catalogue;
 use pcluster_core::{Cluster, Node};
 use pcluster_images::{KernelSource, Programs, Store};
 use pcluster_model::config::{Config, ProviderKind, VmNetwork};
 use pcluster_model::{ClusterId, Shape};
 use pcluster_providers::Provider;
-use pcluster_providers::ec2::{Ec2Provider, Ec2Settings, PoolPlaces};
+use pcluster_providers::ec2::{Ec2Provider, Ec2Settings, PoolPlaces, StandingPrices};
 use pcluster_providers::external::{ExternalProvider, ExternalSettings};
 use pcluster_providers::process::{ProcessProvider, ProcessSettings};
 use pcluster_providers::vm::{Bridge, Network, VmProvider, VmSettings};
@@ -83,8 +84,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Head, BootError> {
     let Prepared { file, places, state } = prepared;
     let dir = state.path().to_path_buf();
     let Files { logs, boot_logs, bundles, notes } = files(&dir, &file)?;
-    let Stored { store, cluster, last_at, id, secret, key, blobs } =
-        state.load(file.placed.as_ref().map(|placed| &placed.cluster))?;
+    let Stored { store, cluster, last_at, id, secret, key, blobs } = state.load()?;
     let clock = Clock::start(Arc::new(SystemTime), last_at);
     let disk = DiskWatch::of(&dir);
     let (submit, inbox) = inbox(disk.clone());
@@ -254,6 +254,10 @@ fn ec2(config: &Config, cluster: &ClusterId) -> Ec2Settings {
         cluster: cluster.clone(),
         cluster_name: config.name.clone(),
         pools: places.collect(),
+        standing: StandingPrices {
+            types: catalogue::type_prices(config),
+            gp3: catalogue::storage_price_in(&config.ec2.region),
+        },
     }
 }
 

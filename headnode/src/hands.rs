@@ -8,6 +8,7 @@ pub mod consoles;
 pub mod orders;
 mod prices;
 pub mod providers;
+mod standing;
 pub mod starts;
 
 use crate::agents::Hub;

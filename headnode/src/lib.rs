@@ -24,7 +24,6 @@ pub mod metrics;
 pub mod mirror;
 pub mod outlet;
 pub mod people;
-pub mod placing;
 mod pruning;
 pub mod run;
 #[cfg(test)]

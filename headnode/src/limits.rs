@@ -167,6 +167,10 @@ pub const BOOT_FILE_BYTES: u64 = 256 << 10;
 pub const LIST_PAUSE: Duration = Duration::from_millis(50);
 /// Spot prices of one provider are read this often.
 pub const SPOT_PRICES_EVERY: Duration = Duration::from_mins(5);
+/// What stands is asked for again after this: once what an earlier head saw can be known to be gone.
+pub const STANDING_SECOND: Duration = Duration::from_secs(75);
+/// And from then on.
+pub const STANDING_EVERY: Duration = Duration::from_secs(300);
 /// Calls of one provider at once.
 pub const PROVIDER_CALLS: usize = 8;
 /// How long open requests of users have at the end.

@@ -1,7 +1,10 @@
 //! Metrics: folds over committed events, and a few gauges read from the mirror when asked.
 use crate::disk::DiskWatch;
 use crate::mirror::Mirror;
+use pcluster_core::Cluster;
 use pcluster_core::event::{Event, PartEnd, Stamped};
+use pcluster_core::standing::StandingKind;
+use pcluster_model::Timestamp;
 use prometheus::{
     Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
@@ -29,6 +32,8 @@ struct Inner {
     running: IntGauge,
     nodes: IntGaugeVec,
     disk_free: IntGauge,
+    standing: IntGaugeVec,
+    standing_price: IntGaugeVec,
 }
 
 /// Names and helps are constants of this file: registering them cannot fail.
@@ -42,6 +47,12 @@ fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
 
 fn counters(registry: &Registry, name: &str, help: &str, label: &str) -> IntCounterVec {
     let made = IntCounterVec::new(Opts::new(name, help), &[label]).expect(FIXED);
+    registry.register(Box::new(made.clone())).expect(FIXED);
+    made
+}
+
+fn gauges(registry: &Registry, name: &str, help: &str, label: &str) -> IntGaugeVec {
+    let made = IntGaugeVec::new(Opts::new(name, help), &[label]).expect(FIXED);
     registry.register(Box::new(made.clone())).expect(FIXED);
     made
 }
@@ -63,9 +74,6 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Self {
         let registry = Registry::new();
-        let nodes = Opts::new("pcluster_nodes", "Nodes that exist or may exist, by state.");
-        let nodes = IntGaugeVec::new(nodes, &["state"]).expect(FIXED);
-        registry.register(Box::new(nodes.clone())).expect(FIXED);
         let r = &registry;
         let inner = Inner {
             events: counters(r, "pcluster_events_total", "Events committed, by kind.", "kind"),
@@ -86,7 +94,19 @@ impl Metrics {
             queued: gauge(r, "pcluster_tasks_queued", "Tasks that wait for a run."),
             running: gauge(r, "pcluster_runs_live", "Runs on nodes."),
             disk_free: gauge(r, "pcluster_disk_free_bytes", "Free space of the state directory."),
-            nodes,
+            nodes: gauges(r, "pcluster_nodes", "Nodes that exist or may exist, by state.", "state"),
+            standing: gauges(
+                r,
+                "pcluster_standing_micro_usd",
+                "What the head's machine and storage have cost this month.",
+                "kind",
+            ),
+            standing_price: gauges(
+                r,
+                "pcluster_standing_micro_usd_per_hour",
+                "What the head's machine and storage cost in an hour.",
+                "kind",
+            ),
             registry,
         };
         Self { inner: Arc::new(inner) }
@@ -145,11 +165,20 @@ impl Metrics {
         self.inner.ended.with_label_values(&[how]).inc();
     }
 
+    fn set_standing(&self, cluster: &Cluster, now: Timestamp) {
+        for (kind, word) in [(StandingKind::Head, "head"), (StandingKind::Storage, "storage")] {
+            let (spent, price) = cluster.standing_of(kind, now);
+            self.inner.standing.with_label_values(&[word]).set(spent.0);
+            self.inner.standing_price.with_label_values(&[word]).set(price.0);
+        }
+    }
+
     /// Everything in Prometheus' text format.
     #[must_use]
-    pub fn render(&self, mirror: &Mirror, disk: &DiskWatch) -> String {
+    pub fn render(&self, mirror: &Mirror, disk: &DiskWatch, now: Timestamp) -> String {
         let inner = &self.inner;
         inner.nodes.reset();
+        self.set_standing(&mirror.read(), now);
         {
             let cluster = mirror.read();
             let queued: usize = cluster.queued_jobs().map(|job| job.pending.len()).sum();

@@ -5,7 +5,7 @@ use pcluster_model::config::{Ec2Pool, ProviderKind};
 use pcluster_model::{ClusterId, InstanceRef, LaunchId, NodeId, Resources, Shape};
 use pcluster_providers::checkup::Asked;
 use pcluster_providers::conformance::{self, Subject};
-use pcluster_providers::ec2::{Ec2Provider, Ec2Settings, PoolPlaces};
+use pcluster_providers::ec2::{Ec2Provider, Ec2Settings, PoolPlaces, StandingPrices};
 use pcluster_providers::{
     ErrorClass, LaunchAnswer, LaunchImage, LaunchOrder, Listed, Offering, Phase, Provider,
     ProviderError, Target,
@@ -55,6 +55,7 @@ impl Place {
                 image: debian(),
                 options: self.options.clone(),
             }],
+            standing: StandingPrices::default(),
         })
     }
 

@@ -241,6 +241,9 @@ pub struct NodeList {
     pub now_ms: i64,
     pub nodes: Vec<NodeView>,
     pub price_per_hour_micro_usd: i64,
+    /// The head's own machine and storage: what costs whether or not there are nodes.
+    #[serde(default)]
+    pub standing_per_hour_micro_usd: i64,
     /// Nodes whose price nobody knows.
     pub unknown_prices: u32,
 }
@@ -291,6 +294,27 @@ pub struct CostBuckets {
     pub drain_micro_usd: i64,
 }
 
+/// The head's own machine, or storage: it costs whether or not there is work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StandingCost {
+    /// `head` or `storage`.
+    pub kind: String,
+    /// `t3.large`, `500 GB gp3`.
+    pub label: String,
+    /// The provider's name of it.
+    pub reference: String,
+    /// The provider's time, or the end of the piece before.
+    pub since_ms: i64,
+    /// None while it stands.
+    pub until_ms: Option<i64>,
+    /// The provider could not tell its end.
+    pub estimated: bool,
+    /// None when nobody knows it: it is counted as nothing.
+    pub price_per_hour_micro_usd: Option<i64>,
+    /// In the time asked for.
+    pub cost_micro_usd: i64,
+}
+
 /// One line of `cost --by`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CostRow {
@@ -303,6 +327,9 @@ pub struct CostRow {
     pub used_cpu_percent: Option<u32>,
     /// Most memory used of memory held, percent, weighted by time.
     pub used_memory_percent: Option<u32>,
+    /// What stood on that day, by day only: the head's machine and storage belong to no user, job or pool.
+    #[serde(default)]
+    pub standing_micro_usd: i64,
 }
 
 /// `GET /v1/cost`.
@@ -325,7 +352,19 @@ pub struct CostView {
     pub provider_micro_usd: Option<i64>,
     /// Nodes with no known price.
     pub unknown_prices: u64,
+    /// The head's own machine, where it is the provider's.
+    #[serde(default)]
+    pub head_micro_usd: i64,
+    #[serde(default)]
+    pub storage_micro_usd: i64,
+    /// What these two sums are made of.
+    #[serde(default)]
+    pub standing: Vec<StandingCost>,
+    /// Nodes, head and storage.
+    #[serde(default)]
+    pub total_micro_usd: i64,
     pub budget_micro_usd: Option<i64>,
+    /// What living nodes may still cost, and what stands will cost until the month's end.
     pub committed_micro_usd: i64,
     pub by: Vec<CostRow>,
 }
@@ -360,7 +399,13 @@ pub struct StatusView {
     pub nodes_booting: u32,
     pub nodes_max: u32,
     pub nodes_failed_last_hour: u32,
+    /// Nodes, head and storage.
     pub price_per_hour_micro_usd: i64,
+    /// Of that, what costs whether or not there is work, and its labels.
+    #[serde(default)]
+    pub standing_per_hour_micro_usd: i64,
+    #[serde(default)]
+    pub standing: Vec<String>,
     pub month_micro_usd: i64,
     pub budget_micro_usd: Option<i64>,
     /// Instances in the provider's own list, known and unknown, and when it was read.
@@ -374,7 +419,7 @@ pub struct StatusView {
 }
 
 /// `POST /v1/down`: where it has got to; repeated until `phase` is `closed`.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DownView {
     pub schema: String,
     pub phase: String,

@@ -2,7 +2,9 @@
 //!
 //! Invariant: facts only, with their source in `catalogue/SOURCES.md`; a file's own `price` and
 //! `[shapes.NAME]` always win. Deliberately absent: prices of the day.
+use pcluster_model::config::{Config, ProviderKind};
 use pcluster_model::{Price, STORAGE_GB_MONTH, units};
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 /// The region of the EC2 part, and the default of `ec2.region`.
@@ -82,6 +84,24 @@ pub fn storage_price(bytes: u64) -> Price {
     let month = u128::from(bytes) * u128::from(STORAGE_GB_MONTH.0.unsigned_abs());
     let hour = month.div_ceil(u128::from(GIB) * u128::from(HOURS_PER_MONTH));
     Price(i64::try_from(hour).unwrap_or(i64::MAX))
+}
+
+/// What a type costs an hour on demand, as far as the file or the catalogue of its region says.
+#[must_use]
+pub fn type_prices(config: &Config) -> BTreeMap<String, Price> {
+    let listed = ec2().iter().filter(|_| config.ec2.region == EC2_REGION);
+    let listed = listed.map(|offer| (&offer.name, offer.price));
+    let shapes = config.pools.iter().filter(|pool| pool.provider == ProviderKind::Ec2);
+    let shapes = shapes.flat_map(|pool| &pool.shapes).map(|shape| (&shape.name, shape.price));
+    let fixed = config.fixed_costs.iter().map(|cost| (&cost.label, cost.price));
+    let all = listed.chain(shapes).chain(fixed);
+    all.filter_map(|(name, price)| Some((name.clone(), price?))).collect()
+}
+
+/// How block storage of a region is priced; `None` where nobody knows it.
+#[must_use]
+pub fn storage_price_in(region: &str) -> Option<fn(u64) -> Price> {
+    (region == EC2_REGION).then_some(storage_price as fn(u64) -> Price)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! scripts and environments (blobs by hash), heartbeats, progress and job output (volatile).
 use crate::job::{Outcome, Owner};
 use crate::ledger::Span;
+use crate::standing::Standing;
 use crate::step::{Step, StepPartEnd};
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -396,6 +397,11 @@ pub enum Event {
     JobsForgotten {
         jobs: Vec<JobId>,
     },
+    /// All that is known of one thing that costs while it stands, in the place of what was known before of the
+    /// same begin.
+    StandingSeen {
+        standing: Box<Standing>,
+    },
 }
 
 impl Event {
@@ -441,6 +447,7 @@ impl Event {
             Self::NumbersSkipped { .. } => "numbers_skipped",
             Self::InstanceAdopted { .. } => "instance_adopted",
             Self::JobsForgotten { .. } => "jobs_forgotten",
+            Self::StandingSeen { .. } => "standing_seen",
         }
     }
 
@@ -489,6 +496,7 @@ impl Event {
             | Self::NodeGone { node }
             | Self::MoneyReserved { node, .. } => format!("node:{node}"),
             Self::SpanClosed { span } => format!("node:{}", span.node),
+            Self::StandingSeen { standing } => format!("standing:{}", standing.reference),
         }
     }
 }

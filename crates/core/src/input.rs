@@ -1,5 +1,6 @@
 //! Everything that can reach the cluster from outside, already authenticated.
 use crate::event::LaunchErrorClass;
+use crate::standing::Standing;
 use crate::step::{StepAsk, StepPartEnd};
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -210,6 +211,13 @@ pub enum ProviderSaid {
         provider: ProviderKind,
         asked_at: Timestamp,
         instances: Vec<ListedInstance>,
+    },
+    /// Everything that costs while it stands, also what has ended lately; asked for at `asked_at` (steady time
+    /// of the head).
+    Standing {
+        provider: ProviderKind,
+        asked_at: Timestamp,
+        found: Vec<Standing>,
     },
     ListFailed {
         provider: ProviderKind,

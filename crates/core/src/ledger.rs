@@ -3,6 +3,7 @@
 //! A meter sums milliseconds × share (parts per million of the machine) by day and bucket while
 //! the node lives; it is priced once, when the provider says gone, by largest remainder, so that
 //! the sum of buckets equals the span to the micro-dollar. Deliberately absent: floating point.
+use crate::standing::Standing;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -190,10 +191,12 @@ pub fn bill(
     (billed, price.unwrap_or_default().for_span(billed))
 }
 
-/// All closed spans.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// All closed spans, and what stands or stood.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ledger {
     pub spans: BTreeMap<NodeId, Span>,
+    /// By the provider's name, then by the begin of each piece.
+    pub standing: BTreeMap<(String, Timestamp), Standing>,
 }
 
 /// Sums of money by bucket.

@@ -30,6 +30,7 @@ pub mod reason;
 pub mod reply;
 pub mod rows;
 pub mod shares;
+pub mod standing;
 pub mod step;
 mod timers;
 mod volatile;

@@ -20,9 +20,9 @@ use pcluster_model::{DurationMs, IndexRanges, MicroUsd, Price, Timestamp};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Account {
     pub cap: MicroUsd,
-    /// Closed spans, by the month in which the second falls.
+    /// Closed spans, by the month in which the second falls, and what stood up to now.
     pub spent: MicroUsd,
-    /// What living nodes have cost and may still cost.
+    /// What living nodes have cost and may still cost, and what stands will cost until the month's end.
     pub reserved: MicroUsd,
 }
 
@@ -38,8 +38,9 @@ impl Cluster {
     #[must_use]
     pub fn account(&self, now: Timestamp) -> Option<Account> {
         let cap = self.config()?.budget.month?;
-        let reserved = self.living_cost(now);
-        Some(Account { cap, spent: self.spent_this_month(now), reserved })
+        let (stood, will_stand) = self.standing_this_month(now);
+        let spent = self.spent_this_month(now) + stood;
+        Some(Account { cap, spent, reserved: self.living_cost(now) + will_stand })
     }
 
     /// Why a job waits that needs this much more than the month has left.

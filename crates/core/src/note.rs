@@ -46,6 +46,7 @@ impl Cluster {
         let settle_until = if loaded { now + settle } else { now };
         self.volatile = Volatile {
             started_at: now,
+            last_before: self.last_at,
             is_new: self.log_length() == 0,
             settle_until,
             leases_from: settle_until,
@@ -174,6 +175,11 @@ impl Cluster {
                 let told = prices.iter().map(|p| ((p.shape.clone(), p.subnet.clone()), p.price));
                 let told = told.collect();
                 self.volatile.spot_prices.insert(provider.as_str().to_string(), told);
+            }
+            ProviderSaid::Standing { found, .. } => {
+                let stands = found.iter().filter(|told| told.until.is_none());
+                let heard = stands.map(|told| ((told.reference.clone(), told.since), now));
+                self.volatile.standing_heard.extend(heard);
             }
             ProviderSaid::ListFailed { provider, message } => {
                 let list = self.list_state(provider);

@@ -5,6 +5,7 @@
 use crate::job::{Job, Run, TaskEnd};
 use crate::ledger::Span;
 use crate::node::Node;
+use crate::standing::Standing;
 use crate::step::Step;
 use crate::{Cluster, Meta};
 use alloc::collections::BTreeSet;
@@ -20,7 +21,7 @@ pub const PAST: &str = "past";
 /// A row that changed: complete, or gone; without a body and with `PAST` it stays as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowChange {
-    /// `meta job task run step node span`.
+    /// `meta job task run step node span standing`.
     pub table: &'static str,
     pub key: String,
     /// Indexed columns beside the body: `state`, `user`, `name`, `at`, `job`, `past`.
@@ -57,6 +58,7 @@ pub(crate) enum RowKey {
     Step(RunId, u32),
     Node(NodeId),
     Span(NodeId),
+    Standing(String, Timestamp),
     /// A job that was forgotten, by the event of this number.
     Past(JobId, u64),
 }
@@ -125,6 +127,11 @@ fn span_row(id: NodeId, span: Option<&Span>) -> RowChange {
     row("span", id.to_string(), columns, span)
 }
 
+fn standing_row(reference: &str, since: Timestamp, piece: Option<&Standing>) -> RowChange {
+    let columns = piece.map_or_else(Vec::new, |piece| alloc::vec![("name", piece.label.clone())]);
+    row("standing", alloc::format!("{reference}@{}", since.0), columns, piece)
+}
+
 impl Cluster {
     /// Rows touched since the last call, each complete.
     pub fn take_row_changes(&mut self) -> Vec<RowChange> {
@@ -147,6 +154,10 @@ impl Cluster {
             }
             RowKey::Node(id) => node_row(*id, self.nodes.get(id)),
             RowKey::Span(id) => span_row(*id, self.ledger.spans.get(id)),
+            RowKey::Standing(reference, since) => {
+                let piece = self.ledger.standing.get(&(reference.clone(), *since));
+                standing_row(reference, *since, piece)
+            }
             RowKey::Past(id, seq) => past_row(*id, *seq),
         }
     }
@@ -165,6 +176,8 @@ impl Cluster {
         }
         keys.extend(self.nodes.keys().map(|id| RowKey::Node(*id)));
         keys.extend(self.ledger.spans.keys().map(|id| RowKey::Span(*id)));
+        let pieces = self.ledger.standing.keys();
+        keys.extend(pieces.map(|(reference, since)| RowKey::Standing(reference.clone(), *since)));
         keys.iter().map(|key| self.row_of(key)).collect()
     }
 
@@ -225,6 +238,10 @@ impl Cluster {
                 let span: Span = read(row)?;
                 self.ledger.spans.insert(span.node, span);
             }
+            "standing" => {
+                let piece: Standing = read(row)?;
+                self.ledger.standing.insert((piece.reference.clone(), piece.since), piece);
+            }
             _ => return Err(RowError::Table { table: row.table.clone() }),
         }
         Ok(())
@@ -250,6 +267,7 @@ pub fn says_the_same(expected: &str, stored: &Row) -> bool {
         "step" => again::<Step>(&stored.body),
         "node" => again::<Node>(&stored.body),
         "span" => again::<Span>(&stored.body),
+        "standing" => again::<Standing>(&stored.body),
         _ => None,
     };
     found.as_deref() == Some(expected)

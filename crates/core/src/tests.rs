@@ -10,6 +10,7 @@ mod matrix;
 mod offers;
 mod reclaim;
 mod shares;
+mod standing;
 mod steps;
 mod support;
 mod tasks;

@@ -55,6 +55,8 @@ pub struct ListState {
 #[derive(Debug, Clone, Default)]
 pub struct Volatile {
     pub started_at: Timestamp,
+    /// The last event before the start.
+    pub last_before: Timestamp,
     /// The log was empty at the start: nobody can have launched anything.
     pub is_new: bool,
     /// No deadline set before the start fires before this.
@@ -72,6 +74,8 @@ pub struct Volatile {
     pub lists: BTreeMap<String, ListState>,
     /// What spot machines cost, as each provider last told: by shape and subnet.
     pub spot_prices: BTreeMap<String, BTreeMap<(String, String), Price>>,
+    /// When a provider last told that this thing stands, by its name and the begin that was told.
+    pub standing_heard: BTreeMap<(String, Timestamp), Timestamp>,
     /// The end of these nodes was accepted by the provider, then.
     pub ending_accepted: BTreeMap<NodeId, Timestamp>,
     /// Start and end of machines that are over, as the provider's own list told them since the

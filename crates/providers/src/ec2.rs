@@ -15,6 +15,7 @@ mod launch;
 mod machines;
 mod prices;
 mod rights;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -23,19 +24,19 @@ mod user_data;
 use crate::checkup::Asked;
 use crate::provider::{
     ErrorClass, LaunchAnswer, LaunchImage, LaunchOrder, Launched, Listed, Offering, Phase,
-    Provider, ProviderError, Target, now,
+    Provider, ProviderError, Standing, Target, now,
 };
 use account::{Groups, Owner};
 use api::Api;
 use async_trait::async_trait;
 pub use head::{Ec2Head, HeadInstance, HeadMachine, HeadThere, HeadVolume, HeadWish, Namesake};
 use launch::Place;
-use machines::{CLUSTER_TAG, Ends, LAUNCH_TAG, instances, is_id, listed};
+use machines::{CLUSTER_TAG, Ends, HEAD, LAUNCH_TAG, ROLE_TAG, instances, is_id, listed};
 use pcluster_api::Finding;
+pub use pcluster_ec2::domain;
 use pcluster_ec2::{Action, Params};
-pub use pcluster_ec2::{domain, own_address};
 use pcluster_model::config::{Ec2Pool, ProviderKind};
-use pcluster_model::{ClusterId, InstanceRef, LaunchId, Shape};
+use pcluster_model::{ClusterId, InstanceRef, LaunchId, Price, Shape};
 pub use rights::{Right, place_policy, policy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -59,6 +60,15 @@ pub struct PoolPlaces {
     pub options: Ec2Pool,
 }
 
+/// What the head's own machine and storage cost an hour, as far as anybody knows.
+#[derive(Debug, Clone, Default)]
+pub struct StandingPrices {
+    /// By type, on demand.
+    pub types: BTreeMap<String, Price>,
+    /// Of so many bytes of gp3.
+    pub gp3: Option<fn(u64) -> Price>,
+}
+
 /// What it works with.
 #[derive(Debug, Clone)]
 pub struct Ec2Settings {
@@ -69,6 +79,7 @@ pub struct Ec2Settings {
     pub cluster_name: String,
     /// Pools that use it.
     pub pools: Vec<PoolPlaces>,
+    pub standing: StandingPrices,
 }
 
 /// The provider.
@@ -79,6 +90,7 @@ pub struct Ec2Provider {
     known: Known,
     groups: Groups,
     ends: Ends,
+    head_ends: standing::Ends,
     ended: Mutex<BTreeSet<LaunchId>>,
     /// Launches with a placement group, and since when.
     placed: Mutex<BTreeMap<LaunchId, i64>>,
@@ -94,6 +106,7 @@ impl Ec2Provider {
             known: Known::default(),
             groups: Groups::default(),
             ends: Ends::default(),
+            head_ends: standing::Ends::default(),
             ended: Mutex::default(),
             placed: Mutex::default(),
         }
@@ -347,6 +360,21 @@ impl Provider for Ec2Provider {
 
     async fn console(&self, instance: &InstanceRef) -> Result<String, ProviderError> {
         calls::console(&self.api, instance).await
+    }
+
+    async fn standing(&self) -> Result<Vec<Standing>, ProviderError> {
+        let role = format!("tag:{ROLE_TAG}");
+        let params = self.only().filter(&role, [HEAD]).with("MaxResults", "500");
+        let prices = &self.settings.standing;
+        let mut found = Vec::new();
+        for page in self.api.pages(Action::DescribeInstances, &params).await? {
+            found.extend(standing::heads(&page, prices));
+        }
+        self.head_ends.settle(&mut found, now());
+        for page in self.api.pages(Action::DescribeVolumes, &params).await? {
+            found.extend(standing::volumes(&page, prices));
+        }
+        Ok(found)
     }
 
     async fn checkup(&self, asked: &Asked<'_>) -> Vec<Finding> {

@@ -109,6 +109,33 @@ impl Listed {
     }
 }
 
+/// What a thing that stands is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StandingKind {
+    Head,
+    Storage,
+}
+
+/// Something of the cluster that costs whether or not there is work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The provider's name of it.
+    pub reference: String,
+    pub kind: StandingKind,
+    /// `t3.large`, `500 GB gp3`.
+    pub label: String,
+    /// Per hour; `None` when nobody knows it.
+    pub price: Option<Price>,
+    /// The provider bills at least this much of it, in milliseconds.
+    pub minimum_billing_ms: u64,
+    /// The provider's time, from which it bills.
+    pub since: Timestamp,
+    /// `None` while it stands.
+    pub until: Option<Timestamp>,
+    /// `until` is when the end was noticed.
+    pub estimated: bool,
+}
+
 /// What the provider can launch and for how much.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offering {
@@ -190,6 +217,15 @@ pub trait Provider: Send + Sync {
     /// Whether launches can succeed, found out without one: programs, permissions, quota, images.
     async fn checkup(&self, _asked: &Asked<'_>) -> Vec<Finding> {
         Vec::new()
+    }
+
+    /// The head's own machine and its storage, where they are this provider's: what stands, and what has ended
+    /// for as long as the provider knows it.
+    ///
+    /// # Errors
+    /// As `list`: nothing is gone for a failed call.
+    async fn standing(&self) -> Result<Vec<Standing>, ProviderError> {
+        Ok(Vec::new())
     }
 
     /// How long after a call `list` may still be wrong, in milliseconds.

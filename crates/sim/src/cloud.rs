@@ -3,6 +3,8 @@
 //! Invariant: the bill is computed here from the provider's times alone; nothing is shared with the
 //! ledger of the core, so that I9 compares two computations. Deliberately absent: knowledge of
 //! nodes, jobs and budgets.
+use crate::plant::Plant;
+use crate::scenario::Scenario;
 use pcluster_core::event::{LaunchErrorClass, OfferingKey};
 use pcluster_core::input::ListedInstance;
 use pcluster_model::{InstanceRef, LaunchId, Resources, Timestamp};
@@ -99,6 +101,17 @@ pub struct SimProvider {
 }
 
 impl SimProvider {
+    /// That of a world, before anything was made.
+    #[must_use]
+    pub fn of(scenario: &Scenario, plant: Plant) -> Self {
+        Self {
+            skew_ms: scenario.provider_skew_ms,
+            minimum_ms: 60_000,
+            overcharge: plant == Plant::Overcharge,
+            ..Self::default()
+        }
+    }
+
     /// The provider's clock.
     #[must_use]
     pub fn clock(&self, now: Timestamp) -> Timestamp {

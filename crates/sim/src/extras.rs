@@ -11,8 +11,9 @@ use pcluster_model::config::{Share, ShareSource};
 use pcluster_model::job::JobKind;
 use pcluster_model::{ArraySpec, DurationMs, JobSpec};
 
-/// The edition of scenarios that are drawn today; the third has spot machines (`market`).
-pub const EDITION: u32 = 3;
+/// The edition of scenarios that are drawn today; the third has spot machines (`market`), the fourth what
+/// stands whether or not there is work (`standing`).
+pub const EDITION: u32 = 4;
 
 /// Adds them.
 pub fn add(rng: &mut Rng, scenario: &mut Scenario) {

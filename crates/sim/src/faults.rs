@@ -128,6 +128,8 @@ kinds! {
     SpotGone "no spot machines" 300,
     /// Spot machines cost something else from now on.
     SpotPrices "spot prices move" 1_000,
+    /// A head that has died comes up on another machine, sometimes with another disk.
+    HeadMoves "head moves to another machine" 5_000,
 }
 
 /// Chances of every kind.

@@ -38,6 +38,10 @@ pub enum Call {
         life: u32,
         asked_at: Timestamp,
     },
+    Standing {
+        life: u32,
+        asked_at: Timestamp,
+    },
 }
 
 fn wish_of(plan: &LaunchPlan, plant: Plant) -> Wish {
@@ -97,6 +101,7 @@ impl World {
             Call::End { life, node, instance } => self.end_call(life, node, instance),
             Call::EndUnknown { life, instance } => self.end_unknown_call(life, instance),
             Call::List { life, asked_at } => self.list_call(life, asked_at),
+            Call::Standing { life, asked_at } => self.standing_call(life, asked_at),
         }
     }
 

@@ -115,6 +115,7 @@ impl World {
         };
         self.head_input(started, From::Nobody);
         self.after(0, What::ListDue { life });
+        self.head_will_ask_what_stands(life);
         self.head_will_prune(life);
     }
 
@@ -133,6 +134,7 @@ impl World {
             _ => self.rng.between(200, 20_000),
         };
         self.after(down, What::HeadStart);
+        self.head_moves(down);
     }
 
     /// The head stands still: nothing is read, no timer fires.

@@ -23,6 +23,7 @@ pub mod prune;
 pub mod rng;
 pub mod scenario;
 pub mod seen;
+pub mod standing;
 pub mod still;
 pub mod store;
 pub mod story;

@@ -62,6 +62,8 @@ pub enum Plant {
     LeakyBase,
     /// I16: the rows of a forgotten job go with it.
     LostPast,
+    /// I9: the begin of the head's machine is told as the moment of the question.
+    YoungHead,
     /// I12: what agents say of bad shared paths becomes good news on its way.
     DeafToShares,
 }
@@ -96,6 +98,7 @@ impl Plant {
         (Self::HastyCut, 16, "hasty-cut"),
         (Self::LeakyBase, 16, "leaky-base"),
         (Self::LostPast, 16, "lost-past"),
+        (Self::YoungHead, 9, "young-head"),
         (Self::DeafToShares, 12, "deaf-to-shares"),
     ];
 

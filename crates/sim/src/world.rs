@@ -18,6 +18,7 @@ use crate::prune::keep_little;
 use crate::rng::Rng;
 use crate::scenario::Scenario;
 use crate::seen::Seen;
+use crate::standing::Things;
 use crate::store::{Rows, SimStore};
 use crate::story::Kept;
 use crate::trace::Trace;
@@ -80,6 +81,10 @@ pub enum What {
     },
     ListDue {
         life: u32,
+    },
+    StandingDue {
+        life: u32,
+        nth: u32,
     },
     /// A call reaches the provider.
     Call(Call),
@@ -219,6 +224,7 @@ pub struct World {
     pub past: Rows,
     pub net: SimNet,
     pub cloud: SimProvider,
+    pub things: Things,
     pub agents: BTreeMap<MachineId, SimAgent>,
     pub procs: Procs,
     pub users: Users,
@@ -273,10 +279,9 @@ impl World {
         extras::share_paths(&mut scenario, &faults);
         let mut pruning = Rng::new(seed, 5);
         keep_little(&mut scenario, &faults, &mut pruning);
-        let mut cloud = SimProvider::default();
-        cloud.skew_ms = scenario.provider_skew_ms;
-        cloud.minimum_ms = 60_000;
-        cloud.overcharge = plant == Plant::Overcharge;
+        let cloud = SimProvider::of(&scenario, plant);
+        let begin = cloud.clock(scenario.starts_at);
+        let things = Things::of(kept.edition, &mut rng.aside(6), begin);
         let mut world = Self {
             seed,
             mode,
@@ -303,6 +308,7 @@ impl World {
             past: Rows::new(),
             net: SimNet::default(),
             cloud,
+            things,
             agents: BTreeMap::new(),
             procs: Procs::default(),
             users: Users::default(),
@@ -432,6 +438,7 @@ impl World {
             What::HeadCommits { life } => self.head_commits(life),
             What::HeadPrunes { life } => self.head_prunes(life),
             What::ListDue { life } => self.head_list(life),
+            What::StandingDue { life, nth } => self.head_asks_what_stands(life, nth),
             What::Call(call) => self.provider_call(call),
             What::Answer { life, said } => self.head_answer(life, said),
             What::AgentStart { machine, life } => self.agent_start(machine, life),

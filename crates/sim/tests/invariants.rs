@@ -72,6 +72,11 @@ fn i9_sees_a_micro_dollar_too_much() {
 }
 
 #[test]
+fn i9_sees_a_head_that_is_billed_from_the_wrong_moment() {
+    caught(Plant::YoungHead, 9, Mode::Safety);
+}
+
+#[test]
 fn i15_sees_machines_that_never_go() {
     caught(Plant::NeverEnds, 15, Mode::Liveness);
 }

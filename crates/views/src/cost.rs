@@ -3,7 +3,7 @@
 //! Invariant: the sum of buckets is the sum of spans, open ones priced up to now. Everybody sees
 //! the cluster's sums; whose jobs cost what is for their owners and admins.
 use super::money::{has_open_bill, open_bill};
-use super::{Cx, schema};
+use super::{Cx, schema, standing};
 use pcluster_api::{CostBuckets, CostBy, CostRow, CostView};
 use pcluster_core::Job;
 use pcluster_core::ledger::{Bucket, Charge, DAY_MS, Sums, day_of, month_of};
@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 struct Row {
     jobs: BTreeSet<JobId>,
     cost: MicroUsd,
+    standing: MicroUsd,
     /// CPUs × milliseconds held, and CPU milliseconds used.
     cpu_held: u128,
     cpu_used: u128,
@@ -31,11 +32,12 @@ pub fn month_start_ms(cx: &Cx<'_>) -> i64 {
     i64::from(first) * DAY_MS - zone
 }
 
-/// What has been spent since a day of the head's zone: closed spans and open meters.
+/// What has been spent since a day of the head's zone: closed spans, open meters and what stood.
 #[must_use]
 pub fn spent_since(cx: &Cx<'_>, since_ms: i64) -> MicroUsd {
     let first_day = day_of(Timestamp(since_ms), cx.zone_offset_ms());
-    let mut sum = MicroUsd::ZERO;
+    let wall = Timestamp(cx.wall_now());
+    let mut sum = cx.cluster.ledger.standing_between(midnight(cx, first_day), wall);
     super::money::each_charge(cx.cluster, cx.now, Timestamp(i64::MIN), |charge| {
         if charge.0 >= first_day {
             sum += charge.2;
@@ -44,7 +46,12 @@ pub fn spent_since(cx: &Cx<'_>, since_ms: i64) -> MicroUsd {
     sum
 }
 
-/// What living nodes may still cost beyond what they have cost.
+/// Where a day of the head's zone begins.
+fn midnight(cx: &Cx<'_>, day: i32) -> Timestamp {
+    Timestamp(i64::from(day) * DAY_MS - cx.zone_offset_ms())
+}
+
+/// What living nodes may still cost beyond what they have cost, and what stands until the month's end.
 #[must_use]
 pub fn committed(cx: &Cx<'_>) -> MicroUsd {
     let so_far = cx.cluster.nodes.values().filter(|node| has_open_bill(cx.cluster, node));
@@ -56,7 +63,7 @@ pub fn committed(cx: &Cx<'_>) -> MicroUsd {
         let until = if until.0 > cx.now.0.saturating_mul(2) { cx.now } else { until };
         node.price.unwrap_or_default().for_span(until.since(from))
     });
-    most.sum::<MicroUsd>().saturating_sub(so_far)
+    most.sum::<MicroUsd>().saturating_sub(so_far) + cx.cluster.standing_this_month(cx.now).1
 }
 
 /// What is asked of the costs.
@@ -93,6 +100,14 @@ pub fn view(cx: &Cx<'_>, asked: &Asked<'_>) -> CostView {
         charges.iter().for_each(|charge| book.charge(&node.offering.pool, charge));
     }
     let jobs = book.use_of_jobs();
+    if asked.by == CostBy::Day {
+        book.standing_days();
+    }
+    let standing = standing::lines(cx, midnight(cx, book.first_day));
+    let of_kind = |kind: &str| -> i64 {
+        standing.iter().filter(|line| line.kind == kind).map(|line| line.cost_micro_usd).sum()
+    };
+    let (head, storage, nodes) = (of_kind("head"), of_kind("storage"), book.sums.total().0);
     let metered = metered(cx, since);
     CostView {
         schema: schema("cost"),
@@ -111,9 +126,13 @@ pub fn view(cx: &Cx<'_>, asked: &Asked<'_>) -> CostView {
         spans,
         open_spans: open,
         estimated_spans: estimated,
-        nodes_micro_usd: book.sums.total().0,
+        nodes_micro_usd: nodes,
         provider_micro_usd: metered.filter(|_| open == 0).map(|sum| sum.0),
         unknown_prices: unknown,
+        head_micro_usd: head,
+        storage_micro_usd: storage,
+        standing,
+        total_micro_usd: nodes + head + storage,
         budget_micro_usd: cx
             .cluster
             .config()
@@ -200,6 +219,12 @@ impl<'a> Book<'a> {
         }
     }
 
+    fn standing_days(&mut self) {
+        for (day, sum) in standing::by_day(self.cx, self.first_day) {
+            self.rows.entry(super::words::date(day)).or_default().standing = sum;
+        }
+    }
+
     /// Adds what runs held and used; returns how many jobs had a run in the time.
     fn use_of_jobs(&mut self) -> u64 {
         let mut count = 0;
@@ -240,6 +265,7 @@ impl<'a> Book<'a> {
             cost_micro_usd: row.cost.0,
             used_cpu_percent: percent(row.cpu_used, row.cpu_held),
             used_memory_percent: percent(row.memory_used, row.memory_held),
+            standing_micro_usd: row.standing.0,
         });
         let mut rows: Vec<CostRow> = rows.collect();
         if by != CostBy::Day {

@@ -17,6 +17,7 @@ pub mod records;
 pub mod rows;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
+pub mod standing;
 pub mod start;
 pub mod status;
 pub mod step_record;

@@ -133,6 +133,7 @@ pub fn list(cx: &Cx<'_>) -> NodeList {
         now_ms: cx.wall_now(),
         nodes: shown.map(|node| view(cx, node)).collect(),
         price_per_hour_micro_usd: price_per_hour(cx),
+        standing_per_hour_micro_usd: super::standing::price_per_hour(cx),
         unknown_prices: u32::try_from(billing(cx).filter(|node| node.price.is_none()).count())
             .unwrap_or(u32::MAX),
     }

@@ -1,7 +1,7 @@
 //! `status`: one screen of truth, and how far `down` has got.
 use super::cost::{month_start_ms, spent_since};
 use super::node::{price_per_hour, state_word};
-use super::{Cx, node as nodes, schema, why_launch, words};
+use super::{Cx, node as nodes, schema, standing, why_launch, words};
 use pcluster_api::{DownView, StatusView};
 use pcluster_core::Job;
 use pcluster_core::event::{OfferingKey, StopCause};
@@ -124,7 +124,9 @@ pub fn view(cx: &Cx<'_>, head: HeadFacts) -> StatusView {
         nodes_booting: count(&Node::is_coming),
         nodes_max: config.map_or(0, |config| config.pools.iter().map(|pool: &Pool| pool.max).sum()),
         nodes_failed_last_hour: count(&|node| failed_lately(cx, node)),
-        price_per_hour_micro_usd: price_per_hour(cx),
+        price_per_hour_micro_usd: price_per_hour(cx) + standing::price_per_hour(cx),
+        standing_per_hour_micro_usd: standing::price_per_hour(cx),
+        standing: standing::labels(cx),
         month_micro_usd: spent_since(cx, month_start_ms(cx)).0,
         budget_micro_usd: config.and_then(|config| config.budget.month).map(|cap| cap.0),
         instances_listed: lists.values().map(|list| list.living).sum(),

@@ -474,3 +474,44 @@ fn status_counts_and_down_says_what_is_left() {
     assert_eq!((down.phase.as_str(), down.running, down.waiting), ("closing", 1, 1));
     assert_eq!(down.last_end_ms, Some(lab.now.0 + 600_000));
 }
+
+#[test]
+fn what_stands_has_its_own_lines_beside_the_nodes() {
+    use pcluster_core::standing::{Standing, StandingKind};
+    use pcluster_core::{Input, ProviderSaid};
+    let root = admin();
+    let mut lab = Lab::new(config());
+    let stands = |reference: &str, kind, price, since| Standing {
+        reference: reference.into(),
+        kind,
+        label: reference.into(),
+        provider: ProviderKind::Process,
+        price,
+        minimum_billing_ms: DurationMs::from_secs(60),
+        since,
+        until: None,
+        estimated: false,
+    };
+    let begin = lab.now;
+    let found = vec![
+        stands("head", StandingKind::Head, Some(Price(83_200)), begin),
+        stands("disk", StandingKind::Storage, Some(Price(54_795)), begin),
+        stands("odd", StandingKind::Storage, None, begin),
+    ];
+    let (provider, asked_at) = (ProviderKind::Process, lab.now);
+    lab.give(Input::ProviderSaid(ProviderSaid::Standing { provider, asked_at, found }));
+    lab.pass(DurationMs::from_hours(48));
+    let view = spent(&lab.cx(&root), CostBy::Day, true, &[]);
+    let sums = (view.head_micro_usd, view.storage_micro_usd, view.total_micro_usd);
+    assert_eq!(sums, (48 * 83_200, 48 * 54_795, 48 * (83_200 + 54_795)));
+    assert_eq!((view.nodes_micro_usd, view.standing.len()), (0, 3));
+    assert_eq!(view.by.len(), 3, "two days and their ends: {:?}", view.by);
+    let days: i64 = view.by.iter().map(|row| row.standing_micro_usd).sum();
+    assert_eq!(days, view.total_micro_usd);
+    assert!(view.committed_micro_usd > 0, "the rest of the month comes");
+    let by_user = spent(&lab.cx(&root), CostBy::User, true, &[]);
+    assert_eq!((by_user.by.len(), by_user.total_micro_usd), (0, view.total_micro_usd));
+    let status = status::view(&lab.cx(&root), status::HeadFacts::default());
+    assert_eq!((status.month_micro_usd, status.standing.len()), (view.total_micro_usd, 3));
+    assert_eq!(status.price_per_hour_micro_usd, 83_200 + 54_795);
+}

@@ -93,7 +93,7 @@ impl ProviderHands {
         });
     }
 
-    /// Reads the lists of all providers, and their spot prices, until the process ends.
+    /// Reads the lists of all providers, their spot prices and what stands, until the process ends.
     pub fn start_lists(&self) {
         for source in &self.shared.sources {
             let (shared, provider) = (Arc::clone(&self.shared), Arc::clone(&source.provider));
@@ -101,7 +101,9 @@ impl ProviderHands {
             tokio::spawn(async move { shared.keep_listing(&*provider, pace).await });
             let (provider, inbox) = (Arc::clone(&source.provider), self.shared.inbox.clone());
             let mirror = self.shared.orders.mirror.clone();
-            tokio::spawn(super::prices::keep_reading(provider, mirror, inbox));
+            tokio::spawn(super::prices::keep_reading(provider, mirror, inbox.clone()));
+            let (provider, clock) = (Arc::clone(&source.provider), self.shared.clock.clone());
+            tokio::spawn(super::standing::keep_asking(provider, clock, inbox));
         }
     }
 

@@ -172,6 +172,6 @@ pub(super) async fn config(State(app): State<AppState>) -> Result<Json<Config>, 
     responses((status = 200, body = String, content_type = "text/plain",
         description = "Prometheus' text format"), (status = "4XX", body = Problem)))]
 pub(super) async fn metrics(State(app): State<AppState>) -> impl IntoResponse {
-    let text = app.metrics.render(&app.mirror, &app.disk);
+    let text = app.metrics.render(&app.mirror, &app.disk, app.clock.now());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }

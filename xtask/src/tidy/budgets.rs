@@ -36,13 +36,13 @@ pub(crate) const ROOMS: [Room; 7] = [
     Room {
         name: "core",
         folders: &["crates/core/src/"],
-        lines: 10_900,
+        lines: 11_200,
         why: Some("docs/design/0005-room-sizes.md"),
     },
     Room {
         name: "headnode",
         folders: &["headnode/src/"],
-        lines: 10_000,
+        lines: 9_650,
         why: Some("docs/design/0005-room-sizes.md"),
     },
     Room {
@@ -63,11 +63,16 @@ pub(crate) const ROOMS: [Room; 7] = [
         lines: 1_400,
         why: Some("docs/design/0004-keeper-size.md"),
     },
-    Room { name: "views", folders: &["crates/views/src/"], lines: 4_750, why: None },
+    Room {
+        name: "views",
+        folders: &["crates/views/src/"],
+        lines: 4_900,
+        why: Some("docs/design/0005-room-sizes.md"),
+    },
     Room {
         name: "cli",
         folders: &["crates/cli/src/"],
-        lines: 6_950,
+        lines: 6_500,
         why: Some("docs/design/0005-room-sizes.md"),
     },
 ];

@@ -63,6 +63,24 @@ fn sum_of(buckets: &CostBuckets) -> i64 {
         + buckets.drain_micro_usd
 }
 
+/// `t3.large; 500 GB gp3 (estimated)`: what a line of what stands is made of.
+fn standing_words(view: &CostView, kind: &str) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for line in view.standing.iter().filter(|line| line.kind == kind) {
+        let mut one = clean(&line.label);
+        if line.price_per_hour_micro_usd.is_none() {
+            one.push_str(", no known price");
+        }
+        if line.estimated {
+            one.push_str(", with an estimated end");
+        }
+        if !words.contains(&one) {
+            words.push(one);
+        }
+    }
+    words.join("; ")
+}
+
 fn spans_words(view: &CostView) -> String {
     let mut parts = vec![counted(view.spans, "span")];
     match view.provider_micro_usd {
@@ -91,7 +109,8 @@ fn spans_words(view: &CostView) -> String {
 #[must_use]
 pub fn cost(view: &CostView, heading: &'static str, waste: bool, look: &Look) -> Page {
     let b = &view.buckets;
-    let whole = sum_of(b);
+    let nodes = sum_of(b);
+    let whole = nodes + view.head_micro_usd + view.storage_micro_usd;
     let idle = b.idle_busy_micro_usd + b.idle_empty_micro_usd;
     let a = Amounts { width: look.width, ..Amounts::of_page(whole.max(view.nodes_micro_usd)) };
     let days = look.days(view.since_ms, view.now_ms);
@@ -111,15 +130,25 @@ pub fn cost(view: &CostView, heading: &'static str, waste: bool, look: &Look) ->
         out.push_str(&a.line(label, amount, &percent(amount, whole), &words));
     }
     out.push_str(&a.line("nodes", view.nodes_micro_usd, "", &spans_words(view)));
+    let standing = [("head", view.head_micro_usd), ("storage", view.storage_micro_usd)];
+    for (kind, amount) in standing {
+        let words = standing_words(view, kind);
+        if !words.is_empty() {
+            out.push_str(&a.line(kind, amount, &percent(amount, whole), &words));
+        }
+    }
+    let total = view.nodes_micro_usd + view.head_micro_usd + view.storage_micro_usd;
     if let Some(budget) = view.budget_micro_usd {
-        let free = budget - view.nodes_micro_usd - view.committed_micro_usd;
+        let free = budget - total - view.committed_micro_usd;
         let words = format!(
             "of {}; {} more committed, {} free",
             money(budget),
             a.say(view.committed_micro_usd),
             money(free.max(0))
         );
-        out.push_str(&a.line("total", view.nodes_micro_usd, "", &words));
+        out.push_str(&a.line("total", total, "", &words));
+    } else if !view.standing.is_empty() {
+        out.push_str(&a.line("total", total, "", "nodes, head and storage"));
     }
     let mut talk = NOT_COUNTED.to_owned();
     if waste {
@@ -133,7 +162,7 @@ pub fn cost(view: &CostView, heading: &'static str, waste: bool, look: &Look) ->
             out.push_str("hint: pcluster cost --waste\n");
         }
     }
-    if whole != view.nodes_micro_usd {
+    if nodes != view.nodes_micro_usd {
         talk.push_str("warning: the parts do not add up to the nodes; please report this\n");
     }
     Page { data: out, talk }
@@ -162,7 +191,7 @@ fn wasted(view: &CostView, a: Amounts) -> String {
 
 fn by_table(view: &CostView, heading: &'static str, a: Amounts) -> String {
     let share = |value: Option<u32>| value.map_or("-".to_owned(), |p| format!("{p} %"));
-    let columns = [
+    let mut columns = vec![
         Column::left(heading).at_least(8).at_most(24),
         Column::right("JOBS").at_least(5),
         Column::right("CPU-HOURS").at_least(11),
@@ -170,18 +199,27 @@ fn by_table(view: &CostView, heading: &'static str, a: Amounts) -> String {
         Column::right("USED CPU").at_least(10),
         Column::right("USED MEM").at_least(10),
     ];
+    // By day only: it belongs to no user, job or pool.
+    let stood = view.by.iter().any(|row| row.standing_micro_usd > 0);
+    if stood {
+        columns.push(Column::right("STANDING").at_least(9));
+    }
     let rows: Vec<Vec<String>> = view
         .by
         .iter()
         .map(|row| {
-            vec![
+            let mut cells = vec![
                 row.key.clone(),
                 thousands(row.jobs),
                 cpu_hours(row.cpu_hours_milli),
                 a.say(row.cost_micro_usd),
                 share(row.used_cpu_percent),
                 share(row.used_memory_percent),
-            ]
+            ];
+            if stood {
+                cells.push(a.say(row.standing_micro_usd));
+            }
+            cells
         })
         .collect();
     table(&columns, &rows, a.width)

@@ -145,12 +145,18 @@ fn rows(list: &NodeList, any_gpus: bool, look: &Look) -> Vec<Vec<String>> {
 
 fn footer(list: &NodeList, look: &Look) -> String {
     let live = list.nodes.iter().filter(|node| !is_over(node)).count() as u64;
-    let mut out = if live == 0 {
+    let stands = hourly(list.standing_per_hour_micro_usd);
+    let is_standing = list.standing_per_hour_micro_usd > 0;
+    let mut out = if live == 0 && is_standing {
+        format!("no node: head and storage bill {stands} an hour. A job starts one.\n")
+    } else if live == 0 {
         "no node: nothing bills. A job starts one.\n".to_owned()
     } else {
         let verb = if live == 1 { "bills" } else { "bill" };
         let sum = hourly(list.price_per_hour_micro_usd);
-        format!("{} {verb} {sum} an hour\n", counted(live, "node"))
+        let more =
+            if is_standing { format!("; head and storage {stands} more") } else { String::new() };
+        format!("{} {verb} {sum} an hour{more}\n", counted(live, "node"))
     };
     if list.unknown_prices > 0 {
         let text = counted(list.unknown_prices.into(), "node");

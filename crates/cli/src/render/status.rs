@@ -20,8 +20,15 @@ fn since(from_ms: i64, now_ms: i64) -> DurationMs {
 }
 
 fn money_words(view: &StatusView, look: &Look) -> String {
+    let stands = match view.standing.is_empty() {
+        true => String::new(),
+        false => {
+            let labels = clean(&view.standing.join(", "));
+            format!(", {} of it for {labels}", hourly(view.standing_per_hour_micro_usd))
+        }
+    };
     let now = format!(
-        "now {}/h; {} {}",
+        "now {}/h{stands}; {} {}",
         hourly(view.price_per_hour_micro_usd),
         look.month(view.now_ms),
         money(view.month_micro_usd)
@@ -143,9 +150,9 @@ pub fn down_begins(view: &DownView, now: bool, look: &Look) -> String {
     out
 }
 
-/// The proof at the end of `down`; queue and bill go when the storage goes.
+/// The proof at the end of `down`.
 #[must_use]
-pub fn down_ends(view: &DownView, cluster: &str, and_storage: bool) -> String {
+pub fn down_ends(view: &DownView, cluster: &str) -> String {
     let list = "the provider's own list has nothing of this cluster";
     let mut out = if view.nodes_left == 0 && view.instances_left == 0 {
         format!("nodes      0 left: {list}\n")
@@ -159,10 +166,6 @@ pub fn down_ends(view: &DownView, cluster: &str, and_storage: bool) -> String {
         out.push_str(&format!("also       {}\n", clean(line)));
     }
     out.push_str(&format!("head       of {} has stopped\n", clean(cluster)));
-    out.push_str(if and_storage {
-        "gone       the queue, the history, the bill and the shared files, with the volume\n"
-    } else {
-        "kept       the queue, the history and the bill\n"
-    });
+    out.push_str("kept       the queue, the history and the bill\n");
     out
 }

@@ -286,6 +286,7 @@ fn the_nodes() -> NodeList {
             },
         ],
         price_per_hour_micro_usd: 2_020_000,
+        standing_per_hour_micro_usd: 138_000,
         unknown_prices: 0,
     }
 }
@@ -303,12 +304,18 @@ fn nodes_of_a_laptop() {
     list.nodes[0].memory_used_bytes = 256 << 20;
     list.nodes[0].price_per_hour_micro_usd = None;
     (list.nodes[0].spot, list.unknown_prices, list.price_per_hour_micro_usd) = (false, 1, 0);
+    list.standing_per_hour_micro_usd = 0;
     golden("nodes-laptop", |look| both(nodes::nodes(&list, look)));
 }
 
 #[test]
 fn nodes_when_there_is_no_work() {
-    let list = NodeList { nodes: vec![], price_per_hour_micro_usd: 0, ..the_nodes() };
+    let list = NodeList {
+        nodes: vec![],
+        price_per_hour_micro_usd: 0,
+        standing_per_hour_micro_usd: 0,
+        ..the_nodes()
+    };
     golden("nodes-none", |look| both(nodes::nodes(&list, look)));
 }
 
@@ -343,6 +350,7 @@ fn the_cost() -> CostView {
         cost_micro_usd: cost,
         used_cpu_percent: Some(cpu),
         used_memory_percent: Some(memory),
+        standing_micro_usd: 0,
     };
     CostView {
         schema: "pcluster.cost/1".into(),
@@ -364,6 +372,10 @@ fn the_cost() -> CostView {
         nodes_micro_usd: 254_350_000,
         provider_micro_usd: Some(254_350_000),
         unknown_prices: 0,
+        head_micro_usd: 0,
+        storage_micro_usd: 0,
+        standing: vec![],
+        total_micro_usd: 254_350_000,
         budget_micro_usd: Some(500_000_000),
         committed_micro_usd: 4_100_000,
         by: vec![
@@ -377,6 +389,42 @@ fn the_cost() -> CostView {
 #[test]
 fn cost_of_a_month_by_user() {
     golden("cost", |look| both(money::cost(&the_cost(), "USER", false, look)));
+}
+
+fn stands(kind: &str, label: &str, cost: i64) -> StandingCost {
+    StandingCost {
+        kind: kind.into(),
+        label: label.into(),
+        reference: format!("of {label}"),
+        since_ms: NOW - 22 * 24 * 60 * MIN,
+        until_ms: None,
+        estimated: false,
+        price_per_hour_micro_usd: Some(83_200),
+        cost_micro_usd: cost,
+    }
+}
+
+#[test]
+fn cost_with_a_head_and_storage_by_day() {
+    let mut view = the_cost();
+    (view.head_micro_usd, view.storage_micro_usd) = (45_120_000, 29_720_000);
+    view.total_micro_usd = 329_190_000;
+    let mut old = stands("head", "t3.small", 120_000);
+    (old.until_ms, old.estimated) = (Some(NOW), true);
+    let mut odd = stands("storage", "8 GB io2", 0);
+    odd.price_per_hour_micro_usd = None;
+    view.standing = vec![
+        old,
+        stands("head", "t3.large", 45_000_000),
+        stands("storage", "500 GB gp3", 29_720_000),
+        odd,
+    ];
+    view.by[0] =
+        CostRow { key: "2026-11-22".into(), standing_micro_usd: 3_300_000, ..view.by[0].clone() };
+    view.by[1] =
+        CostRow { key: "2026-11-23".into(), standing_micro_usd: 1_970_000, ..view.by[1].clone() };
+    view.by.truncate(2);
+    golden("cost-by-day", |look| both(money::cost(&view, "DAY", false, look)));
 }
 
 #[test]
@@ -455,6 +503,8 @@ fn the_status() -> StatusView {
         nodes_max: 50,
         nodes_failed_last_hour: 1,
         price_per_hour_micro_usd: 2_160_000,
+        standing_per_hour_micro_usd: 138_000,
+        standing: vec!["t3.large".into(), "500 GB gp3".into()],
         month_micro_usd: 329_190_000,
         budget_micro_usd: Some(500_000_000),
         instances_listed: 5,
@@ -486,6 +536,7 @@ fn status_of_a_laptop_that_is_well() {
         provider: "process".into(),
         attention: vec![],
         budget_micro_usd: None,
+        standing: vec![],
         listed_at_ms: None,
         nodes_failed_last_hour: 0,
         notes: vec!["no cgroups here: jobs are not held to their memory".into()],
@@ -511,7 +562,7 @@ fn down_from_its_first_word_to_its_proof() {
         format!(
             "{}...\n{}",
             status::down_begins(&view, false, look),
-            status::down_ends(&view, "genomics", false)
+            status::down_ends(&view, "genomics")
         )
     });
 }

@@ -55,6 +55,7 @@ impl Cluster {
             | Event::TasksEnded { .. }
             | Event::LimitChanged { .. } => self.apply_job_event(at, event),
             Event::JobsForgotten { jobs } => self.forget(jobs),
+            Event::StandingSeen { standing } => self.apply_standing(standing),
             Event::StepStarted { step } => self.apply_step_start(at, step),
             Event::StepEnded { run, step, rank, end, .. } => {
                 self.apply_step_end(at, (*run, *step), *rank, end);

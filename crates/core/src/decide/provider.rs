@@ -33,6 +33,9 @@ impl Cluster {
             ProviderSaid::Listed { provider, asked_at, instances } => {
                 self.decide_listed(now, &provider, asked_at, &instances)
             }
+            ProviderSaid::Standing { provider, asked_at, found } => {
+                self.decide_standing(now, &provider, asked_at, &found)
+            }
             // Volatile: `note` has taken them in.
             ProviderSaid::Terminated { .. }
             | ProviderSaid::TerminatedUnknown { .. }

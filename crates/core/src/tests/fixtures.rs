@@ -4,6 +4,7 @@ use super::std;
 use super::support::*;
 use crate::event::{LaunchErrorClass, Stamped};
 use crate::input::{AgentSaid, Input, JobTarget, LaunchError, ProviderSaid, Request};
+use crate::standing::{Standing, StandingKind};
 use crate::step::{StepAsk, StepPartEnd};
 use crate::{Cluster, Principal};
 use alloc::boxed::Box;
@@ -11,9 +12,9 @@ use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
-use pcluster_model::config::{Budget, Config};
+use pcluster_model::config::{Budget, Config, ProviderKind};
 use pcluster_model::job::JobKind;
-use pcluster_model::{ClusterId, DurationMs, JobSpec, LaunchId};
+use pcluster_model::{ClusterId, DurationMs, JobSpec, LaunchId, Price};
 use pcluster_wire::{Exit, Facts};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/events");
@@ -57,6 +58,26 @@ fn with_steps(small: &mut Small) {
     let node = small.cluster.runs[&run].parts[0].part.node;
     small.end(node, run, Exit::Ended { code: 0, signal: 15 });
     small.give(Input::ConfigChanged { config: Box::new(budget) });
+}
+
+/// A head's machine that came and went.
+fn with_standing(small: &mut Small) {
+    let since = small.now;
+    for until in [None, Some(small.now + DurationMs::from_hours(1))] {
+        let found = alloc::vec![Standing {
+            reference: "i-0a1b2c3d4e5f60718".into(),
+            kind: StandingKind::Head,
+            label: "t3.large".into(),
+            provider: ProviderKind::Process,
+            price: Some(Price(83_200)),
+            minimum_billing_ms: DurationMs::from_secs(60),
+            since,
+            until,
+            estimated: false,
+        }];
+        let (provider, asked_at) = (ProviderKind::Process, small.now);
+        small.give(Input::ProviderSaid(ProviderSaid::Standing { provider, asked_at, found }));
+    }
 }
 
 /// A log in which every kind of event happens.
@@ -122,6 +143,7 @@ fn eventful() -> Small {
     small.list();
     small.ask(&admin(), Request::AdoptUnlogged { instances: Vec::new() });
     small.ask(&admin(), Request::TerminateNode { node: lost });
+    with_standing(&mut small);
     small.ask(&admin(), Request::Down { now: true });
     end_all(&mut small);
     small.provide();
@@ -205,6 +227,7 @@ fn the_fixture_of_this_version_has_every_kind() {
         "numbers_skipped",
         "instance_adopted",
         "jobs_forgotten",
+        "standing_seen",
     ];
     let missing: Vec<&str> = all.into_iter().filter(|kind| !kinds.contains(*kind)).collect();
     assert_eq!(missing, Vec::<&str>::new());

@@ -70,7 +70,7 @@ pub(super) fn time(text: &str) -> Option<Timestamp> {
 }
 
 /// `User initiated (2026-11-29 23:00:00 GMT)`: the moment from which EC2 does not bill.
-fn end_time(reason: &str) -> Option<Timestamp> {
+pub(super) fn end_time(reason: &str) -> Option<Timestamp> {
     let (_, rest) = reason.rsplit_once('(')?;
     let moment = rest.split_once(" GMT").or_else(|| rest.split_once(" UTC"))?.0;
     time(&format!("{}Z", moment.replacen(' ', "T", 1)))

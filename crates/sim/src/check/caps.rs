@@ -6,7 +6,7 @@
 use super::Check;
 use crate::cloud::{Machine, MachineId};
 use crate::world::World;
-use pcluster_core::event::Event;
+use pcluster_core::event::{Event, Stamped};
 use pcluster_model::{DurationMs, Timestamp};
 use std::collections::BTreeMap;
 
@@ -19,6 +19,8 @@ pub struct Caps {
     counted_to: Option<Timestamp>,
     /// Micro-dollar-milliseconds an hour, by month.
     spent: BTreeMap<i64, i128>,
+    /// Something stood that the head had not heard of when it launched: no money was set aside for it.
+    unheard: bool,
     /// The wall clock was set: months are what the head took them for, so spend is not judged.
     clock_was_set: bool,
 }
@@ -87,6 +89,7 @@ impl Caps {
 
     fn spend(&mut self, world: &World) -> Result<(), String> {
         self.clock_was_set |= world.wall_ahead_ms != 0;
+        self.unheard |= stands_unheard(world);
         let before = self.counted_to.replace(world.now).unwrap_or(world.now);
         let Some(cap) = world.config.budget.month.filter(|_| !self.clock_was_set) else {
             return Ok(());
@@ -99,8 +102,9 @@ impl Caps {
         let month = month_of(world.now.0 + world.config.zone_offset_ms);
         let heard = living(world).filter(|(id, _)| !world.is_silent(*id));
         let prices: i128 = heard.map(|(_, machine)| i128::from(machine.price)).sum();
+        let stands: i128 = if self.unheard { 0 } else { standing_price(world) };
         let spent = self.spent.entry(month).or_default();
-        *spent += prices * span;
+        *spent += (prices + stands) * span;
         // One billing quantum for each machine that lives.
         let quantum = prices * i128::from(world.cloud.minimum_ms);
         if *spent > i128::from(cap.0) * HOUR_MS + quantum {
@@ -109,6 +113,22 @@ impl Caps {
         }
         Ok(())
     }
+}
+
+/// What stands costs in an hour.
+fn standing_price(world: &World) -> i128 {
+    let stands = world.things.all.iter().filter(|thing| thing.until.is_none());
+    stands.map(|thing| i128::from(thing.price)).sum()
+}
+
+fn stands_unheard(world: &World) -> bool {
+    let launched = |it: &Stamped| matches!(it.event, Event::LaunchWanted { .. });
+    let heard = |name: &str| {
+        let mut pieces = world.log.ledger.standing.values();
+        pieces.any(|piece| piece.reference == name && piece.until.is_none())
+    };
+    let mut stands = world.things.all.iter().filter(|thing| thing.until.is_none());
+    world.seen.events.iter().any(launched) && stands.any(|thing| !heard(&thing.name))
 }
 
 fn living(world: &World) -> impl Iterator<Item = (MachineId, &Machine)> {

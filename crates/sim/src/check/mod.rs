@@ -19,6 +19,7 @@ mod replay;
 mod restarts;
 mod runs;
 mod stale;
+mod standing;
 mod survivors;
 mod trace;
 
@@ -76,6 +77,7 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(restarts::Restarts),
         Box::new(survivors::Survivors),
         Box::new(ledger::Bills::default()),
+        Box::new(standing::Standings),
         Box::new(limits::Limits::default()),
         Box::new(order::Order),
         Box::new(foretold::Foretold::default()),

@@ -170,6 +170,7 @@ mod tests {
             now_ms: 0,
             nodes,
             price_per_hour_micro_usd: 0,
+            standing_per_hour_micro_usd: 0,
             unknown_prices: 0,
         }
     }
