@@ -84,7 +84,8 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Head, BootError> {
     let Prepared { file, places, state } = prepared;
     let dir = state.path().to_path_buf();
     let Files { logs, boot_logs, bundles, notes } = files(&dir, &file)?;
-    let Stored { store, cluster, last_at, id, secret, key, blobs } = state.load()?;
+    let Stored { store, cluster, last_at, id, secret, key, blobs } =
+        state.load(file.placed.as_ref().map(|placed| &placed.cluster))?;
     let clock = Clock::start(Arc::new(SystemTime), last_at);
     let disk = DiskWatch::of(&dir);
     let (submit, inbox) = inbox(disk.clone());

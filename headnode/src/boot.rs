@@ -3,9 +3,11 @@
 //! Invariant: one head per state directory (a lock that dies with the process); what must never
 //! change (id, secret, certificate, port) is made once and read ever after.
 mod file;
+mod placed;
 mod state;
 
 pub use file::{ConfigFile, read_config};
+pub use placed::PlacedHere;
 pub use state::{StateDir, Stored};
 
 use std::path::PathBuf;

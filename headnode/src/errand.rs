@@ -1,6 +1,6 @@
 //! What else this program does, for `pcluster admin`, `doctor` and `provider`: nothing of it is a head.
 use crate::boot::read_config;
-use crate::{checkup, image, trial};
+use crate::{checkup, image, placing, trial};
 use pcluster_model::config::{Pool, ProviderKind, ShareSource, VmNetwork};
 use pcluster_providers::ec2;
 use pcluster_providers::vm::{Needs, lacks, machine};
@@ -32,6 +32,12 @@ pub enum Errand {
         #[arg(long, value_name = "ROLE")]
         place: Option<String>,
     },
+    /// See or make the machine that a head lives on, for `pcluster up`
+    #[command(hide = true)]
+    PlaceHead(placing::PlaceArgs),
+    /// End that machine and all of its cluster, for `pcluster down`
+    #[command(hide = true)]
+    RemoveHead(placing::RemoveArgs),
     /// Be a virtual machine
     #[command(hide = true)]
     VmMachine { dir: PathBuf },
@@ -58,6 +64,8 @@ impl Errand {
                 println!("{policy:#}");
                 ExitCode::SUCCESS
             }
+            Self::PlaceHead(args) => placing::place(args),
+            Self::RemoveHead(args) => placing::remove(args),
             Self::VmLacks { config } => vm_lacks(config),
             Self::VmMachine { dir } => ended(machine::run(dir)),
             Self::VmPart { parent, words } => ended(machine::part(*parent, words)),

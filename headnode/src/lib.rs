@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod mirror;
 pub mod outlet;
 pub mod people;
+pub mod placing;
 mod pruning;
 pub mod run;
 #[cfg(test)]

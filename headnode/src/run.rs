@@ -56,6 +56,12 @@ pub struct Prepared {
 /// In words for people.
 pub fn prepare(config: &Path) -> Result<Prepared, BootError> {
     let file = read_config(config)?;
+    if file.config.head.instance_type.is_some() && file.placed.is_none() {
+        return Err(BootError::Refused(format!(
+            "{} wants its head on a machine of its own\nhint: pcluster up    places it there; without head.type it runs on this machine",
+            file.path.display()
+        )));
+    }
     let uid = rustix::process::geteuid().as_raw();
     let places = Surroundings::of_process(uid).places(&file.config.name)?;
     places.create()?;

@@ -9,8 +9,9 @@ environment `scripts/clients path moto`. What moto itself lacks and this adds:
 - a call is held against the published model of EC2 (ec2_model.py), and refused if it is not like it;
 - a client token is remembered: the same request again has the same answer, another one is refused;
 - capacity, quota, throttling, server errors, lost and torn answers, and lists that lag, on request;
-- an instance **boots**: its user data runs as root of a bubblewrap container with processes, /etc, /run, /var/lib and
-  /opt of its own and the files and network of this machine. Its metadata (IMDSv2 only, as instances are told
+- an instance **boots** (ec2_machine.py), at an address of its own on loopback: its user data runs as root of a container
+  with processes, /etc, /run, /var/lib and /opt of its own and the files and network of this machine. Where its tags say
+  that it is a head, it is a machine to log in to: SSH, `sudo`, /home, and volumes as disks (ec2_volumes.py). Its metadata (IMDSv2 only, as instances are told
   to) is at $AWS_EC2_METADATA_SERVICE_ENDPOINT; `poweroff` there ends the container, and with it the instance;
 - spot notices, rebalance hints, silent reclaims, power cuts;
 - a meter: when each instance was launched and ended, in whole seconds, as EC2 bills.
@@ -19,6 +20,7 @@ The other side of it is HTTP below /_cloud/ on the same port, JSON in and out:
 
     GET  facts                      {"subnets": {ID: ZONE}, "images": {NAME: ID}}
     GET  meter                      [{"instance", "type", "spot", "subnet", "launched", "ended" or null, "off"}]
+    GET  volumes                    [{"volume", "gib", "zone", "created", "deleted" or null}]
     GET  calls                      {ACTION: COUNT}
     POST faults    [FAULT...]       in front of every call from now on; an empty list clears all
     POST lag       {"ms": N}        lists do not show what is younger; calls do not know it
@@ -31,13 +33,8 @@ connection ends and nothing was done), lost (it was done, and the answer is lost
 All calls are written down in FOLDER/calls.jsonl, machines have FOLDER/i-…/console.log.
 """
 import base64
-import contextlib
-import gzip
 import json
 import os
-import shutil
-import signal
-import subprocess
 import sys
 import threading
 import time
@@ -48,6 +45,9 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import ec2_model
+from ec2_machine import HeadMachine, Machine
+from ec2_model import Refused
+from ec2_volumes import Volumes
 
 FOLDER = Path(sys.argv[1]).absolute()
 BOOTS = "--no-boot" not in sys.argv
@@ -60,10 +60,11 @@ IMAGES = [
     ("ami-0000000000000c33d", "debian-12-arm64-20261101-2283", "aarch64", DEBIAN, "2026-11-01T00:00:00.000Z"),
     ("ami-0000000000000d44d", "lab-genomics", "x86_64", ACCOUNT, "2026-11-02T00:00:00.000Z"),
 ]
+# Instance profiles that the account has, each with a role of its name.
+PROFILES = ("pcluster-head",)
 NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15"
 # What differs between two sends of the same request.
 UNSIGNED = {"Version", "AWSAccessKeyId", "Signature", "SignatureMethod", "SignatureVersion", "Timestamp"}
-END_PATIENCE_S = 10
 
 
 def moto_app():
@@ -94,143 +95,24 @@ class Torn(Exception):
     """It ends in the middle of one."""
 
 
-class Refused(Exception):
-    def __init__(self, code, message, status=400):
-        super().__init__(message)
-        self.code, self.message, self.status = code, message, status
+class Cloud(Volumes):
+    region = REGION
+    folder = FOLDER
 
-    def answer(self):
-        error = "".join(f"<{tag}>{text}</{tag}>" for tag, text in (("Code", self.code), ("Message", self.message)))
-        text = f"<Response><Errors><Error>{error}</Error></Errors><RequestID>cloud</RequestID></Response>"
-        return self.status, f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'.encode()
-
-
-class Machine:
-    """An instance's computer: a container that runs the user data, and what its metadata say."""
-
-    def __init__(self, cloud, instance, user_data):
-        self.cloud, self.id, self.instance = cloud, instance.id, instance
-        self.folder = FOLDER / instance.id
-        self.user_data = user_data
-        self.tokens = set()
-        self.notice = self.hint = None
-        self.process = None
-        self.is_hung = False
-
-    def metadata(self, path):
-        instance = self.instance
-        at = lambda moment: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
-        known = {
-            "meta-data/instance-id": instance.id,
-            "meta-data/ami-id": instance.image_id,
-            "meta-data/ami-launch-index": str(instance.ami_launch_index),
-            "meta-data/instance-type": instance.instance_type,
-            "meta-data/local-ipv4": "127.0.0.1",
-            "meta-data/placement/region": REGION,
-            "meta-data/placement/availability-zone": instance.placement.zone,
-            "meta-data/instance-life-cycle": instance.lifecycle or "on-demand",
-            "meta-data/spot/instance-action":
-                self.notice and json.dumps({"action": "terminate", "time": at(self.notice)}),
-            "meta-data/events/recommendations/rebalance": self.hint and json.dumps({"noticeTime": at(self.hint)}),
-            "user-data": self.user_data.decode(errors="replace"),
-        }
-        return known.get(path)
-
-    def boot(self):
-        """Runs the user data as an image with cloud-init would."""
-        self.folder.mkdir()
-        own = {name: self.folder / name for name in ("etc", "bin", "lib")}
-        shutil.copytree("/etc", own["etc"], symlinks=True, ignore_dangling_symlinks=True)
-        for name in "bin", "lib":
-            own[name].mkdir()
-        # Whatever asks for the end of the machine ends the container, and nothing outside it.
-        for name in "poweroff", "shutdown", "halt", "reboot", "systemctl":
-            (own["bin"] / name).write_text("#!/bin/sh\nkill -KILL 1\n")
-            (own["bin"] / name).chmod(0o755)
-        data = gzip.decompress(self.user_data) if self.user_data[:2] == b"\x1f\x8b" else self.user_data
-        script = self.folder / "user-data"
-        script.write_bytes(data)
-        script.chmod(0o700)
-        environment = {
-            "PATH": f"{own['bin']}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{self.cloud.port}/_imds/{self.id}",
-            "HOME": "/root",
-        }
-        with open(self.folder / "console.log", "ab", buffering=0) as console:
-            console.write(f"[    0.000000] booting {self.id}, {self.instance.instance_type}\n".encode())
-            # A container ends with the thread that started it, and threads of calls end with their connections.
-            self.process = self.cloud.starter.submit(
-                subprocess.Popen,
-                ["bwrap", "--dev-bind", "/", "/", "--bind", own["etc"], "/etc", "--tmpfs", "/run", "--tmpfs", "/opt",
-                 "--bind", own["lib"], "/var/lib", "--proc", "/proc", "--unshare-pid", "--unshare-uts",
-                 "--hostname", self.id, "--die-with-parent", "--as-pid-1", "--", script],
-                env=environment, stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True).result()
-        threading.Thread(target=self.watch, daemon=True).start()
-
-    def watch(self):
-        self.process.wait()
-        with self.cloud.lock:
-            if not self.is_hung:
-                self.cloud.ended(self, "Client.InstanceInitiatedShutdown", "Instance initiated shutdown")
-
-    def pid_1(self):
-        """Process 1 of the container, as this machine sees it."""
-        with contextlib.suppress(OSError, IndexError, ValueError):
-            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-            return int(children.split()[0])
-
-    def end(self, gently):
-        if not self.process:
-            return
-        if gently and self.process.poll() is None and (pid := self.pid_1()):
-            self.ask_all_to_end(pid)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(END_PATIENCE_S)
-        # The end of bwrap is the end of its process namespace.
-        self.process.kill()
-        self.process.wait()
-        self.sweep()
-
-    @staticmethod
-    def ask_all_to_end(pid):
-        """As a shutdown does: a process 1 that is a shell hears no signal."""
-        with contextlib.suppress(OSError):
-            space = os.readlink(f"/proc/{pid}/ns/pid")
-            for name in filter(str.isdigit, os.listdir("/proc")):
-                with contextlib.suppress(OSError):
-                    if os.readlink(f"/proc/{name}/ns/pid") == space:
-                        os.kill(int(name), signal.SIGTERM)
-
-    def sweep(self):
-        """The control groups of its node, which end with a computer and stay behind a container."""
-        tags = {tag["key"]: tag["value"] for tag in self.instance.get_tags()}
-        node = f"{tags.get('pcluster:launch')}.{self.instance.ami_launch_index}"
-        name = f"pcluster-{tags.get('pcluster:cluster')}-{node}-*"
-        until = time.monotonic() + END_PATIENCE_S
-        # A group can go when its last process has.
-        while (tops := list(Path("/sys/fs/cgroup").rglob(name))) and time.monotonic() < until:
-            for top in tops:
-                for folder, _, _ in os.walk(top, topdown=False):
-                    with contextlib.suppress(OSError):
-                        os.rmdir(folder)
-            time.sleep(0.02)
-
-    def console(self):
-        with contextlib.suppress(FileNotFoundError):
-            return (self.folder / "console.log").read_bytes()[-65536:]
-        return b""
-
-
-class Cloud:
     def __init__(self):
         self.lock = threading.RLock()
         self.starter = ThreadPoolExecutor(max_workers=1)
         self.moto = moto_app()
         from moto.ec2.models import ec2_backends
+        from moto.iam.models import iam_backends
         self.backend = ec2_backends[ACCOUNT][REGION]
+        for role in PROFILES:
+            iam_backends[ACCOUNT]["aws"].create_instance_profile(name=role, path="/", role_names=[], tags=[])
         self.port = None
+        self.volumes = {}
         self.machines, self.meter, self.tokens, self.groups = {}, {}, {}, {}
         self.faults, self.calls, self.lag_s = [], {}, 0.0
+        self.addresses = 0
         self.log = open(FOLDER / "calls.jsonl", "a")
         self.spot_prices = {}
 
@@ -299,14 +181,17 @@ class Cloud:
     # Calls with more to them than moto knows.
 
     def on_RunInstances(self, asked, headers, body, faults):
-        token = asked.get("ClientToken")
-        plain = {name: value for name, value in asked.items() if name not in UNSIGNED}
-        if token and token in self.tokens:
-            before, answer = self.tokens[token]
-            if before != plain:
-                raise Refused("IdempotentParameterMismatch",
-                              "The request uses the same client token as a previous, but non-identical request.")
-            return answer
+        token, profile = asked.get("ClientToken"), asked.get("IamInstanceProfile.Name")
+        if before := self.answered_before("RunInstances", asked):
+            made = [item.text for item in ET.fromstring(before[1]).iter(f"{{{NAMESPACE}}}instanceId")]
+            if all(self.meter[name]["ended"] for name in made):
+                raise Refused("IdempotentInstanceTerminated",
+                              "The request to launch an instance uses the same client token as a previous request for "
+                              "which the instance has been terminated.")
+            return before
+        if profile and profile not in PROFILES:
+            raise Refused("InvalidParameterValue", f"Value ({profile}) for parameter iamInstanceProfile.name is "
+                          "invalid. Invalid IAM Instance Profile name")
         if len(base64.b64decode(asked.get("UserData", ""))) > 16384:
             raise Refused("InvalidParameterValue", "User data is limited to 16384 bytes")
         count, least = int(asked["MaxCount"]), int(asked["MinCount"])
@@ -317,11 +202,30 @@ class Cloud:
         status, answer = self.ask_moto(headers, f"{text}&MinCount={count}&MaxCount={count}".encode())
         if status != 200:
             return status, answer
-        if token:
-            self.tokens[token] = plain, (status, answer)
+        if token and asked.get("DryRun") != "true":
+            self.remember("RunInstances", asked, (status, answer))
         for item in ET.fromstring(answer).iter(f"{{{NAMESPACE}}}instanceId"):
             self.started(self.backend.get_instance(item.text), asked)
         return status, answer
+
+    def answered_before(self, action, asked):
+        """The answer that a client token already had."""
+        token = action, asked.get("ClientToken")
+        plain = {name: value for name, value in asked.items() if name not in UNSIGNED}
+        before, answer = self.tokens.get(token, (plain, None))
+        if before != plain:
+            raise Refused("IdempotentParameterMismatch",
+                          "The request uses the same client token as a previous, but non-identical request.")
+        return answer
+
+    def remember(self, action, asked, answer):
+        plain = {name: value for name, value in asked.items() if name not in UNSIGNED}
+        self.tokens[action, asked["ClientToken"]] = plain, answer
+
+    def next_address(self):
+        """Its own on loopback, unlike those of another cloud beside this one."""
+        self.addresses += 1
+        return f"127.{self.port >> 8}.{self.port & 255}.{1 + self.addresses % 254}"
 
     def granted(self, asked, count, least, faults):
         for fault in faults:
@@ -341,8 +245,16 @@ class Cloud:
         instance.launch_time = datetime.fromtimestamp(now, timezone.utc)
         spot = asked.get("InstanceMarketOptions.MarketType") == "spot"
         instance.lifecycle = "spot" if spot else None
-        machine = Machine(self, instance, base64.b64decode(asked.get("UserData", "")))
+        data = base64.b64decode(asked.get("UserData", ""))
+        is_head = {tag["key"]: tag["value"] for tag in instance.get_tags()}.get("pcluster:role") == "head"
+        machine = (HeadMachine(self, instance, data, asked.get("IamInstanceProfile.Name")) if is_head
+                   else Machine(self, instance, data))
         self.machines[instance.id] = machine
+        card = instance.nics[0]
+        card.private_ip_address = machine.address
+        for one in card.private_ip_addresses:
+            one["PrivateIpAddress"] = machine.address
+        card.public_ip = card.public_ip and machine.address
         self.meter[instance.id] = {"instance": instance.id, "type": instance.instance_type, "spot": spot,
                                    "subnet": instance.subnet_id, "launched": now, "ended": None, "off": False}
         if BOOTS:
@@ -394,6 +306,14 @@ class Cloud:
             if price is not None:
                 price.text = self.spot_prices.get(item.findtext(f"{{{NAMESPACE}}}instanceType"), "0.250000")
         return status, ET.tostring(tree)
+
+    def on_DeleteSecurityGroup(self, asked, headers, body, _faults):
+        group = asked.get("GroupId")
+        members = (name for name, machine in self.machines.items() if not self.meter[name]["off"]
+                   and any(one.id == group for one in machine.instance.security_groups))
+        if asked.get("DryRun") != "true" and next(members, None):
+            raise Refused("DependencyViolation", f"resource {group} has a dependent object")
+        return self.ask_moto(headers, body)
 
     # moto has no placement groups.
 
@@ -494,6 +414,8 @@ class Cloud:
                         "placement_groups": sorted(self.groups)}
             if verb == "meter":
                 return list(self.meter.values())
+            if verb == "volumes":
+                return list(self.volumes.values())
             if verb == "calls":
                 return self.calls
             if verb == "faults":

@@ -1,7 +1,7 @@
 """Holds calls against the published model of EC2, as botocore has it.
 
 `problems(action, asked)` says in words what is wrong with the parameters of a Query call: names that the service does
-not know, values of another type, words that are none of the allowed ones, required parameters that are missing.
+not know, values of another type, words that are none of the allowed ones, required parameters that are missing. `Refused` is a no in the words of the service.
 """
 import base64
 import binascii
@@ -10,6 +10,17 @@ from functools import lru_cache
 
 from botocore.loaders import Loader
 from botocore.model import ServiceModel
+
+class Refused(Exception):
+    def __init__(self, code, message, status=400):
+        super().__init__(message)
+        self.code, self.message, self.status = code, message, status
+
+    def answer(self):
+        error = "".join(f"<{tag}>{text}</{tag}>" for tag, text in (("Code", self.code), ("Message", self.message)))
+        text = f"<Response><Errors><Error>{error}</Error></Errors><RequestID>cloud</RequestID></Response>"
+        return self.status, f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'.encode()
+
 
 # The protocol's own.
 PROTOCOL = {"Action", "Version"}

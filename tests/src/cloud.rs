@@ -30,7 +30,7 @@ impl Cloud {
     #[must_use]
     pub fn start(folder: &Path, boots: bool) -> Option<Self> {
         let python = environment("moto")?.join("bin/python");
-        if boots && !have(&["bwrap", "curl"]) {
+        if boots && !have(&["bwrap", "curl", "sudo", "/usr/sbin/sshd", "ssh-keygen", "unshare"]) {
             return None;
         }
         let mut command = Command::new(python);

@@ -7,6 +7,7 @@
 pub mod client;
 mod doctor;
 pub mod places;
+mod placing;
 mod problem;
 pub mod rates;
 mod record;
@@ -16,6 +17,7 @@ mod step;
 mod view;
 
 pub use doctor::{DoctorView, Finding, Level, Topic};
+pub use placing::{HeadMachineView, HeadRemovedView, HeadThereView, HeadVolumeView};
 pub use problem::{Problem, ProblemKind};
 pub use record::*;
 pub use request::*;

@@ -261,6 +261,12 @@ pub fn names_with_socket(runtime_parent: &Path) -> Vec<String> {
     names
 }
 
+/// Beside the file of a head that lives on a machine made for it: the cluster's id, and whose it is.
+#[must_use]
+pub fn placed_beside(config: &Path) -> PathBuf {
+    config.with_file_name("placed.toml")
+}
+
 /// Where a head writes which `cluster.toml` it was started with.
 #[must_use]
 pub fn file_beside(socket: &Path) -> PathBuf {

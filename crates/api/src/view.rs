@@ -419,7 +419,7 @@ pub struct StatusView {
 }
 
 /// `POST /v1/down`: where it has got to; repeated until `phase` is `closed`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DownView {
     pub schema: String,
     pub phase: String,

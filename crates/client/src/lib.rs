@@ -8,6 +8,7 @@ pub mod config_file;
 pub mod failure;
 pub mod known;
 pub mod look;
+pub mod placed;
 pub mod say;
 pub mod submit;
 pub mod terminal;

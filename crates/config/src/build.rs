@@ -10,6 +10,7 @@ mod storage;
 mod vm;
 
 use crate::catalogue;
+use crate::check::STATE_VOLUME;
 use crate::nearest::nearest;
 use crate::problem::{Level, Origin, Problem, ProblemKind};
 use crate::resolve::Resolver;
@@ -408,6 +409,11 @@ fn fixed_costs(r: &mut Resolver<'_>, pools: &[Pool]) -> Vec<FixedCost> {
         }
         costs.push(FixedCost { label: name, price });
     }
-    costs.extend(storage::fixed_costs(r, pools));
+    let storage = storage::fixed_costs(r, pools);
+    // The state of a head that shares nothing lies on a volume, too.
+    if storage.is_empty() && !costs.is_empty() {
+        costs.push(storage::volume(r, STATE_VOLUME));
+    }
+    costs.extend(storage);
     costs
 }

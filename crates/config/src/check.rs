@@ -6,7 +6,10 @@ use crate::{Origin, Parsed};
 use pcluster_model::config::{Config, Pool, ProviderKind, ShareSource};
 use pcluster_model::{MicroUsd, Price, Shape};
 use serde::Serialize;
+use std::collections::BTreeMap;
 
+/// Of a head that shares nothing, for its state.
+pub(crate) const STATE_VOLUME: u64 = 10 << 30;
 /// A month for an estimate.
 const HOURS_PER_MONTH: i64 = 730;
 
@@ -114,15 +117,32 @@ pub struct Refusal {
     pub hint: String,
 }
 
+/// The volume that a head needs which lives on a machine made for it, in bytes: what it shares, or room for
+/// its state. Nothing where the head runs on this machine.
+#[must_use]
+pub fn head_volume(config: &Config) -> Option<u64> {
+    config.head.instance_type.as_ref()?;
+    let mut sizes: BTreeMap<&str, u64> = BTreeMap::new();
+    let pools = config.pools.iter().filter(|pool| pool.provider == ProviderKind::Ec2);
+    for share in pools.flat_map(|pool| &pool.shares) {
+        if let (ShareSource::Head, Some(bytes)) = (&share.source, share.size_bytes) {
+            sizes.insert(&share.path, bytes);
+        }
+    }
+    let shared: u64 = sizes.values().sum();
+    Some(if shared == 0 { STATE_VOLUME } else { shared })
+}
+
 /// Nodes of EC2 that could not reach a head on this machine, which is not in EC2 and names no address.
 #[must_use]
 pub fn out_of_reach(parsed: &Parsed) -> Option<Refusal> {
     let config = parsed.config.as_ref()?;
     let pool = config.pools.iter().find(|pool| pool.provider == ProviderKind::Ec2)?;
-    config.head.address.is_none().then(|| Refusal {
+    let is_placed = config.head.instance_type.is_some();
+    (config.head.address.is_none() && !is_placed).then(|| Refusal {
         line: provider_line(parsed, pool),
         message: format!("nodes of pool {} could not reach this machine: it is not in EC2", pool.name),
-        hint: "head = { address = \"HEAD.EXAMPLE\" }   names what nodes can dial; or start the head in EC2".into(),
+        hint: "head = { address = \"HEAD.EXAMPLE\" }   names what nodes can dial; or place the head in EC2:  head = { type = \"t3.medium\" }".into(),
     })
 }
 

@@ -20,7 +20,9 @@ mod syntax;
 mod tree;
 mod value;
 
-pub use check::{Refusal, Summary, check_summary, out_of_reach, unserved, up_refusals};
+pub use check::{
+    Refusal, Summary, check_summary, head_volume, out_of_reach, unserved, up_refusals,
+};
 pub use explain::{UnknownTopic, explain, explain_json};
 pub use nearest::nearest;
 pub use problem::{EffectiveValue, Inactive, Level, Note, Origin, Problem, ProblemKind};

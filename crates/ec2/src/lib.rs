@@ -4,6 +4,7 @@
 //! every action that can be called is in [`Action`], with the permission that it needs. Deliberately absent:
 //! what calls are made for, and what is done about a failure (`pcluster_providers::ec2`).
 mod action;
+mod address;
 mod bucket;
 mod client;
 mod credentials;
@@ -15,6 +16,7 @@ mod xml;
 pub use action::{
     Action, CREATE_TAGS, Caller, FIRST_SPOT, PASS_ROLE, PERMISSIONS, Permission, permission_of,
 };
+pub use address::own_address;
 pub use client::{Client, Settings, domain};
 pub use failure::Failure;
 pub use params::Params;

@@ -127,11 +127,21 @@ const fn yes() -> bool {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ec2 {
     pub region: String,
+    /// Networks that may reach a head's machine by SSH from outside; none: the address that this machine has there.
+    #[serde(default)]
+    pub allow: Vec<String>,
+    /// What gives a head's machine its rights.
+    #[serde(default = "instance_profile")]
+    pub instance_profile: String,
+}
+
+fn instance_profile() -> String {
+    "pcluster-head".into()
 }
 
 impl Default for Ec2 {
     fn default() -> Self {
-        Self { region: "us-east-1".into() }
+        Self { region: "us-east-1".into(), allow: Vec::new(), instance_profile: instance_profile() }
     }
 }
 

@@ -33,8 +33,8 @@ pub use head::{Ec2Head, HeadInstance, HeadMachine, HeadThere, HeadVolume, HeadWi
 use launch::Place;
 use machines::{CLUSTER_TAG, Ends, HEAD, LAUNCH_TAG, ROLE_TAG, instances, is_id, listed};
 use pcluster_api::Finding;
-pub use pcluster_ec2::domain;
 use pcluster_ec2::{Action, Params};
+pub use pcluster_ec2::{domain, own_address};
 use pcluster_model::config::{Ec2Pool, ProviderKind};
 use pcluster_model::{ClusterId, InstanceRef, LaunchId, Price, Shape};
 pub use rights::{Right, place_policy, policy};

@@ -3,11 +3,13 @@
 //! Invariant: nothing is sent to a machine whose host key is neither pinned nor known to the user, and a key
 //! that has changed is never accepted. Deliberately absent: passwords (they cannot be asked for in a script),
 //! `~/.ssh/config`, and what is asked of the head.
+mod key;
 mod link;
 mod session;
 mod target;
 mod trust;
 
+pub use key::NewKey;
 pub use link::Link;
 pub use session::{Keys, Ran, Session};
 pub use target::Target;

@@ -1,5 +1,5 @@
 //! `cluster.toml`, with the facts of this machine around it.
-use super::BootError;
+use super::{BootError, PlacedHere};
 use pcluster_api::places::Surroundings;
 use pcluster_config::{Machine, Parsed, Source};
 use pcluster_model::config::Config;
@@ -13,6 +13,8 @@ pub struct ConfigFile {
     /// Absolute.
     pub path: PathBuf,
     pub config: Config,
+    /// This machine was made for the head.
+    pub placed: Option<PlacedHere>,
     /// Said once at the start.
     pub notes: Vec<String>,
 }
@@ -30,7 +32,7 @@ pub fn read_config(path: &Path) -> Result<ConfigFile, BootError> {
         refusals.extend(pcluster_config::out_of_reach(&parsed));
     }
     let Parsed { config, notes, .. } = &parsed;
-    let Some(config) = config.clone() else {
+    let Some(mut config) = config.clone() else {
         return Err(BootError::Config(pcluster_config::render_all(&parsed, &text, 100, false)));
     };
     if !refusals.is_empty() {
@@ -41,7 +43,13 @@ pub fn read_config(path: &Path) -> Result<ConfigFile, BootError> {
         return Err(BootError::Refused(words.collect::<Vec<_>>().join("\n")));
     }
     let notes = notes.iter().map(|note| note.text.clone()).collect();
-    Ok(ConfigFile { path, config, notes })
+    let placed = PlacedHere::beside(&path)?;
+    if let Some(placed) = &placed
+        && !config.admins.contains(&placed.account)
+    {
+        config.admins.push(placed.account.clone());
+    }
+    Ok(ConfigFile { path, config, placed, notes })
 }
 
 fn source(path: &Path) -> Source {

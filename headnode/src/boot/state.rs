@@ -61,11 +61,11 @@ impl StateDir {
         &self.path
     }
 
-    /// Loads what is there and makes what is not.
+    /// Loads what is there and makes what is not; a new cluster gets the id that it was `given`, or any.
     ///
     /// # Errors
     /// A file that is damaged, of a newer version or of another cluster is refused untouched.
-    pub fn load(&self) -> Result<Stored, BootError> {
+    pub fn load(&self, given: Option<&ClusterId>) -> Result<Stored, BootError> {
         let path = self.path.join(files::EVENTS);
         // Made before the id was: it was there.
         if self.path.join(files::CLUSTER_ID).exists() && !path.exists() {
@@ -76,7 +76,13 @@ impl StateDir {
             )));
         }
         let (store, loaded) = EventStore::open(&path)?;
-        let id = self.cluster_id(&loaded.rows)?;
+        let id = self.cluster_id(&loaded.rows, given)?;
+        if let Some(given) = given.filter(|given| **given != id) {
+            return Err(BootError::Contradiction(format!(
+                "this machine was made for cluster {given}, and {} is of cluster {id}",
+                self.path.display()
+            )));
+        }
         let blobs = Blobs::open(&self.path.join(files::BLOBS))?;
         let cluster = if loaded.log_length == 0 {
             Cluster::new(id.clone())
@@ -96,7 +102,7 @@ impl StateDir {
     }
 
     /// The id in the log, or the one made before the log's first event, or a new one.
-    fn cluster_id(&self, rows: &[Row]) -> Result<ClusterId, BootError> {
+    fn cluster_id(&self, rows: &[Row], given: Option<&ClusterId>) -> Result<ClusterId, BootError> {
         let path = self.path.join(files::CLUSTER_ID);
         let written = match fs::read_to_string(&path) {
             Ok(text) => Some(ClusterId::from(text.trim())),
@@ -122,8 +128,8 @@ impl StateDir {
                 id.as_str()
             ))),
             (None, logged) => {
-                let id =
-                    logged.map_or_else(|| random::<8>().map(|bytes| ClusterId(hex(&bytes))), Ok);
+                let id = logged.or_else(|| given.cloned());
+                let id = id.map_or_else(|| random::<8>().map(|bytes| ClusterId(hex(&bytes))), Ok);
                 let id = id.map_err(BootError::io("make", &path))?;
                 let kept = write_secret(&path, id.as_str().as_bytes());
                 kept.map_err(BootError::io("write", &path))?;

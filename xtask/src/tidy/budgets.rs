@@ -42,7 +42,7 @@ pub(crate) const ROOMS: [Room; 7] = [
     Room {
         name: "headnode",
         folders: &["headnode/src/"],
-        lines: 9_650,
+        lines: 10_150,
         why: Some("docs/design/0005-room-sizes.md"),
     },
     Room {
@@ -72,7 +72,7 @@ pub(crate) const ROOMS: [Room; 7] = [
     Room {
         name: "cli",
         folders: &["crates/cli/src/"],
-        lines: 6_500,
+        lines: 6_950,
         why: Some("docs/design/0005-room-sizes.md"),
     },
 ];

@@ -14,6 +14,7 @@ pub mod logs;
 pub mod money;
 pub mod nodes;
 pub mod paper;
+mod placing;
 pub mod provider;
 pub mod run;
 pub mod shell;

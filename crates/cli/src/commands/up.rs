@@ -10,7 +10,7 @@ use crate::look::Look;
 use crate::say;
 use clap::Args;
 use pcluster_api::client::{Client, ClientError};
-use pcluster_api::places::Places;
+use pcluster_api::places::{Places, placed_beside};
 use pcluster_api::{ProblemKind, StatusView};
 use pcluster_model::DurationMs;
 use pcluster_model::units::span_words;
@@ -39,12 +39,16 @@ const OVERTAKEN: &str = " belongs to a running head (";
 #[command(after_help = "\
 Examples:
   pcluster up                 starts the head in the background; returns when it answers
+  pcluster up --yes           head.type: makes the head's machine in your account without asking
   pcluster up --foreground    for systemd: stays, and logs to stderr
   pcluster status             how it is")]
 pub struct UpArgs {
     /// Stay in the foreground (for systemd)
     #[arg(long)]
     pub foreground: bool,
+    /// Agree to what it makes in an account (head.type), without a question
+    #[arg(short, long)]
+    pub yes: bool,
 }
 
 /// Arguments of the step between `up` and the head: a new session, then the head's program.
@@ -71,6 +75,14 @@ pub async fn run(global: &Global, args: &UpArgs) -> Outcome {
         .hint("--config FILE    names its file"));
     }
     refuse_what_must_not_be_ignored(&loaded.parsed, &file)?;
+    let is_elsewhere = config_file::config(&loaded)?.head.instance_type.is_some();
+    if is_elsewhere && !placed_beside(&file).exists() {
+        if args.foreground {
+            return Err(Failure::usage("--foreground is for a head on this machine")
+                .fact("but", "head.type places it on one of its own"));
+        }
+        return super::placing::up(global, &file, &loaded, args.yes).await;
+    }
     let places = here.places(&name)?;
     match Client::new(&places.socket).status().await {
         Ok(status) => return already_up(global, &status, &file),
@@ -92,7 +104,7 @@ pub async fn run(global: &Global, args: &UpArgs) -> Outcome {
     if global.json {
         say::json(&status)?;
     } else {
-        say_up(&status, &places);
+        say_up(&status, &[("log".to_owned(), places.log.display().to_string())]);
     }
     Ok(code::DONE)
 }
@@ -298,17 +310,14 @@ fn last_words(log: &mut File, from: u64) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-fn say_up(status: &StatusView, places: &Places) {
+pub(super) fn say_up(status: &StatusView, places: &[(String, String)]) {
     say::line(format!(
         "{} is up: {} nodes, at most {}; none runs while there is no work",
         status.cluster, status.provider, status.nodes_max
     ));
-    let rows = [
-        ("file", status.config_file.clone()),
-        ("state", status.state_dir.clone()),
-        ("log", places.log.display().to_string()),
-    ];
-    let rows: Vec<(String, String)> = rows.map(|(label, text)| (label.to_owned(), text)).to_vec();
+    let rows = [("file", status.config_file.clone()), ("state", status.state_dir.clone())];
+    let rows = rows.map(|(label, text)| (label.to_owned(), text));
+    let rows: Vec<(String, String)> = rows.into_iter().chain(places.iter().cloned()).collect();
     say::talk(&crate::text::facts(&rows, 8, Look::here().width));
     status.notes.iter().for_each(|note| say::line(format!("note: {note}")));
     status

@@ -150,9 +150,9 @@ pub fn down_begins(view: &DownView, now: bool, look: &Look) -> String {
     out
 }
 
-/// The proof at the end of `down`.
+/// The proof at the end of `down`; queue and bill go when the storage goes.
 #[must_use]
-pub fn down_ends(view: &DownView, cluster: &str) -> String {
+pub fn down_ends(view: &DownView, cluster: &str, and_storage: bool) -> String {
     let list = "the provider's own list has nothing of this cluster";
     let mut out = if view.nodes_left == 0 && view.instances_left == 0 {
         format!("nodes      0 left: {list}\n")
@@ -166,6 +166,10 @@ pub fn down_ends(view: &DownView, cluster: &str) -> String {
         out.push_str(&format!("also       {}\n", clean(line)));
     }
     out.push_str(&format!("head       of {} has stopped\n", clean(cluster)));
-    out.push_str("kept       the queue, the history and the bill\n");
+    out.push_str(if and_storage {
+        "gone       the queue, the history, the bill and the shared files, with the volume\n"
+    } else {
+        "kept       the queue, the history and the bill\n"
+    });
     out
 }

@@ -562,7 +562,7 @@ fn down_from_its_first_word_to_its_proof() {
         format!(
             "{}...\n{}",
             status::down_begins(&view, false, look),
-            status::down_ends(&view, "genomics")
+            status::down_ends(&view, "genomics", false)
         )
     });
 }

@@ -19,7 +19,37 @@ pub(super) fn ec2(r: &mut Resolver<'_>) -> Ec2 {
         let problem = Problem::new(ProblemKind::BadValue, message, span);
         r.problem(problem.label("write it as EC2 does, such as \"eu-west-1\""));
     }
-    Ec2 { region }
+    Ec2 { region, allow: allow(r), instance_profile: instance_profile(r) }
+}
+
+/// Networks as AWS writes them.
+fn allow(r: &mut Resolver<'_>) -> Vec<String> {
+    let networks = r.texts(&["ec2", "allow"]).unwrap_or_default();
+    for (network, span) in networks.iter().filter(|(network, _)| !is_network(network)) {
+        let message = format!("{} is not a network", quote(&crate::tree::shorten(network)));
+        let problem = Problem::new(ProblemKind::BadValue, message, Some(span.clone()));
+        r.problem(problem.label("write it as ADDRESS/BITS, such as \"203.0.113.0/24\""));
+    }
+    networks.into_iter().map(|(network, _)| network).collect()
+}
+
+fn is_network(text: &str) -> bool {
+    let Some((address, bits)) = text.split_once('/') else { return false };
+    let bits: Option<u8> = bits.parse().ok();
+    let most = match address.parse() {
+        Ok(std::net::IpAddr::V4(_)) => 32,
+        Ok(std::net::IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    bits.is_some_and(|bits| bits <= most)
+}
+
+fn instance_profile(r: &mut Resolver<'_>) -> String {
+    r.text(&["ec2", "instance_profile"]).unwrap_or_else(|| {
+        let usual = Ec2::default().instance_profile;
+        r.settle(&["ec2", "instance_profile"], quote(&usual), Origin::Default);
+        usual
+    })
 }
 
 /// Of one pool; other providers have none of it.

@@ -181,10 +181,17 @@ fn more_shares(r: &mut Resolver<'_>, source: &ShareSource) -> Vec<Share> {
     shares
 }
 
+/// A volume of the head.
+pub(super) fn volume(r: &Resolver<'_>, bytes: u64) -> FixedCost {
+    FixedCost {
+        label: format!("{} gp3", format_size(bytes)),
+        price: super::shapes::in_catalogue(r).then(|| catalogue::storage_price(bytes)),
+    }
+}
+
 /// What the shared disks cost whether or not there is work. A file system that was there before
 /// costs the same without the cluster: it is named and not counted.
 pub(super) fn fixed_costs(r: &mut Resolver<'_>, pools: &[Pool]) -> Vec<FixedCost> {
-    let known = super::shapes::in_catalogue(r);
     let mut seen: Vec<&str> = Vec::new();
     let mut costs = Vec::new();
     for pool in pools.iter().filter(|pool| pool.provider == ProviderKind::Ec2) {
@@ -194,10 +201,7 @@ pub(super) fn fixed_costs(r: &mut Resolver<'_>, pools: &[Pool]) -> Vec<FixedCost
             }
             seen.push(&share.path);
             match (&share.source, share.size_bytes) {
-                (ShareSource::Head, Some(bytes)) => costs.push(FixedCost {
-                    label: format!("{} gp3", format_size(bytes)),
-                    price: known.then(|| catalogue::storage_price(bytes)),
-                }),
+                (ShareSource::Head, Some(bytes)) => costs.push(volume(r, bytes)),
                 (ShareSource::Efs(id) | ShareSource::Fsx(id), _) => {
                     let span = r.span(&["storage", "from"]);
                     r.note(Level::Note, span, format!("the price of {id} itself is not counted"));

@@ -295,11 +295,37 @@ fn a_head_that_nodes_of_ec2_cannot_reach_is_told_what_to_add() {
     assert!(refusal.hint.starts_with("head = { address = "), "{refusal:?}");
     let named = format!("{text}[head]\naddress = \"10.0.0.1\"\n");
     assert_eq!(pcluster_config::out_of_reach(&read(&named)), None);
+    let placed = format!("{}[head]\ntype = \"t3.medium\"\n", text.replace("process", "ec2"));
+    assert_eq!(pcluster_config::out_of_reach(&read(&placed)), None);
     assert_eq!(pcluster_config::out_of_reach(&read("provider = \"process\"\n")), None);
     let odd = "provider = \"ec2\"\n[ec2]\nregion = \"Frankfurt\"\n[pools.a]\nreservation = \"x\"\n\
                [pools.b]\nprovider = \"process\"\nefa = true\n";
     let lines: Vec<usize> = read(odd).problems.iter().map(|problem| problem.line).collect();
     assert_eq!(lines, [3, 5, 8]);
+}
+
+#[test]
+fn a_head_on_an_instance_has_one_volume_for_what_it_shares_or_for_its_state() {
+    let volume = |text: &str| {
+        let config = read(text).config.unwrap();
+        let labels: Vec<String> = config.fixed_costs.iter().map(|it| it.label.clone()).collect();
+        (pcluster_config::head_volume(&config).map(|bytes| bytes >> 30), labels.join(", "))
+    };
+    let said = |gib, labels: &str| (gib, labels.to_owned());
+    let head = "provider = \"ec2\"\nhead = { type = \"t3.large\" }\n";
+    assert_eq!(volume(head), said(Some(100), "t3.large, 100 GB gp3"));
+    let both = format!("{head}storage = {{ shared_size = \"500 GB\" }}\n[pools.a]\n[pools.b]\n");
+    assert_eq!(volume(&both), said(Some(500), "t3.large, 500 GB gp3"));
+    let efs = format!("{head}storage = {{ from = \"efs:fs-1\", home = \"local\" }}\n");
+    assert_eq!(volume(&efs), said(Some(10), "t3.large, 10 GB gp3"));
+    assert_eq!(volume("provider = \"process\"\n"), said(None, ""));
+    let allow = |networks: &str| {
+        let text = format!("{head}[ec2]\nallow = {networks}\n");
+        read(&text).problems.iter().map(|it| it.message.clone()).collect::<Vec<_>>()
+    };
+    assert!(allow("[\"203.0.113.0/24\", \"2001:db8::/32\"]").is_empty());
+    assert_eq!(allow("[\"203.0.113.7\"]"), ["\"203.0.113.7\" is not a network"]);
+    assert_eq!(allow("[\"203.0.113.0/33\"]"), ["\"203.0.113.0/33\" is not a network"]);
 }
 
 #[test]

@@ -205,8 +205,10 @@ pub(super) async fn clean_up(api: &Api, owner: &Owner<'_>) -> Result<Vec<String>
     }
     let volumes = api.pages(Action::DescribeVolumes, &owner.only()).await?;
     for volume in volumes.iter().flat_map(|page| page.items("volumeSet")) {
-        let is_the_heads = volume.tags().any(|tag| tag == (ROLE_TAG, HEAD));
-        if is_the_heads && !lives_here.is_empty() {
+        let of = volume.items("attachmentSet").find_map(|one| one.text_at("instanceId"));
+        let is_its_root = lives_here.iter().any(|(_, machine)| Some(machine.as_str()) == of);
+        let is_its_state = volume.tags().any(|tag| tag == (ROLE_TAG, HEAD));
+        if is_its_root || (is_its_state && !lives_here.is_empty()) {
             continue;
         }
         let text = |name: &str| volume.text_at(name).unwrap_or("?");

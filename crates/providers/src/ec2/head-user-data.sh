@@ -24,7 +24,8 @@ if ! id "$account" >/dev/null 2>&1; then
     # What lies there stays that account's.
     useradd -M -s /bin/bash -u "$(stat -c %u "$home")" "$account" || useradd -M -s /bin/bash "$account"
   else
-    useradd -m -s /bin/bash "$account"
+    # Of the same number on every machine: the home on the volume outlives this one.
+    useradd -m -s /bin/bash -u 1500 "$account" || useradd -m -s /bin/bash "$account"
   fi || fail "account $account cannot be made"
 fi
 # No password, and no locked account either, which some servers let in with no key.
