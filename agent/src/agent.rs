@@ -165,6 +165,13 @@ fn dial(dialer: Dialer, join: &JoinOrder) -> mpsc::Receiver<LinkEvent> {
     events
 }
 
+/// Where runs have their private folders, and what the names of the node's own in other places begin with.
+fn scratch(dir: &NodeDir, join: &JoinOrder) -> Result<(String, PathBuf)> {
+    let mark = format!("pcluster-{}", join.cluster);
+    let scratch = dir.scratch(rustix::process::geteuid().is_root(), &mark)?;
+    Ok((mark, scratch))
+}
+
 /// The keeper lies beside the agent.
 fn keeper_path() -> Result<PathBuf> {
     let keeper = programs::current()?.with_file_name("pcluster-keeper");
@@ -179,12 +186,11 @@ impl Agent {
         log.line(if identity.is_new { "keys made" } else { "keys read" });
         let found = gpus::of_node(&dir, join.limit, |note| log.line(note));
         let cage = Cage::find(&dir, &System::read(), &name, !found.gpus.is_empty())?;
-        let facts = facts::find(dir.path(), join.limit, &cage, &found.gpus);
+        let (mark, scratch) = scratch(&dir, &join)?;
+        let facts = facts::find(&scratch, join.limit, &cage, &found.gpus);
         log.phase("facts", &facts::words(&facts));
         let boot_id = proc::boot_id()?;
         let dialer = Dialer::new(&join.head_key_sha256, &identity)?;
-        let mark = format!("pcluster-{}", join.cluster);
-        let scratch = dir.scratch(facts.switches_users, &mark)?;
         let ways = (dialer.clone(), join.head_addresses.clone());
         let offered = door::open(&dir, &scratch, &mark, facts.switches_users, ways, &mut log);
         let shared = Shared {

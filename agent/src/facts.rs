@@ -10,14 +10,14 @@ use std::path::Path;
 const KEPT_BYTES: u64 = 256 << 20;
 
 /// The machine as found, within the limit of the launch order.
-pub fn find(state: &Path, limit: Option<Resources>, cage: &Cage, gpus: &[Gpu]) -> Facts {
+pub fn find(scratch: &Path, limit: Option<Resources>, cage: &Cage, gpus: &[Gpu]) -> Facts {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let memory = total_memory();
     let machine = Resources {
         cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
         memory_bytes: memory.saturating_sub(KEPT_BYTES),
         gpus: u32::try_from(gpus.len()).unwrap_or(u32::MAX),
-        tmp_bytes: free_bytes(state),
+        tmp_bytes: free_bytes(scratch),
     };
     Facts {
         hostname: sysinfo::System::host_name().unwrap_or_default(),

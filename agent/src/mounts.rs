@@ -1,42 +1,100 @@
 //! Shared paths that are not there by themselves: the agent mounts them before it says hello.
 //!
 //! Invariant: a path that is mounted already stays as it is, so that a restarted agent finds the jobs
-//! of the one before undisturbed. What cannot be mounted is said, and found out by the proof of shared
-//! paths, which decides. Deliberately absent: that proof (`facts`).
+//! of the one before undisturbed. What cannot be mounted is said, tried again for as long as the agent lives (its
+//! server may not know this machine yet), and until then no path at all for the proof of shared paths,
+//! which decides. Deliberately absent: that proof (`shares`).
 use crate::bootlog::BootLog;
+use crate::cage::plain;
 use pcluster_wire::{Mount, MountSource};
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io;
 use std::net::ToSocketAddrs as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-/// A server that does not answer by then is left to the proof of shared paths.
+/// What is not mounted by then is left to the proof of shared paths.
 const WITHIN: Duration = Duration::from_secs(30);
+/// From one try to the next.
+const AGAIN: Duration = Duration::from_secs(2);
 /// The port of NFS version 4.
 const NFS_PORT: u16 = 2049;
+
+/// Paths that are not mounted yet, and why.
+static MISSING: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
+
+fn missing() -> MutexGuard<'static, BTreeMap<String, String>> {
+    MISSING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Why a path is not what it should be, to be said after it.
+pub fn trouble(path: &str) -> Option<String> {
+    missing().get(path).map(|why| format!("is not mounted: {why}"))
+}
 
 /// Mounts all, in order.
 pub fn all(mounts: &[Mount], log: &mut BootLog) {
     for wanted in mounts {
         log.phase("mount of shared paths", &format!("mount {}", wanted.path));
-        match mounted_soon(wanted) {
-            Ok(()) => {}
-            Err(error) => log.line(&format!("mount {}: {error}", wanted.path)),
+        missing().insert(wanted.path.clone(), "its server does not answer".to_owned());
+        let (tell, told) = mpsc::channel();
+        let (path, until) = (&wanted.path, Instant::now() + WITHIN);
+        let wanted = wanted.clone();
+        // Mounting may wait for a server for hours; this thread does, too.
+        std::thread::spawn(move || keep_trying(&wanted, &tell));
+        let mut said = String::new();
+        loop {
+            let tried = told.recv_timeout(until.saturating_duration_since(Instant::now()));
+            let Ok(tried) = tried else { break };
+            let Err(error) = tried else { break };
+            let words = trouble(path).unwrap_or_else(|| plain(&error));
+            if words != said {
+                log.line(&format!("{path} {words}"));
+                said = words;
+            }
+            if Errno::from_io_error(&error) == Some(Errno::NODEV) {
+                break;
+            }
         }
     }
 }
 
-/// Mounting may wait for a server for hours; this waits for a while.
-fn mounted_soon(wanted: &Mount) -> io::Result<()> {
-    let (tell, told) = mpsc::channel();
-    let wanted = wanted.clone();
-    std::thread::spawn(move || tell.send(one(&wanted)));
-    told.recv_timeout(WITHIN)
-        .unwrap_or_else(|_| Err(io::Error::other(format!("no answer for {} s", WITHIN.as_secs()))))
+fn keep_trying(wanted: &Mount, tell: &mpsc::Sender<io::Result<()>>) {
+    loop {
+        let tried = one(wanted);
+        let mounted = tried.is_ok();
+        match &tried {
+            Ok(()) => drop(missing().remove(&wanted.path)),
+            Err(error) => drop(missing().insert(wanted.path.clone(), words(wanted, error))),
+        }
+        let unheard = tell.send(tried).is_err();
+        if mounted {
+            if unheard {
+                crate::clock::say(&format!("mount {}: it is mounted now", wanted.path));
+            }
+            return;
+        }
+        std::thread::sleep(AGAIN);
+    }
+}
+
+/// The kernel's words, and what they mean here.
+fn words(wanted: &Mount, error: &io::Error) -> String {
+    match (Errno::from_io_error(error), &wanted.from) {
+        (Some(Errno::NODEV), MountSource::Nfs { .. }) => {
+            "the image's kernel has no NFS client (module nfsv4)".to_owned()
+        }
+        (Some(Errno::ACCESS | Errno::PERM | Errno::NOENT), MountSource::Nfs { source }) => {
+            format!("{source} is not exported to this machine ({})", plain(error))
+        }
+        _ => plain(error),
+    }
 }
 
 fn one(wanted: &Mount) -> io::Result<()> {
@@ -110,6 +168,19 @@ mod tests {
         let words = failed.unwrap_err().to_string();
         assert!(words.starts_with("mount -t lustre fs-1.fsx.invalid@tcp:/fsx: "), "{words}");
         assert!(words.contains("no such folder") || words.contains("root"), "{words}");
+    }
+
+    #[test]
+    fn what_cannot_be_mounted_is_no_path_and_says_why() {
+        let from = MountSource::Nfs { source: "10.0.0.1:/s".into() };
+        let wanted = Mount { path: "/no such mount".into(), from };
+        let said = |errno: Errno| words(&wanted, &errno.into());
+        assert!(said(Errno::NODEV).contains("no NFS client"));
+        assert!(said(Errno::ACCESS).starts_with("10.0.0.1:/s is not exported to this machine ("));
+        assert!(!said(Errno::TIMEDOUT).contains("exported"));
+        missing().insert(wanted.path.clone(), said(Errno::NODEV));
+        assert!(trouble(&wanted.path).unwrap().starts_with("is not mounted: the image's kernel"));
+        assert_eq!(trouble("/another"), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! does not answer, which may take hours, holds nothing up and is told as what it is. Nothing is
 //! written. Deliberately absent: mounting, and what bad paths mean for the node (the head decides).
 use crate::cage::plain;
+use crate::mounts;
 use pcluster_wire::{ShareCheck, ShareProof};
 use rustix::fs::{OFlags, StatVfs, StatVfsMountFlags, statvfs};
 use rustix::io::Errno;
@@ -122,6 +123,10 @@ impl Watch {
 
 /// Looks at a path once. One that was bad is well again only when there is room to go on.
 fn look(check: &ShareCheck, was_bad: bool) -> Result<(), String> {
+    // What lies below it is this machine's own.
+    if let Some(trouble) = mounts::trouble(&check.path) {
+        return Err(trouble);
+    }
     let root = Path::new(&check.path);
     let words = |error: &io::Error| match Errno::from_io_error(error) {
         Some(Errno::NOENT | Errno::NOTDIR) => "is not there".to_owned(),

@@ -7,11 +7,13 @@ use crate::assemble::{Head, assemble};
 use crate::boot::{BootError, ConfigFile, StateDir, read_config};
 use crate::disk;
 use crate::driver::{Driver, DriverError, Ended};
+use crate::hands::orders;
 use crate::inbox::InboxHandle;
 use crate::pruning::Pruning;
 use crate::{http, limits, server, shares};
 use pcluster_api::places::{Places, Surroundings};
 use pcluster_core::Input;
+use pcluster_exports as exports;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
@@ -62,6 +64,10 @@ pub fn prepare(config: &Path) -> Result<Prepared, BootError> {
             file.path.display()
         )));
     }
+    if let Some((what, hint)) = exports::refused(&file.config) {
+        let place = file.path.display();
+        return Err(BootError::Refused(format!("{place}: {what}\nhint: {hint}")));
+    }
     let uid = rustix::process::geteuid().as_raw();
     let places = Surroundings::of_process(uid).places(&file.config.name)?;
     places.create()?;
@@ -100,6 +106,11 @@ pub async fn run(prepared: Prepared) -> Result<Ended, RunError> {
     let hosts = HostsFile::of(file.config.head.hosts_file.as_deref(), app.facts.uid, &id);
     let hosts = hosts.map(Arc::new);
     tokio::spawn(names::keep(app.clone(), app.hub.clone(), hosts.clone()));
+    let exporting = exports::System::of(id.as_str(), orders::host(&app.facts.node_address));
+    let (mirror, exported) = (app.mirror.clone(), hands.providers.exports());
+    let wanted = move || exports::wanted(&mirror.read());
+    let exporter =
+        tokio::spawn(exports::keep(exported, exporting.clone(), wanted, app.changes.clone()));
     tokio::spawn(listener::serve(port, tls, link));
     let door = server::Door {
         router: http::router(app.clone()),
@@ -123,6 +134,10 @@ pub async fn run(prepared: Prepared) -> Result<Ended, RunError> {
     pruning.end().await;
     if let (Ok(Ended::Closed), Some(hosts)) = (&ended, hosts) {
         drop(tokio::task::spawn_blocking(move || hosts.clear()).await);
+    }
+    exporter.abort();
+    if let Ok(Ended::Closed) = &ended {
+        exports::clear(&exporting).await;
     }
     // A second head could bind its socket from here on, so this one's goes first.
     let _ = std::fs::remove_file(&places.socket);

@@ -77,6 +77,7 @@ impl Account {
             cluster: ClusterId::from(cluster),
             cluster_name: "lab".into(),
             pools: Vec::new(),
+            standing: pcluster_providers::ec2::StandingPrices::default(),
         })
     }
 

@@ -7,7 +7,7 @@ use pcluster_tests::{PATIENCE, bins, meter, not_run, within};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// So many submissions are acknowledged before the power is cut.
@@ -122,7 +122,7 @@ impl Inner {
         let mut libraries = BTreeSet::new();
         for name in bins::NAMES {
             let program = bins::folder().join(name);
-            libraries.extend(libraries_of(&program));
+            libraries.extend(vms::libraries_of(&program));
             // It lies in memory, and nobody debugs it there.
             let slim = self.folder.join(name);
             let mut strip = Command::new("strip");
@@ -168,17 +168,6 @@ impl Inner {
         let all = fs::read_dir(copy.join("nodes")).unwrap().flatten().map(|entry| entry.path());
         all.filter(|path| path.join("launch.json").exists()).collect()
     }
-}
-
-fn libraries_of(program: &Path) -> Vec<PathBuf> {
-    let said = Command::new("ldd").arg(program).env("LC_ALL", "C").output().unwrap();
-    let text = String::from_utf8_lossy(&said.stdout).into_owned();
-    let path = |line: &str| {
-        let path = line.split_once("=>").map_or(line, |(_, path)| path);
-        let path = path.split_whitespace().next()?.to_owned();
-        path.starts_with('/').then(|| PathBuf::from(path))
-    };
-    text.lines().filter_map(path).collect()
 }
 
 fn acknowledged(console: &str) -> Vec<u64> {

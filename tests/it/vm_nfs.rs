@@ -64,6 +64,7 @@ fn can_serve() -> bool {
 #[test]
 fn a_path_that_a_server_holds_is_mounted_and_keeps_jobs_away_while_the_server_is_gone() {
     let Some(_turn) = vms::turn() else { return };
+    let _port = vms::port_of_nfs();
     if !can_serve() {
         return;
     }

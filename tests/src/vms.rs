@@ -32,6 +32,29 @@ pub fn turn() -> Option<MutexGuard<'static, ()>> {
     Some(ALONE.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
+/// The turn of a test that needs the port of NFS on this machine.
+#[must_use]
+pub fn port_of_nfs() -> MutexGuard<'static, ()> {
+    static PORT: Mutex<()> = Mutex::new(());
+    PORT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Libraries that a program needs, to be put beside it.
+///
+/// # Panics
+/// Without `ldd`.
+#[must_use]
+pub fn libraries_of(program: &Path) -> Vec<PathBuf> {
+    let said = Command::new("ldd").arg(program).env("LC_ALL", "C").output().expect("ldd is there");
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    let path = |line: &str| {
+        let path = line.split_once("=>").map_or(line, |(_, path)| path);
+        let path = path.split_whitespace().next()?.to_owned();
+        path.starts_with('/').then(|| PathBuf::from(path))
+    };
+    text.lines().filter_map(path).collect()
+}
+
 /// A cluster of small machines that share the folder `shared` with the head.
 #[must_use]
 pub fn setup(compute: &str, shared: &Path, more: &str) -> Setup {

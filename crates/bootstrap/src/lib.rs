@@ -17,6 +17,7 @@ const LETS_IN_WITHIN: Duration = Duration::from_secs(300);
 const TRY_EVERY: Duration = Duration::from_secs(2);
 
 const VOLUME: &str = include_str!("volume.sh");
+const NFS: &str = include_str!("nfs.sh");
 const START: &str = include_str!("start.sh");
 const UNIT: &str = include_str!("../../../headnode/pcluster-headnode.service");
 
@@ -38,6 +39,8 @@ pub struct Wish {
     pub volume: String,
     /// Folders that are to be on it: `/home`, `/shared`.
     pub folders: Vec<String>,
+    /// Nodes mount some of them.
+    pub exports: bool,
 }
 
 /// Why there is no head there.
@@ -129,6 +132,9 @@ pub async fn bootstrap(
         (format!("{BIN}/pcluster-headnode.service"), UNIT),
     ] {
         remote.put("the file", &to, text.as_bytes(), "644").await?;
+    }
+    if wish.exports {
+        remote.script("the NFS server", NFS, &[]).await?;
     }
     say("starting the head");
     remote.script("the head", START, &[&wish.name]).await?;

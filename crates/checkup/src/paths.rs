@@ -39,7 +39,32 @@ fn asked(config: &Config) -> Vec<Asked<'_>> {
 /// Every shared path of the file. `token` is the file below each by which nodes know it.
 #[must_use]
 pub fn shared(config: &Config, token: &str) -> Vec<Finding> {
-    asked(config).iter().map(|asked| path(asked, token)).collect()
+    asked(config).iter().map(|asked| path(asked, token)).chain(exports(config)).collect()
+}
+
+/// Whether this machine can export what nodes in EC2 mount from it.
+fn exports(config: &Config) -> Option<Finding> {
+    let paths: Vec<String> = pcluster_exports::paths(config).into_iter().collect();
+    paths.first()?;
+    let paths = paths.join(" and ");
+    let why = format!("nodes in EC2 mount {paths} from the head, and no machine is launched then");
+    if let Some(lack) = pcluster_exports::lacks() {
+        return Some(Finding::attention(TOPIC, lack.what).why(why).hint(lack.help));
+    }
+    let own = config.head.address.clone().unwrap_or_default();
+    let own = own.rsplit_once(':').map_or(own.as_str(), |(host, _)| host).to_owned();
+    let hosts = ["127.0.0.1".to_owned(), own.trim_matches(['[', ']']).to_owned()];
+    let any = move || hosts.iter().any(|host| reach(host, NFS_PORT).is_ok());
+    Some(match within(any) {
+        Some(true) => {
+            Finding::ok(TOPIC, format!("an NFS server answers here: nodes in EC2 mount {paths}"))
+        }
+        Some(false) | None => {
+            Finding::attention(TOPIC, format!("no NFS server answers at port {NFS_PORT} here"))
+                .why(why)
+                .hint("systemctl start nfs-server    and: journalctl -u nfs-server")
+        }
+    })
 }
 
 /// What was seen of a path that is there.
@@ -202,6 +227,19 @@ mod tests {
         assert!(found.what.ends_with("is not a directory"), "{found:?}");
         assert_eq!(of("/", ShareSource::Mounted, true).level, Level::Ok);
         fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_nodes_in_ec2_mount_from_here_needs_a_server_here() {
+        let text = "provider = \"ec2\"\nhead = { address = \"10.0.0.1\" }\n\
+                    compute = { types = [\"c6i.large\"] }\nstorage = { shared = \"/shared\" }\n";
+        let config = pcluster_config::samples::config;
+        let found = exports(&config(text)).expect("something is mounted from here");
+        // No machine of tests serves anybody.
+        assert_eq!(found.level, Level::Attention, "{found:?}");
+        assert!(found.why.contains("/home and /shared") && !found.hints.is_empty(), "{found:?}");
+        let mounted = text.replace("shared = \"/shared\"", "from = \"mounted\", home = \"local\"");
+        assert_eq!(exports(&config(&mounted)), None);
     }
 
     #[test]

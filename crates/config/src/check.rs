@@ -2,11 +2,11 @@
 //!
 //! Invariant: a price that nobody knows is counted as unknown, never as 0; "at most" takes the
 //! dearest type of each pool. Deliberately absent: what was spent (the ledger).
-use crate::{Origin, Parsed};
+use crate::{Level, Note, Origin, Parsed};
 use pcluster_model::config::{Config, Pool, ProviderKind, ShareSource};
 use pcluster_model::{MicroUsd, Price, Shape};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Of a head that shares nothing, for its state.
 pub(crate) const STATE_VOLUME: u64 = 10 << 30;
@@ -185,33 +185,24 @@ pub fn unserved(parsed: &Parsed) -> Vec<Refusal> {
             hint: "provider = \"process\" runs the nodes on this machine".into(),
         });
     }
-    refusals.extend(unseen_shares(parsed));
     refusals
 }
 
-/// Shared paths that instances would not see, so that none of them ever became ready.
-fn unseen_shares(parsed: &Parsed) -> Option<Refusal> {
+/// What the head's machine must be able to do for nodes of EC2; whether it is, the file does not know.
+#[must_use]
+pub fn exported(parsed: &Parsed) -> Option<Note> {
     let pools = parsed.config.iter().flat_map(|config| &config.pools);
     let shares = pools.filter(|pool| pool.provider == ProviderKind::Ec2).flat_map(|p| &p.shares);
-    let unseen = shares.filter(|it| it.source == ShareSource::Head);
-    let mut paths: Vec<&str> = unseen.map(|share| share.path.as_str()).collect();
-    paths.sort_unstable();
-    paths.dedup();
+    let own = shares.filter(|it| it.source == ShareSource::Head);
+    let paths: BTreeSet<&str> = own.map(|share| share.path.as_str()).collect();
     paths.first()?;
-    let shared = paths.iter().find(|path| **path != "/home");
-    Some(Refusal {
+    let paths = paths.into_iter().collect::<Vec<_>>().join(" and ");
+    Some(Note {
+        level: Level::Note,
         line: line_of(parsed, "storage.from"),
-        message: format!(
-            "EC2's instances do not see {} of the head: this version does not export it",
-            paths.join(" and ")
+        text: format!(
+            "EC2's instances mount {paths} from the head: it runs as root and has nfs-kernel-server"
         ),
-        hint: match shared {
-            None => "storage.home = \"local\" gives each node an empty one".into(),
-            Some(shared) => format!(
-                "storage = {{ shared = \"{shared}\", from = \"nfs:HOST:/PATH\", home = \"local\" }}, \
-                 or from = \"efs:fs-…\", or \"mounted\" where the image mounts it"
-            ),
-        },
     })
 }
 

@@ -21,7 +21,7 @@ mod tree;
 mod value;
 
 pub use check::{
-    Refusal, Summary, check_summary, head_volume, out_of_reach, unserved, up_refusals,
+    Refusal, Summary, check_summary, exported, head_volume, out_of_reach, unserved, up_refusals,
 };
 pub use explain::{UnknownTopic, explain, explain_json};
 pub use nearest::nearest;

@@ -88,6 +88,14 @@ impl Lock {
     }
 }
 
+/// Puts `bytes` in a file that is ours alone.
+///
+/// # Errors
+/// When it cannot; the file of before is there then.
+pub fn put(path: &Path, bytes: &[u8]) -> Result<(), EtcError> {
+    replace(path, bytes).map_err(EtcError::of("write", path))
+}
+
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut draft = path.as_os_str().to_owned();
     draft.push(".pcluster-new");

@@ -8,4 +8,4 @@ pub mod accounts;
 mod file;
 pub mod hosts;
 
-pub use file::{EtcError, Lock};
+pub use file::{EtcError, Lock, put};

@@ -268,7 +268,8 @@ fn answers(order: &LaunchOrder, found: &[Listed]) -> Vec<LaunchAnswer> {
             );
             ProviderError::new(ErrorClass::NoCapacity, words)
         })?;
-        Ok(Launched { index, instance: one.instance.clone(), launched_at: one.launched_at })
+        let (launched_at, address) = (one.launched_at, one.address);
+        Ok(Launched { index, instance: one.instance.clone(), launched_at, address })
     };
     (0..order.count).map(answer).collect()
 }

@@ -79,7 +79,7 @@ fn answered(entries: &[LaunchEntry], index: u32) -> LaunchAnswer {
     };
     match (&entry.instance, &entry.error, entry.launched_at) {
         (Some(instance), None, Some(launched_at)) => {
-            Ok(Launched { index, instance: instance.clone(), launched_at })
+            Ok(Launched { index, instance: instance.clone(), launched_at, address: None })
         }
         (_, Some(error), _) => Err(error.clone().into()),
         _ => Err(failed("launch", &format!("machine {index} has no instance or no launched_at"))),

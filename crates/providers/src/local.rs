@@ -246,7 +246,12 @@ impl<B: Body> Shop<B> {
             tracing::info!(instance = dir.name(), pid = child.id(), "launched");
             children.insert(dir.name().to_owned(), child);
         }
-        Ok(Launched { index, instance: dir.instance(), launched_at: record.launched_at })
+        Ok(Launched {
+            index,
+            instance: dir.instance(),
+            launched_at: record.launched_at,
+            address: None,
+        })
     }
 
     pub fn terminate(&self, targets: &[Target]) -> Result<(), ProviderError> {
@@ -349,6 +354,7 @@ impl<B: Body> Shop<B> {
             reclaimed: false,
             name: launch.name,
             tags: launch.tags,
+            address: None,
         }))
     }
 

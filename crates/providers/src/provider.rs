@@ -6,6 +6,7 @@ use pcluster_model::config::{Ec2Pool, ProviderKind};
 use pcluster_model::{ClusterId, InstanceRef, LaunchId, NodeId, Price, Shape, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// One provider call for `count` machines of one offering. Byte for byte the same on every retry.
@@ -53,6 +54,9 @@ pub struct Launched {
     pub instance: InstanceRef,
     /// The provider's time, from which it bills.
     pub launched_at: Timestamp,
+    /// As in [`Listed`].
+    #[serde(default)]
+    pub address: Option<IpAddr>,
 }
 
 /// What to end.
@@ -99,6 +103,9 @@ pub struct Listed {
     /// As its launch order had them.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
+    /// In the network of the head and nodes, where the provider gives it one.
+    #[serde(default)]
+    pub address: Option<IpAddr>,
 }
 
 impl Listed {

@@ -6,7 +6,9 @@ use crate::agents::token::ClusterSecret;
 use crate::mirror::Mirror;
 use pcluster_core::effect::LaunchPlan;
 use pcluster_core::input::Tags;
-use pcluster_model::config::{Config, Image, ImageSource, ProviderKind, ShareSource, VmNetwork};
+use pcluster_model::config::{
+    Config, Image, ImageSource, ProviderKind, Share, ShareSource, VmNetwork,
+};
 use pcluster_model::{ClusterId, InstanceRef, NodeId, PoolName, Price};
 use pcluster_providers::ec2::domain;
 use pcluster_providers::vm::USER_HEAD;
@@ -144,10 +146,27 @@ impl Orders {
                 Vec::new()
             },
             local_home: config.pool(&plan.offering.pool).is_some_and(|pool| pool.local_home),
-            mounts: mounts(plan, config),
+            mounts: self.mounts(plan, config),
             metadata: plan.provider == ProviderKind::Ec2,
         }
     }
+
+    /// What a node must mount itself: the shared paths that its machine does not have.
+    fn mounts(&self, plan: &LaunchPlan, config: &Config) -> Vec<Mount> {
+        let shares = config.pool(&plan.offering.pool).map_or(&[][..], |pool| &pool.shares);
+        let (provider, head) = (&plan.provider, host(&self.dialled));
+        let mounts = shares.iter().zip(0..).filter_map(|(share, index)| {
+            let from = mount_source(share, provider, (&config.ec2.region, head), index)?;
+            Some(Mount { path: share.path.clone(), from })
+        });
+        mounts.collect()
+    }
+}
+
+/// The head itself, of what nodes dial: `HOST:PORT`.
+#[must_use]
+pub fn host(dialled: &str) -> &str {
+    dialled.rsplit_once(':').map_or(dialled, |(host, _)| host)
 }
 
 /// Where nodes of this provider find the head: `HOST:PORT`.
@@ -175,26 +194,16 @@ fn accounts(config: &Config, provider: &ProviderKind) -> Accounts {
     }
 }
 
-/// What a node must mount itself: the shared paths that its machine does not have.
-fn mounts(plan: &LaunchPlan, config: &Config) -> Vec<Mount> {
-    let shares = config.pool(&plan.offering.pool).map_or(&[][..], |pool| &pool.shares);
-    let mounts = shares.iter().zip(0..).filter_map(|(share, index)| {
-        let from = mount_source(&share.source, &plan.provider, &config.ec2.region, index)?;
-        Some(Mount { path: share.path.clone(), from })
-    });
-    mounts.collect()
-}
-
 /// From where a node mounts its `index`th shared path, if it does. File systems of AWS have names in their region:
 /// <https://docs.aws.amazon.com/efs/latest/ug/mounting-fs-mount-cmd-dns-name.html>,
 /// <https://docs.aws.amazon.com/fsx/latest/LustreGuide/mounting-ec2-instance.html>.
 fn mount_source(
-    source: &ShareSource,
+    share: &Share,
     provider: &ProviderKind,
-    region: &str,
+    (region, head): (&str, &str),
     index: u32,
 ) -> Option<MountSource> {
-    Some(match (source, provider) {
+    Some(match (&share.source, provider) {
         (ShareSource::Nfs(source), ProviderKind::Vm | ProviderKind::Ec2) => {
             MountSource::Nfs { source: source.clone() }
         }
@@ -204,6 +213,10 @@ fn mount_source(
         (ShareSource::Fsx(id), ProviderKind::Ec2) => {
             let (id, mount) = id.split_once('/').unwrap_or((id, "fsx"));
             MountSource::Lustre { source: format!("{id}.fsx.{}@tcp:/{mount}", domain(region)) }
+        }
+        // By the kernel's server there (`pcluster_exports`).
+        (ShareSource::Head, ProviderKind::Ec2) => {
+            MountSource::Nfs { source: format!("{head}:{}", share.path) }
         }
         (ShareSource::Head, ProviderKind::Vm) => MountSource::Virtiofs { tag: format!("s{index}") },
         _ => return None,
@@ -259,8 +272,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn file_systems_of_aws_are_mounted_by_their_names() {
-        let of = |source, region| mount_source(&source, &ProviderKind::Ec2, region, 0);
+    fn file_systems_of_aws_are_mounted_by_their_names_and_the_heads_from_it() {
+        let from = |source, provider, region| {
+            let share = Share { path: "/shared".into(), source, size_bytes: None };
+            mount_source(&share, &provider, (region, "[fd00::5]"), 0)
+        };
+        let of = |source, region| from(source, ProviderKind::Ec2, region);
         let nfs = |source: &str| Some(MountSource::Nfs { source: source.into() });
         let lustre = |source: &str| Some(MountSource::Lustre { source: source.into() });
         let efs = ShareSource::Efs("fs-1".into());
@@ -269,7 +286,9 @@ mod tests {
         let fsx = |text: &str| of(ShareSource::Fsx(text.into()), "us-east-1");
         assert_eq!(fsx("fs-1/abc2"), lustre("fs-1.fsx.us-east-1.amazonaws.com@tcp:/abc2"));
         assert_eq!(fsx("fs-1"), lustre("fs-1.fsx.us-east-1.amazonaws.com@tcp:/fsx"));
+        assert_eq!(of(ShareSource::Head, "us-east-1"), nfs("[fd00::5]:/shared"));
         assert_eq!(of(ShareSource::Mounted, "us-east-1"), None);
-        assert_eq!(mount_source(&efs, &ProviderKind::Process, "us-east-1", 0), None);
+        assert_eq!(from(efs, ProviderKind::Process, "us-east-1"), None);
+        assert_eq!((host("10.0.0.5:7443"), host("[fd00::5]:7443")), ("10.0.0.5", "[fd00::5]"));
     }
 }

@@ -10,9 +10,10 @@ use pcluster_core::effect::{EffectKey, LaunchPlan};
 use pcluster_core::event::LaunchErrorClass;
 use pcluster_core::input::{LaunchError, LaunchedInstance, ListedInstance};
 use pcluster_core::{Cluster, Effect, Input, ProviderSaid};
+use pcluster_exports::Exports;
 use pcluster_model::config::ProviderKind;
 use pcluster_model::{InstanceRef, NodeId};
-use pcluster_providers::{ErrorClass, Listed, Phase, Provider, ProviderError, Target};
+use pcluster_providers::{ErrorClass, Launched, Listed, Phase, Provider, ProviderError, Target};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -38,6 +39,7 @@ struct Shared {
     keeping: Keeping,
     in_hand: Mutex<BTreeSet<EffectKey>>,
     cleaned: Cleaned,
+    exports: Exports,
     calls: Semaphore,
     /// Something was launched or ended: the list has changed.
     news: Notify,
@@ -61,6 +63,7 @@ impl ProviderHands {
             keeping,
             in_hand: Mutex::default(),
             cleaned: Cleaned::default(),
+            exports: Exports::default(),
             calls: Semaphore::new(limits::PROVIDER_CALLS),
             news: Notify::new(),
         };
@@ -119,6 +122,12 @@ impl ProviderHands {
         self.shared.cleaned.is_over()
     }
 
+    /// Addresses of machines that may mount the head's folders.
+    #[must_use]
+    pub fn exports(&self) -> Exports {
+        self.shared.exports.clone()
+    }
+
     /// What came of it.
     #[must_use]
     pub fn cleaned(&self) -> Cleaned {
@@ -172,9 +181,15 @@ impl Shared {
 
     async fn launch(&self, plan: &LaunchPlan) -> ProviderSaid {
         let answer = match (self.provider(&plan.provider), self.orders.launch(plan)) {
-            (Ok(provider), Ok(order)) => provider.launch(&order).await,
+            (Ok(provider), Ok(order)) => match self.unmountable(plan) {
+                Some(words) => Err(ProviderError::new(ErrorClass::Unknown, words)),
+                None => provider.launch(&order).await,
+            },
             (Err(error), _) | (_, Err(error)) => Err(error),
         };
+        let launched = answer.iter().flatten().flatten();
+        let at = |one: &Launched| Some((one.instance.clone(), one.address?));
+        self.exports.learn(launched.filter_map(at));
         let answer = match answer {
             Ok(answers) => Ok(answers
                 .into_iter()
@@ -191,6 +206,12 @@ impl Shared {
             Err(error) => Err(told(error)),
         };
         ProviderSaid::Launched { launch: plan.launch, answer }
+    }
+
+    /// Why its machines would never be ready: nothing is asked of the provider then, and later again.
+    fn unmountable(&self, plan: &LaunchPlan) -> Option<String> {
+        let cluster = self.orders.mirror.read();
+        cluster.pool(&plan.offering.pool).and_then(|pool| self.exports.refusal(pool))
     }
 
     async fn terminate(
@@ -232,11 +253,12 @@ impl Shared {
         loop {
             let asked_at = self.clock.now();
             let said = match provider.list().await {
-                Ok(listed) => ProviderSaid::Listed {
-                    provider: provider.kind(),
-                    asked_at,
-                    instances: listed.into_iter().map(seen).collect(),
-                },
+                Ok(listed) => {
+                    let at = |one: &Listed| Some((one.instance.clone(), one.address?));
+                    self.exports.learn(listed.iter().filter_map(at));
+                    let instances = listed.into_iter().map(seen).collect();
+                    ProviderSaid::Listed { provider: provider.kind(), asked_at, instances }
+                }
                 Err(error) => {
                     ProviderSaid::ListFailed { provider: provider.kind(), message: error.message }
                 }

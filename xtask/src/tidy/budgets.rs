@@ -48,7 +48,7 @@ pub(crate) const ROOMS: [Room; 7] = [
     Room {
         name: "agent",
         folders: &["agent/src/"],
-        lines: 5_700,
+        lines: 5_750,
         why: Some("docs/design/0005-room-sizes.md"),
     },
     Room {

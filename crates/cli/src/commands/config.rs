@@ -103,14 +103,15 @@ fn check(global: &Global, file: &Path, loaded: &Loaded) -> Outcome {
     Ok(code::DONE)
 }
 
-/// What `up` refuses beside keys without effect, which have notes of their own.
+/// What `up` refuses beside keys without effect, which have notes of their own; and what it needs.
 fn refused(parsed: &Parsed) -> Vec<Note> {
     let note = |refusal: Refusal| Note {
         level: Level::Warning,
         line: refusal.line,
         text: format!("{}; pcluster up refuses it. {}", refusal.message, refusal.hint),
     };
-    pcluster_config::unserved(parsed).into_iter().map(note).collect()
+    let refused = pcluster_config::unserved(parsed).into_iter().map(note);
+    refused.chain(pcluster_config::exported(parsed)).collect()
 }
 
 /// Pools with machines of an architecture for which there are no programs beside the head's, in `head`.

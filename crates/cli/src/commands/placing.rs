@@ -15,7 +15,7 @@ use pcluster_bootstrap::{BootstrapError, HeadPrograms, Wish, bootstrap, log_in};
 use pcluster_client::known::{self, KnownHead};
 use pcluster_client::placed::Placed;
 use pcluster_config::check_summary;
-use pcluster_model::config::{Config, ProviderKind, ShareSource};
+use pcluster_model::config::{Config, ProviderKind, Share, ShareSource};
 use pcluster_ssh::Target;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
@@ -78,6 +78,7 @@ pub(super) async fn up(global: &Global, file: &Path, loaded: &Loaded, is_agreed:
         file: loaded.text.clone(),
         volume: machine.volume.clone(),
         folders: folders_of_head(config),
+        exports: shares_of_head(config).next().is_some(),
     };
     bootstrap(&link, &wish, &programs, &|line| say::line(line)).await.map_err(failed)?;
     drop(link);
@@ -225,11 +226,14 @@ fn folders() -> Result<Vec<PathBuf>, Failure> {
     Ok(head.chain(own).collect())
 }
 
+fn shares_of_head(config: &Config) -> impl Iterator<Item = &Share> {
+    let pools = config.pools.iter().filter(|pool| pool.provider == ProviderKind::Ec2);
+    pools.flat_map(|pool| &pool.shares).filter(|share| share.source == ShareSource::Head)
+}
+
 /// Folders that nodes get from the head.
 fn folders_of_head(config: &Config) -> Vec<String> {
-    let pools = config.pools.iter().filter(|pool| pool.provider == ProviderKind::Ec2);
-    let shares = pools.flat_map(|pool| &pool.shares);
-    let own = shares.filter(|share| share.source == ShareSource::Head);
+    let own = shares_of_head(config);
     // People's homes outlive the machine whether or not nodes see them.
     let paths: BTreeSet<String> =
         own.map(|share| share.path.clone()).chain(["/home".to_owned()]).collect();

@@ -329,6 +329,19 @@ fn a_head_on_an_instance_has_one_volume_for_what_it_shares_or_for_its_state() {
 }
 
 #[test]
+fn what_instances_mount_from_the_head_is_said() {
+    let text =
+        "provider = \"ec2\"\nhead = { address = \"10.0.0.1\" }\nstorage = { from = \"head\" }\n";
+    let parsed = read(text);
+    assert_eq!(up_refusals(&parsed), []);
+    let note = pcluster_config::exported(&parsed).unwrap();
+    let begin = "EC2's instances mount /home and /shared from the head: ";
+    assert!(note.text.starts_with(begin) && note.line == 3, "{note:?}");
+    let nfs = text.replace("from = \"head\"", "from = \"nfs:h:/s\", home = \"local\"");
+    assert_eq!(pcluster_config::exported(&read(&nfs)), None);
+}
+
+#[test]
 fn up_refuses_a_provider_that_is_not_built_in() {
     let refusals = up_refusals(&read(
         "provider = \"process\"\n[pools.a]\n[pools.b]\nprovider = \"ssh\"\nhosts = [\"h\"]\n",

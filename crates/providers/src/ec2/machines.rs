@@ -54,6 +54,7 @@ pub(super) fn listed(instance: &Element) -> Option<Listed> {
         reclaimed: matches!(code, "Server.SpotInstanceTermination" | "Server.SpotInstanceShutdown"),
         name: name.unwrap_or_default(),
         tags,
+        address: instance.text_at("privateIpAddress").and_then(|text| text.parse().ok()),
     })
 }
 

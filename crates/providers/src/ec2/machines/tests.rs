@@ -6,7 +6,7 @@ const LIST: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 <DescribeInstancesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>8f7724cf</requestId>
 <reservationSet><item><reservationId>r-1</reservationId><ownerId>123456789012</ownerId><groupSet/><instancesSet>
 <item><instanceId>i-0a1b2c3d4e5f60718</instanceId><imageId>ami-1</imageId>
-<instanceState><code>16</code><name>running</name></instanceState><privateDnsName>ip-10-0-0-1</privateDnsName><reason/>
+<instanceState><code>16</code><name>running</name></instanceState><privateDnsName>ip-10-0-0-1</privateDnsName><privateIpAddress>10.0.0.1</privateIpAddress><reason/>
 <amiLaunchIndex>0</amiLaunchIndex><instanceType>c6i.large</instanceType><launchTime>2026-11-29T22:00:00.000Z</launchTime>
 <tagSet><item><key>pcluster:cluster</key><value>00ff</value></item><item><key>pcluster:launch</key><value>7</value></item>
 <item><key>pcluster:names</key><value>compute-7..9 gpu-2</value></item></tagSet></item>
@@ -39,6 +39,7 @@ fn a_list_is_read() {
     assert_eq!((first.phase, first.launched_at), (Phase::Running, Timestamp(BEGIN)));
     assert_eq!((first.name.as_str(), first.ended_at), ("compute-7", None));
     assert_eq!(first.tags["pcluster:cluster"], "00ff");
+    assert_eq!((first.address, list[1].address), ("10.0.0.1".parse().ok(), None));
     assert_eq!((list[1].name.as_str(), list[1].phase), ("gpu-2", Phase::Ended));
     assert_eq!(list[1].ended_at, Some(Timestamp(BEGIN + 30 * 60_000 + 5000)));
     assert!(list[2].reclaimed && !list[1].reclaimed);
