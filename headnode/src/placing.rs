@@ -39,6 +39,9 @@ pub struct PlaceArgs {
     pub account: String,
     #[arg(long)]
     pub public_key: String,
+    /// Of the programs that it will get
+    #[arg(long)]
+    pub arch: String,
 }
 
 /// Arguments of `remove-head`.
@@ -92,6 +95,7 @@ pub fn remove(args: &RemoveArgs) -> ExitCode {
             cluster: ClusterId::from(args.cluster.as_str()),
             cluster_name: args.name.clone(),
             machine_type: String::new(),
+            arch: String::new(),
             subnets: Vec::new(),
             image: LaunchImage { name: IMAGE.into(), reference: String::new() },
             instance_profile: String::new(),
@@ -151,6 +155,7 @@ fn wish(config: &Config, args: &PlaceArgs) -> Result<HeadWish, String> {
         cluster: ClusterId::from(args.cluster.as_str()),
         cluster_name: config.name.clone(),
         machine_type,
+        arch: args.arch.clone(),
         subnets: pool.map(|pool| pool.subnets.clone()).unwrap_or_default(),
         image: image(config, &ProviderKind::Ec2, IMAGE)
             .unwrap_or_else(|_| LaunchImage { name: IMAGE.into(), reference: String::new() }),

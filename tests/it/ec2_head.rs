@@ -54,6 +54,7 @@ impl Account {
             cluster: ClusterId::from(cluster),
             cluster_name: "lab".into(),
             machine_type: "t3.large".into(),
+            arch: "x86_64".into(),
             subnets: Vec::new(),
             image: LaunchImage { name: "debian-12".into(), reference: String::new() },
             instance_profile: "pcluster-head".into(),
@@ -328,6 +329,8 @@ fn what_cannot_be_is_said_with_what_helps() {
         told.message.contains("no instance profile nobody") && told.class == ErrorClass::BadConfig,
         "{told}"
     );
+    let told = refused(HeadWish { machine_type: "t4g.small".into(), ..wish.clone() });
+    assert!(told.message.contains("t4g.small is aarch64"), "{told}");
     let told = refused(HeadWish { machine_type: "t9.huge".into(), ..wish.clone() });
     assert!(told.message.contains("t9.huge"), "{told}");
     let role =

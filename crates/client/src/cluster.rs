@@ -6,6 +6,7 @@
 use crate::config_file;
 use crate::failure::Failure;
 use crate::known::{self, KnownHead};
+use crate::placed::Placed;
 use crate::submit::process::ProcessFacts;
 use pcluster_api::client::Client;
 use pcluster_api::places::{Places, Surroundings, file_beside, names_with_socket, root_socket};
@@ -223,7 +224,13 @@ pub fn head(global: &Global) -> Result<Head, Failure> {
         return Ok(head);
     }
     if let Some(known) = elsewhere(global)? {
-        return Ok(Head { client: known.client()?, name: known.name });
+        let client = known.client();
+        let again = "pcluster up    lets this machine in again if its address has changed, and mends the head";
+        let client = match Placed::find(&here, &known.name)? {
+            Some(_) => client.map_err(|failure| failure.hint(again))?,
+            None => client?,
+        };
+        return Ok(Head { client, name: known.name });
     }
     if let Some(name) = &global.cluster {
         if !is_name(name) {

@@ -58,13 +58,13 @@ pub(super) async fn up(global: &Global, file: &Path, loaded: &Loaded, is_agreed:
         Some(before) => before,
         None => Placed::begin(&here, name, &config.ec2.region, &user)?,
     };
-    let agreed = ask::<HeadThereView>(&mut place(file, &mine, "look")?)
+    let agreed = ask::<HeadThereView>(&mut place(file, &mine, &programs, "look")?)
         .and_then(|there| agree(config, &there, is_agreed));
     if agreed.is_err() && is_new {
         mine.forget(&here)?;
     }
     agreed?;
-    let machine: HeadMachineView = ask(&mut place(file, &mine, "make")?)?;
+    let machine: HeadMachineView = ask(&mut place(file, &mine, &programs, "make")?)?;
     let head = remembered(&mine, &machine, known)?;
     head.save(&here)?;
     let target = head.target()?;
@@ -132,12 +132,18 @@ fn places(
 }
 
 /// What the head's program needs to know to act for it.
-fn place(file: &Path, mine: &Placed, what: &str) -> Result<Command, Failure> {
+fn place(
+    file: &Path,
+    mine: &Placed,
+    programs: &HeadPrograms,
+    what: &str,
+) -> Result<Command, Failure> {
     let mut command = Command::new(find_head()?);
     command.arg("place-head").arg(what).arg("--config").arg(file);
     command.arg(format!("--cluster={}", mine.cluster));
     command.arg(format!("--account={}", mine.account));
     command.arg(format!("--public-key={}", mine.public_key));
+    command.arg(format!("--arch={}", programs.arch));
     Ok(command)
 }
 

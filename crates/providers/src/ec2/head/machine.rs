@@ -129,6 +129,14 @@ impl Ec2Head {
     async fn image(&self) -> Result<ImageFacts, ProviderError> {
         let name = &self.wish.machine_type;
         let arch = self.known.type_of(&self.api, name).await?.arch;
+        if arch != self.wish.arch {
+            let words = format!(
+                "{name} is {arch}, and the programs for it are {}: head.type of the other architecture, or pcluster \
+                 built for this one",
+                self.wish.arch
+            );
+            return Err(ProviderError::new(ErrorClass::BadConfig, words));
+        }
         self.known.image_for(&self.api, &self.wish.image, name, &arch).await
     }
 

@@ -18,6 +18,8 @@ pub struct HeadWish {
     pub cluster_name: String,
     /// `t3.large`.
     pub machine_type: String,
+    /// Of the programs that it will be given: `x86_64`, `aarch64`.
+    pub arch: String,
     /// Where it may be, in this order; none: the default ones of the default VPC.
     pub subnets: Vec<String>,
     pub image: LaunchImage,
@@ -102,6 +104,7 @@ pub(super) mod tests {
             cluster: ClusterId::from("00ff"),
             cluster_name: "lab".into(),
             machine_type: "t3.large".into(),
+            arch: "x86_64".into(),
             subnets: Vec::new(),
             image: LaunchImage { name: "debian-12".into(), reference: String::new() },
             instance_profile: "pcluster-head".into(),
