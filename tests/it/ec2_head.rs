@@ -240,6 +240,75 @@ fn a_head_is_made_from_nothing_logged_in_to_removed_and_its_state_stays() {
     account.asked_for_no_more_than_its_policy();
 }
 
+#[test]
+fn a_head_on_its_instance_has_nodes_by_its_role_alone() {
+    let Some(account) = Account::new("nodes") else { return };
+    let machine = place(&account.head(CLUSTER)).unwrap();
+    let address = &machine.address;
+    let file = format!(
+        "name = \"lab\"\nprovider = \"ec2\"\n\
+         head = {{ address = \"{address}\", listen = \"{address}:7443\", hosts_file = \"none\" }}\n\
+         compute = {{ types = [\"c6i.large\"], max = 1, idle_timeout = \"30 s\" }}\n\
+         [storage]\nshared = \"/\"\nfrom = \"mounted\"\n[limits]\nroot_jobs = true\n"
+    );
+    let program = pcluster_tests::bins::folder().join("pcluster").display().to_string();
+    let write = format!("sudo -n tee /opt/cluster.toml >/dev/null <<'END'\n{file}END\n");
+    account.says(&machine, &write);
+    let pcluster = |words: &str| {
+        account.on(
+            &machine,
+            &format!("cd /opt && sudo -n env PCLUSTER_CONFIG=/opt/cluster.toml {program} {words}"),
+        )
+    };
+    let said = pcluster("doctor provider image --json");
+    let found: Value = serde_json::from_slice(&said.out).unwrap_or_else(|_| panic!("{said:?}"));
+    let text = found.to_string();
+    assert!(text.contains("lets this head do all that it needs"), "{found:#}");
+    for words in ["up", "run -- sh -c 'echo on $(hostname)'"] {
+        let said = pcluster(words);
+        assert_eq!(said.code, Some(0), "{words}: {} {}", text_of(&said.out), text_of(&said.err));
+        if words != "up" {
+            assert_eq!(text_of(&said.out).trim(), "on compute-1");
+        }
+    }
+    assert_eq!(account.machines().len(), 2);
+    // The end of the cluster ends its nodes, and not the machine that it is said on.
+    let said = pcluster("down --now");
+    let out = text_of(&said.out);
+    assert!(said.code == Some(0) && out.contains("0 left"), "{out} {}", text_of(&said.err));
+    assert_eq!(account.machines(), [machine.instance.to_string()]);
+    remove(&account.head(CLUSTER), true);
+    assert_eq!(
+        (account.machines().len(), account.volumes().len(), account.groups().len()),
+        (0, 0, 0)
+    );
+}
+
+fn text_of(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn two_at_once_make_one() {
+    let Some(account) = Account::new("once") else { return };
+    let (one, other) = (account.head(CLUSTER), account.head(CLUSTER));
+    let quiet = |_: &str| ();
+    let (first, second) = waits(async { tokio::join!(one.place(&quiet), other.place(&quiet)) });
+    assert_eq!(first.unwrap(), second.unwrap());
+    assert_eq!(
+        (account.machines().len(), account.volumes().len(), account.groups().len()),
+        (1, 1, 2)
+    );
+    // A machine of a node that the head leaves behind goes with it, and before it.
+    let left = waits(one.look()).unwrap();
+    assert_eq!(left.machines, []);
+    remove(&other, true);
+    assert_eq!(
+        (account.machines().len(), account.volumes().len(), account.groups().len()),
+        (0, 0, 0)
+    );
+}
+
 /// Calls that make something.
 const MAKES: [&str; 4] = ["CreateSecurityGroup", "RunInstances", "CreateVolume", "AttachVolume"];
 

@@ -309,6 +309,9 @@ fn a_cluster_that_never_had_a_machine_ends_without_an_account() {
     let cluster = Cluster::with("nobody", setup);
     let policy: Value = serde_json::from_str(&cluster.ok(&["provider", "policy"]).out).unwrap();
     assert!(policy["Statement"].to_string().contains("ec2:RunInstances"), "{policy}");
+    let policy = cluster.ok(&["provider", "policy", "--place", "--role", "of-heads"]).out;
+    let policy: Value = serde_json::from_str(&policy).unwrap();
+    assert_eq!(policy["Statement"][4]["Resource"], "arn:aws:iam::*:role/of-heads", "{policy}");
     until("words about the account", || {
         cluster.run(&["status", "--json"]).out.contains("no AWS credentials").then_some(())
     });

@@ -6,7 +6,7 @@
 //! and addresses, which are never made.
 use super::api::Api;
 use super::machines::{CLUSTER_TAG, HEAD, LAUNCH_TAG, NAME_TAG, ROLE_TAG, instances};
-use crate::provider::ProviderError;
+use crate::provider::{ErrorClass, ProviderError};
 use pcluster_ec2::{Action, Params};
 use pcluster_model::{ClusterId, LaunchId};
 use std::collections::BTreeMap;
@@ -16,6 +16,9 @@ use tokio::sync::Mutex;
 /// A machine that has ended holds its network card, and with it the group, a little longer.
 const RELEASE_TRIES: u32 = 20;
 const RELEASE_PAUSE: Duration = Duration::from_secs(3);
+/// A group that somebody made a moment ago may not be listed yet.
+const LIST_TRIES: u32 = 5;
+const LIST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Groups by VPC; the empty one is the default.
 #[derive(Debug, Default)]
@@ -116,6 +119,17 @@ impl SecurityGroup {
         Ok(all.filter_map(|group| group.text_at("groupId")).next().map(str::to_owned))
     }
 
+    /// One that is there for sure, as soon as lists have it.
+    async fn listed(&self, api: &Api, vpc: &str) -> Result<Option<String>, ProviderError> {
+        for _ in 0..LIST_TRIES {
+            if let Some(id) = self.found(api, vpc).await? {
+                return Ok(Some(id));
+            }
+            tokio::time::sleep(LIST_PAUSE).await;
+        }
+        Ok(None)
+    }
+
     async fn made(&self, api: &Api, owner: &Owner<'_>, vpc: &str) -> Result<String, ProviderError> {
         let mut params =
             Params::new().with("GroupName", &self.name).with("GroupDescription", &self.description);
@@ -129,8 +143,10 @@ impl SecurityGroup {
             Ok(reply) => Ok(reply.text_at("groupId").unwrap_or_default().to_owned()),
             // Another head, or a reply that was lost.
             Err(failure) if failure.code() == "InvalidGroup.Duplicate" => {
-                let told = api.told(Action::CreateSecurityGroup, &failure);
-                self.found(api, vpc).await?.ok_or(told)
+                self.listed(api, vpc).await?.ok_or_else(|| {
+                    let told = api.told(Action::CreateSecurityGroup, &failure);
+                    ProviderError::new(ErrorClass::Unknown, told.message)
+                })
             }
             Err(failure) => Err(api.told(Action::CreateSecurityGroup, &failure)),
         }
