@@ -2,7 +2,10 @@
 //!
 //! Invariant: a place that is configured and fails is said, and no other identity is taken instead. They are
 //! asked again two minutes before credentials end. Deliberately absent: keeping credentials anywhere.
+mod profiles;
+
 use crate::http::Http;
+use profiles::{RoleOfProfile, SignOnSession};
 use reqsign_aws_v4::{
     AssumeRoleWithWebIdentityCredentialProvider, Credential, ECSCredentialProvider,
     EnvCredentialProvider, IMDSv2CredentialProvider, ProcessCredentialProvider,
@@ -30,7 +33,7 @@ pub(crate) fn signer(http: &Http, env: impl Env, region: &str) -> Signer<Credent
         .with_http_send(http.clone())
         .with_env(env)
         .with_command_execute(Commands);
-    Signer::new(context, Chain::new(), RequestSigner::new("ec2", region))
+    Signer::new(context, Chain::new(region), RequestSigner::new("ec2", region))
 }
 
 type Source = Arc<dyn ProvideCredentialDyn<Credential = Credential>>;
@@ -45,10 +48,12 @@ impl fmt::Debug for Chain {
 }
 
 impl Chain {
-    fn new() -> Self {
+    fn new(region: &str) -> Self {
         Self(vec![
             ("the environment", Arc::new(EnvCredentialProvider::new())),
+            ("the role of the profile", Arc::new(RoleOfProfile { region: region.to_owned() })),
             ("the profile", Arc::new(ProfileCredentialProvider::new())),
+            ("single sign-on", Arc::new(SignOnSession)),
             ("single sign-on", Arc::new(SSOCredentialProvider::new())),
             ("the web identity", Arc::new(AssumeRoleWithWebIdentityCredentialProvider::new())),
             ("credential_process", Arc::new(ProcessCredentialProvider::new())),
