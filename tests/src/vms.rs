@@ -33,7 +33,6 @@ pub fn turn() -> Option<MutexGuard<'static, ()>> {
 }
 
 /// The turn of a test that needs the port of NFS on this machine.
-#[must_use]
 pub fn port_of_nfs() -> MutexGuard<'static, ()> {
     static PORT: Mutex<()> = Mutex::new(());
     PORT.lock().unwrap_or_else(PoisonError::into_inner)
