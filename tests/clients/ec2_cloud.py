@@ -297,6 +297,24 @@ class Cloud(Volumes):
         text = base64.b64encode(self.machines[asked["InstanceId"]].console()).decode()
         return self.own("GetConsoleOutput", f"<instanceId>{asked['InstanceId']}</instanceId><output>{text}</output>")
 
+    def on_DescribeInstanceTypes(self, _asked, headers, body, _faults):
+        """moto knows the disks of types and does not tell of them."""
+        from moto.ec2.models.instance_types import INSTANCE_TYPES
+        status, answer = self.ask_moto(headers, body)
+        if status != 200:
+            return status, answer
+        ET.register_namespace("", NAMESPACE)
+        tree = ET.fromstring(answer)
+        for item in tree.iter(f"{{{NAMESPACE}}}item"):
+            name = item.findtext(f"{{{NAMESPACE}}}instanceType")
+            if store := INSTANCE_TYPES.get(name, {}).get("InstanceStorageInfo"):
+                disks = "".join(f"<item><sizeInGB>{disk['SizeInGB']}</sizeInGB><count>{disk['Count']}</count></item>"
+                                for disk in store["Disks"])
+                item.append(ET.fromstring(
+                    f'<instanceStorageInfo xmlns="{NAMESPACE}"><totalSizeInGB>{store["TotalSizeInGB"]}</totalSizeInGB>'
+                    f"<disks>{disks}</disks><nvmeSupport>{store.get('NvmeSupport', 'unsupported')}</nvmeSupport></instanceStorageInfo>"))
+        return status, ET.tostring(tree)
+
     def on_DescribeSpotPriceHistory(self, asked, headers, body, _faults):
         status, answer = self.ask_moto(headers, body)
         ET.register_namespace("", NAMESPACE)

@@ -280,6 +280,26 @@ fn a_gang_is_in_one_place_and_a_cluster_leaves_nothing_of_its_own() {
 }
 
 #[test]
+fn scratch_is_the_machines_own_disk_or_a_volume_from_birth_to_end() {
+    let Some(place) = Place::new("scratch", false) else { return };
+    let launch = |number: u64, kind: &str, gb: u64| {
+        let mut order = place.order(LaunchId(number), 1);
+        order.shape = shape(kind);
+        order.shape.total.tmp_bytes = gb * 1_000_000_000;
+        assert!(waits(place.ec2().launch(&order)).unwrap()[0].is_ok());
+        let calls = std::fs::read_to_string(place.root.join("calls.jsonl")).unwrap();
+        let call = calls.lines().rfind(|line| line.contains("\"RunInstances\"")).unwrap();
+        let asked: serde_json::Value = serde_json::from_str(call).unwrap();
+        asked["asked"]["BlockDeviceMapping.2.Ebs.VolumeSize"].as_str().map(str::to_owned)
+    };
+    assert_eq!(launch(1, "c6i.large", 0), None);
+    assert_eq!(launch(2, "c6i.large", 100).as_deref(), Some("95"));
+    // It has 118 GB of its own.
+    assert_eq!(launch(3, "c6id.large", 100), None);
+    assert_eq!(launch(4, "c6id.large", 200).as_deref(), Some("190"));
+}
+
+#[test]
 fn prices_and_rights_are_asked_for_and_nothing_is_done() {
     let Some(place) = Place::new("prices", false) else { return };
     let offerings = waits(place.ec2().offerings()).unwrap();

@@ -64,4 +64,5 @@ mod vm_faults;
 mod vm_head;
 mod vm_image;
 mod vm_nfs;
+mod vm_scratch;
 mod why;

@@ -15,6 +15,7 @@ mod launch;
 mod machines;
 mod prices;
 mod rights;
+mod scratch;
 mod standing;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,7 @@ pub use pcluster_ec2::{domain, own_address};
 use pcluster_model::config::{Ec2Pool, ProviderKind};
 use pcluster_model::{ClusterId, InstanceRef, LaunchId, Price, Shape};
 pub use rights::{Right, place_policy, policy};
+use scratch::Scratch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -182,7 +184,7 @@ impl Ec2Provider {
         };
         let group = self.groups.of(&self.api, &self.owner(), &vpc).await?;
         let options = &order.ec2;
-        let facts = if options.efa || !options.smt {
+        let facts = if options.efa || !options.smt || order.shape.total.tmp_bytes > 0 {
             Some(self.known.type_of(&self.api, &order.shape.name).await?)
         } else {
             None
@@ -297,8 +299,9 @@ impl Provider for Ec2Provider {
             return Err(was_ended(order.launch));
         }
         let bad = |words| ProviderError::new(ErrorClass::BadConfig, words);
-        let user_data = user_data::user_data(order).map_err(bad)?;
         let place = self.place(order).await?;
+        let scratch = Scratch::of(order, place.facts.as_ref());
+        let user_data = user_data::user_data(order, scratch).map_err(bad)?;
         let params = launch::params(order, &place, &user_data)?;
         let reply = match self.api.ask(Action::RunInstances, &params).await {
             Ok(reply) => reply,

@@ -3,15 +3,15 @@
 //! Invariant: the same order and the same facts of the account give the same parameters, because EC2 compares
 //! them with those of the token's first use. Deliberately absent: calls.
 use super::machines::names_tag;
+use super::scratch::Scratch;
 use super::types::TypeFacts;
 use crate::provider::{ErrorClass, LaunchOrder, ProviderError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use pcluster_ec2::Params;
 
-/// Of a root volume, for the system beside the scratch that was asked for.
-const SYSTEM_GIB: u64 = 10;
-const GIB: u64 = 1 << 30;
+/// No image has its root there.
+const SCRATCH_DEVICE: &str = "/dev/sdf";
 
 /// What an order needs to know of the account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +69,7 @@ pub(super) fn params(
         .with("MetadataOptions.HttpPutResponseHopLimit", "1")
         .tags("instance", pairs())
         .tags("volume", pairs());
-    disk(&mut params, order, place);
+    disks(&mut params, order, place);
     if order.spot {
         params.push("InstanceMarketOptions.MarketType", "spot");
         params.push("InstanceMarketOptions.SpotOptions.SpotInstanceType", "one-time");
@@ -93,20 +93,21 @@ pub(super) fn params(
     Ok(params)
 }
 
-/// The root volume: as large as the image's, or with the scratch that was asked for beside the system.
-fn disk(params: &mut Params, order: &LaunchOrder, place: &Place) {
-    let scratch = order.shape.total.tmp_bytes;
-    let wanted = if scratch > 0 { scratch.div_ceil(GIB) + SYSTEM_GIB } else { 0 };
-    let gib = wanted.max(place.root_gib);
-    if gib == 0 {
-        // Whatever the image says.
-        return;
+/// The root volume, as large as the image's; and one for scratch, where the type has no disks for it.
+fn disks(params: &mut Params, order: &LaunchOrder, place: &Place) {
+    let scratch = match Scratch::of(order, place.facts.as_ref()) {
+        Scratch::Volume { gib } => gib,
+        Scratch::Root | Scratch::Store => 0,
+    };
+    let volumes = [(place.root_device.as_str(), place.root_gib), (SCRATCH_DEVICE, scratch)];
+    // Of a root whose size nobody knows, the image says all.
+    for ((device, gib), number) in volumes.iter().filter(|(_, gib)| *gib > 0).zip(1..) {
+        let at = |key: &str| format!("BlockDeviceMapping.{number}.{key}");
+        params.push(at("DeviceName"), *device);
+        params.push(at("Ebs.DeleteOnTermination"), "true");
+        params.push(at("Ebs.VolumeType"), "gp3");
+        params.push(at("Ebs.VolumeSize"), gib.to_string());
     }
-    let at = |key: &str| format!("BlockDeviceMapping.1.{key}");
-    params.push(at("DeviceName"), &place.root_device);
-    params.push(at("Ebs.DeleteOnTermination"), "true");
-    params.push(at("Ebs.VolumeType"), "gp3");
-    params.push(at("Ebs.VolumeSize"), gib.to_string());
 }
 
 /// One card, or as many for EFA as the type has.
@@ -155,6 +156,7 @@ mod tests {
                 cores: 64,
                 threads_per_core: 2,
                 efa_cards: 2,
+                ..TypeFacts::default()
             }),
         }
     }
@@ -185,6 +187,7 @@ mod tests {
             "CpuOptions.CoreCount",
             "Placement.GroupName",
             "NetworkInterface.1.DeviceIndex",
+            "BlockDeviceMapping.2.DeviceName",
         ] {
             assert_eq!(params.get(absent), None, "{absent}");
         }
@@ -199,7 +202,7 @@ mod tests {
         let mut order = order(7, 2);
         order.spot = true;
         order.subnet = "subnet-1".into();
-        order.shape.total.tmp_bytes = 200 * GIB;
+        order.shape.total.tmp_bytes = 200 << 30;
         order.ec2 =
             Ec2Pool { together: true, efa: true, smt: false, reservation: Some("cr-1".into()) };
         let place = Place { placement_group: Some("pg".into()), ..place() };
@@ -207,7 +210,11 @@ mod tests {
         for (key, value) in [
             ("InstanceMarketOptions.MarketType", "spot"),
             ("InstanceMarketOptions.SpotOptions.SpotInstanceType", "one-time"),
-            ("BlockDeviceMapping.1.Ebs.VolumeSize", "210"),
+            ("BlockDeviceMapping.1.Ebs.VolumeSize", "8"),
+            ("BlockDeviceMapping.2.DeviceName", "/dev/sdf"),
+            ("BlockDeviceMapping.2.Ebs.VolumeSize", "204"),
+            ("BlockDeviceMapping.2.Ebs.VolumeType", "gp3"),
+            ("BlockDeviceMapping.2.Ebs.DeleteOnTermination", "true"),
             ("Placement.GroupName", "pg"),
             ("CpuOptions.CoreCount", "64"),
             ("CpuOptions.ThreadsPerCore", "1"),
@@ -223,6 +230,12 @@ mod tests {
             assert_eq!(params.get(key), Some(value), "{key}");
         }
         assert_eq!((params.get("SubnetId"), params.get("SecurityGroupId.1")), (None, None));
+        // A type with so much of its own needs none.
+        let mut own = place.clone();
+        own.facts.as_mut().unwrap().store_bytes = 300 << 30;
+        let params = super::params(&order, &own, b"").unwrap();
+        assert_eq!(params.get("BlockDeviceMapping.2.DeviceName"), None);
+        assert_eq!(params.get("BlockDeviceMapping.1.Ebs.VolumeSize"), Some("8"));
         let none = Place {
             facts: Some(TypeFacts { efa_cards: 0, ..place.facts.clone().unwrap() }),
             ..place

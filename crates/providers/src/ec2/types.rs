@@ -23,7 +23,7 @@ pub(super) struct ImageFacts {
 }
 
 /// What the launch of a type depends on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct TypeFacts {
     /// As pcluster calls it: `x86_64`, `aarch64`.
     pub arch: String,
@@ -31,6 +31,8 @@ pub(super) struct TypeFacts {
     pub threads_per_core: u32,
     /// Network cards that do EFA, one interface on each.
     pub efa_cards: u32,
+    /// The largest disk of the machine's own that is there without being asked for (NVMe), in bytes; 0 without one.
+    pub store_bytes: u64,
 }
 
 /// A subnet of the account.
@@ -197,5 +199,16 @@ fn type_facts(item: &Element) -> TypeFacts {
         cores: number("vCpuInfo/defaultCores").unwrap_or(1),
         threads_per_core: number("vCpuInfo/defaultThreadsPerCore").unwrap_or(1),
         efa_cards: if efa { cards.max(1) } else { 0 },
+        store_bytes: store_bytes(item),
     }
+}
+
+/// Sizes are in decimal gigabytes.
+fn store_bytes(item: &Element) -> u64 {
+    let Some(store) = item.child("instanceStorageInfo") else { return 0 };
+    if !matches!(store.text_at("nvmeSupport"), Some("supported" | "required")) {
+        return 0;
+    }
+    let sizes = store.items("disks").filter_map(|disk| disk.text_at("sizeInGB")?.parse().ok());
+    sizes.max().unwrap_or(0u64).saturating_mul(1_000_000_000)
 }

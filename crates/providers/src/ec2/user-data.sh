@@ -44,6 +44,7 @@ done
 [ -n "$python" ] || end "there is no python3"
 "$python" "$dir/boot.py" || end "the programs of a node cannot be had"
 rm -f "$dir/boot.pem" "$dir/boot.json" "$dir/boot.py"
+@SCRATCH@
 agent=$(cat "$dir/agent-path")
 "$agent" --version || end "$agent does not run here"
 ulimit -Hn 1048576 2>/dev/null
@@ -60,6 +61,7 @@ Description=Node of cluster @NAME@
 After=network-online.target
 Wants=network-online.target
 StartLimitIntervalSec=0
+RequiresMountsFor=$dir/tmp
 
 [Service]
 ExecStart=$agent run $dir

@@ -4,6 +4,7 @@
 //! Invariant: the same order gives the same bytes, or EC2 would refuse the launch's token; a machine that does
 //! not become a node ends itself. It holds one secret, the launch's one-time token. Deliberately absent: what
 //! needs no root, and everything that the agent can do itself.
+use super::scratch::Scratch;
 use crate::provider::LaunchOrder;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -25,8 +26,8 @@ const PATIENCE_S: u32 = 600;
 ///
 /// # Errors
 /// Why there is none, for people.
-pub(super) fn user_data(order: &LaunchOrder) -> Result<Vec<u8>, String> {
-    let packed = pack(script(order)?.as_bytes()).map_err(|error| error.to_string())?;
+pub(super) fn user_data(order: &LaunchOrder, scratch: Scratch) -> Result<Vec<u8>, String> {
+    let packed = pack(script(order, scratch)?.as_bytes()).map_err(|error| error.to_string())?;
     if packed.len() > LARGEST {
         let (is, most) = (packed.len(), LARGEST);
         return Err(format!(
@@ -38,7 +39,7 @@ pub(super) fn user_data(order: &LaunchOrder) -> Result<Vec<u8>, String> {
 }
 
 /// Before it is packed.
-pub(super) fn script(order: &LaunchOrder) -> Result<String, String> {
+pub(super) fn script(order: &LaunchOrder, scratch: Scratch) -> Result<String, String> {
     let first = order.joins.first().ok_or("the launch has no machines")?;
     let join: JoinOrder = serde_json::from_str(first)
         .map_err(|error| format!("the order is not understood: {error}"))?;
@@ -53,7 +54,8 @@ pub(super) fn script(order: &LaunchOrder) -> Result<String, String> {
         .replace("@NAME@", &plain(&order.cluster_name))
         .replace("@IDENTITY@", identity(&join.token)?.trim_end())
         .replace("@JOINS@", &joins(&order.joins)?)
-        .replace("@BOOT@", boot.trim_end()))
+        .replace("@BOOT@", boot.trim_end())
+        .replace("@SCRATCH@", scratch.script().trim_end()))
 }
 
 /// Names of clusters are plain; a shell script takes no chances.
@@ -119,6 +121,8 @@ mod tests {
     use crate::ec2::tests::order;
     use std::process::{Command, Stdio};
 
+    const VOLUME: Scratch = Scratch::Volume { gib: 95 };
+
     /// What a program says of a text on its input.
     fn says(program: &[&str], text: &str) -> String {
         let mut command = Command::new(program[0]);
@@ -141,16 +145,16 @@ mod tests {
 
     #[test]
     fn the_same_order_is_the_same_bytes_and_another_one_is_not() {
-        let one = user_data(&order(7, 3)).unwrap();
-        assert_eq!(one, user_data(&order(7, 3)).unwrap());
-        assert_ne!(one, user_data(&order(8, 3)).unwrap());
+        let one = user_data(&order(7, 3), VOLUME).unwrap();
+        assert_eq!(one, user_data(&order(7, 3), VOLUME).unwrap());
+        assert_ne!(one, user_data(&order(8, 3), VOLUME).unwrap());
         assert_eq!(one[..2], [0x1f, 0x8b]);
     }
 
     #[test]
     fn each_machine_finds_its_own_order() {
         let order = order(7, 3);
-        let text = script(&order).unwrap();
+        let text = script(&order, VOLUME).unwrap();
         assert!(!text.contains('@') || !text.contains("@JOINS@"), "{text}");
         let orders: Value = serde_json::from_str(part(&text, "boot.json")).unwrap();
         for index in 0..3 {
@@ -167,14 +171,14 @@ mod tests {
 
     #[test]
     fn five_hundred_machines_fit() {
-        let packed = user_data(&order(7, 500)).unwrap();
+        let packed = user_data(&order(7, 500), VOLUME).unwrap();
         assert!(packed.len() < LARGEST, "{}", packed.len());
-        assert!(user_data(&order(7, 0)).is_err());
+        assert!(user_data(&order(7, 0), VOLUME).is_err());
     }
 
     #[test]
     fn shell_python_and_openssl_read_it() {
-        let text = script(&order(7, 2)).unwrap();
+        let text = script(&order(7, 2), VOLUME).unwrap();
         says(&["sh", "-n"], &text);
         says(
             &["python3", "-c", "import ast, sys; ast.parse(sys.stdin.read())"],
@@ -182,11 +186,19 @@ mod tests {
         );
         let pem = part(&text, "boot.pem");
         assert_eq!(pem.lines().filter(|line| line.starts_with("-----BEGIN")).count(), 2, "{pem}");
-        for left in
-            ["@NODE_HEADER@", "@TOKEN_HEADER@", "@PROGRAMS@", "@NAME@", "@BOOT@", "@PATIENCE@"]
-        {
+        for left in [
+            "@NODE_HEADER@",
+            "@TOKEN_HEADER@",
+            "@PROGRAMS@",
+            "@NAME@",
+            "@BOOT@",
+            "@PATIENCE@",
+            "@SCRATCH@",
+        ] {
             assert!(!text.contains(left), "{left}");
         }
+        assert!(text.contains("\nscratch=volume gib=95\n"), "{text}");
+        assert!(!script(&order(7, 2), Scratch::Root).unwrap().contains("scratch"));
         assert!(text.contains("\"/node/v1/agents/\" + program[\"sha256\"]"));
     }
 }
