@@ -33,7 +33,7 @@ fn a_key_with_money_behind_it_is_refused_at_up_and_noted_by_check() {
     let put = |text: &str| fs::write(cloud.work().join("cluster.toml"), text).unwrap();
     put("provider = \"ec2\"\n");
     cloud.run(&["up"]).expect_code(3).expect_words(&["could not reach"]);
-    let words = "EC2's instances mount /home and /shared from the head";
+    let words = "EC2's instances mount /home and /shared";
     assert!(cloud.ok(&["config", "check"]).err.contains(words));
 }
 

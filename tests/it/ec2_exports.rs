@@ -144,7 +144,10 @@ fn the_heads_folder_is_exported_to_instances_that_live_and_to_nobody_else() {
     assert!(said.out.contains("0 left"), "{said:#?}");
     assert!(!file.0.exists());
     let all = fs::read_to_string(&log).unwrap();
-    assert!(all.ends_with("-r\n.\n"), "the system knows that it is gone: {all}");
+    assert!(
+        all.ends_with("-r\n# Nothing is exported any more.\n.\n"),
+        "the system knows that it is gone: {all}"
+    );
     drop((server, shared, cloud));
     let _ = fs::remove_dir_all(folder);
 }

@@ -34,7 +34,6 @@ $b ip link set lo up
 $b ip addr add 10.9.0.1/32 dev lo
 $b ip addr add 10.9.0.3/32 dev lo
 must $b mount -t ext4 /dev/vda /data
-must $b mount --bind /data/volume /shared
 $b cp /opt/nfs/order.json /var/lib/pcluster-agent/join.json
 pcluster-agent run /var/lib/pcluster-agent >/tmp/agent 2>&1 &
 wait_for() {
@@ -58,6 +57,11 @@ must rpc.nfsd -N 3 -p 2049 -G 10 -L 10 2
 wait_for "refusal" $b grep -q "/seen is not mounted: .* is not exported to this machine" /tmp/agent
 echo "INNER: refused before it is in the file"
 must $b cp /opt/nfs/pcluster-00ff.exports /etc/exports.d/
+must exportfs -r
+# The volume comes after the server: what lies below is seen by nobody.
+$b sleep 3
+$b grep -q " /seen nfs4 " /proc/mounts && end "a folder without its volume is let out"
+must $b mount --bind /data/volume /shared
 must exportfs -r
 wait_for "mount" $b grep -q " /seen nfs4 " /proc/mounts
 echo "INNER: $($b grep ' /seen ' /proc/mounts)"
@@ -127,7 +131,8 @@ impl Inner {
     /// What a head would write for one node.
     fn exports(&self) -> PathBuf {
         let nodes = BTreeMap::from([(InstanceRef::from("i-0a"), "10.9.0.1".parse().unwrap())]);
-        self.put("exports", &file::text("00ff", &BTreeSet::from(["/shared".to_owned()]), &nodes))
+        let shared = BTreeSet::from(["/shared".to_owned()]);
+        self.put("exports", &file::text("00ff", &shared, &shared, &nodes))
     }
 
     /// What it would tell that node, and one that looks like another.

@@ -20,9 +20,15 @@ pub fn name(cluster: &str) -> String {
     format!("pcluster-{cluster}.exports")
 }
 
-/// What it says; empty where there is nothing to export.
+/// What it says; empty where there is nothing to export. A folder that is `mounted` is not exported while it is
+/// not (a volume that comes up after the server): nodes wait, and do not see the empty folder below.
 #[must_use]
-pub fn text(cluster: &str, paths: &BTreeSet<String>, nodes: &Addresses) -> String {
+pub fn text(
+    cluster: &str,
+    paths: &BTreeSet<String>,
+    mounted: &BTreeSet<String>,
+    nodes: &Addresses,
+) -> String {
     let addresses: BTreeSet<&IpAddr> = nodes.values().filter(|at| is_of_one(at)).collect();
     if paths.is_empty() || addresses.is_empty() {
         return String::new();
@@ -34,8 +40,9 @@ pub fn text(cluster: &str, paths: &BTreeSet<String>, nodes: &Addresses) -> Strin
     }
     for path in paths {
         let (word, id) = (word(path), id(path));
+        let mount = if mounted.contains(path) { ",mountpoint" } else { "" };
         for address in &addresses {
-            let _ = writeln!(text, "{word} {address}({OPTIONS},fsid={id})");
+            let _ = writeln!(text, "{word} {address}({OPTIONS}{mount},fsid={id})");
         }
     }
     text
@@ -101,7 +108,7 @@ mod tests {
     #[test]
     fn every_folder_is_for_every_node_and_for_nobody_else() {
         let nodes = nodes(&[("i-0b", "10.0.0.9"), ("i-0a", "10.0.1.5")]);
-        let text = text("00ff", &paths(&["/shared", "/home"]), &nodes);
+        let text = text("00ff", &paths(&["/shared", "/home"]), &paths(&["/home", "/x"]), &nodes);
         let of = |path: &str| {
             let lines = text.lines().filter(|line| line.starts_with(&format!("{path} ")));
             lines.map(|line| line.split_once(' ').unwrap().1.to_owned()).collect::<Vec<_>>()
@@ -109,6 +116,7 @@ mod tests {
         let (home, shared) = (of("/home"), of("/shared"));
         assert_eq!((home.len(), shared.len()), (2, 2), "{text}");
         assert!(home[0].starts_with("10.0.0.9(rw,sync,") && home[1].starts_with("10.0.1.5("));
+        assert!(home[0].contains(",mountpoint,") && !shared[0].contains("mountpoint"), "{text}");
         assert_ne!(home[0], shared[0], "each folder has a number of its own");
         assert!(text.contains("root_squash") && !text.contains('*'), "{text}");
         assert_eq!(nodes_of(&text), nodes);
@@ -116,17 +124,17 @@ mod tests {
 
     #[test]
     fn nothing_is_no_file_and_an_address_of_many_is_nobodys() {
-        assert_eq!(text("c", &paths(&["/shared"]), &Addresses::new()), "");
-        assert_eq!(text("c", &paths(&[]), &nodes(&[("i-1", "10.0.0.1")])), "");
+        assert_eq!(text("c", &paths(&["/shared"]), &paths(&[]), &Addresses::new()), "");
+        assert_eq!(text("c", &paths(&[]), &paths(&[]), &nodes(&[("i-1", "10.0.0.1")])), "");
         let odd = [
             ("i-1", "0.0.0.0"),
             ("i-2", "127.0.0.1"),
             ("i-3", "255.255.255.255"),
             ("i-4", "ff02::1"),
         ];
-        assert_eq!(text("c", &paths(&["/shared"]), &nodes(&odd)), "");
+        assert_eq!(text("c", &paths(&["/shared"]), &paths(&[]), &nodes(&odd)), "");
         let twice = nodes(&[("i-1", "10.0.0.1"), ("i-2", "10.0.0.1")]);
-        let text = text("c", &paths(&["/s"]), &twice);
+        let text = text("c", &paths(&["/s"]), &paths(&[]), &twice);
         assert_eq!(text.lines().filter(|line| line.starts_with("/s ")).count(), 1, "{text}");
     }
 

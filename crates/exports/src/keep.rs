@@ -1,6 +1,6 @@
 //! Keeping what is exported in step with the machines that live.
 use crate::file::{self, Addresses, is_of_one};
-use crate::server::{System, Trouble, lacks};
+use crate::server::{System, Trouble, lacks, mounted};
 use pcluster_model::InstanceRef;
 use pcluster_model::config::Pool;
 use std::collections::{BTreeMap, BTreeSet};
@@ -89,7 +89,8 @@ impl Exports {
 
     /// One turn; whether all is as it should be.
     async fn turn(&self, system: &System, wanted: &Wanted, again: bool) -> bool {
-        let text = file::text(&system.cluster, &wanted.paths, &self.addresses(&wanted.nodes));
+        let addresses = self.addresses(&wanted.nodes);
+        let text = file::text(&system.cluster, &wanted.paths, &mounted(), &addresses);
         let made = match lacks().filter(|_| !wanted.paths.is_empty()) {
             Some(lack) => Err(lack),
             None if wanted.paths.is_empty() => system.make(&text, again).await,

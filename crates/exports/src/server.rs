@@ -4,6 +4,7 @@
 use crate::file;
 use pcluster_etc::put;
 use rustix::process::geteuid;
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -19,6 +20,8 @@ const PORT: u16 = 2049;
 const ANSWER: Duration = Duration::from_secs(2);
 /// Names of other exports may be looked up for it.
 const EXPORTFS: Duration = Duration::from_secs(60);
+/// A file that says so much is on its way out.
+const NOTHING: &str = "# Nothing is exported any more.\n";
 /// A path of the administrator is not always that of a service.
 const FOLDERS: [&str; 2] = ["/usr/sbin", "/sbin"];
 
@@ -104,10 +107,23 @@ impl System {
     /// # Errors
     /// Why it is not.
     pub(crate) async fn make(&self, text: &str, again: bool) -> Result<(), Trouble> {
-        let changed = self.write(text).map_err(|what| Trouble::new(what, "df /etc"))?;
-        if !changed && !again {
+        let path = self.path();
+        if text.is_empty() && !path.exists() {
             return Ok(());
         }
+        let changed = self.write(text).map_err(|what| Trouble::new(what, "df /etc"))?;
+        if changed || again {
+            self.read_by_the_system(text).await?;
+        }
+        if !text.is_empty() {
+            return Ok(());
+        }
+        // Last, so that whoever is ended before finds it and goes on.
+        let removed = fs::remove_file(&path);
+        removed.map_err(|error| Trouble::new(format!("{}: {error}", path.display()), "df /etc"))
+    }
+
+    async fn read_by_the_system(&self, text: &str) -> Result<(), Trouble> {
         let Err(what) = run(&["-r"]).await else { return Ok(()) };
         // A line of somebody else may be what is wrong.
         let listed = run(&["-s"]).await.unwrap_or_default();
@@ -119,19 +135,26 @@ impl System {
 
     /// True when the file was another one.
     fn write(&self, text: &str) -> Result<bool, String> {
-        let path = self.path();
-        if self.read() == text && (!text.is_empty() || !path.exists()) {
+        let text = if text.is_empty() { NOTHING } else { text };
+        if self.read() == text {
             return Ok(false);
         }
-        let failed = |error: std::io::Error| format!("{}: {error}", path.display());
-        if text.is_empty() {
-            fs::remove_file(&path).map_err(failed)?;
-            return Ok(true);
-        }
+        let failed = |error: std::io::Error| format!("{}: {error}", self.folder.display());
         fs::create_dir_all(&self.folder).map_err(failed)?;
-        put(&path, text.as_bytes()).map_err(|error| error.to_string())?;
+        put(&self.path(), text.as_bytes()).map_err(|error| error.to_string())?;
         Ok(true)
     }
+}
+
+/// Folders where something is mounted on this machine now.
+pub(crate) fn mounted() -> BTreeSet<String> {
+    mounted_in(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
+}
+
+/// `36 35 98:0 /mnt1 /shared rw,… - ext4 /dev/x rw`; blanks in paths are written as `\040`.
+fn mounted_in(mountinfo: &str) -> BTreeSet<String> {
+    let paths = mountinfo.lines().filter_map(|line| line.split(' ').nth(4));
+    paths.map(|path| path.replace("\\040", " ").replace("\\134", "\\")).collect()
 }
 
 /// What `exportfs` says; an error in its first words.
@@ -175,6 +198,26 @@ mod tests {
         let listed = "/srv  *(ro)\n/s  10.0.0.1(sync,wdelay)\n/home\t10.0.0.1(sync)\n";
         assert!(is_exported(text, listed) && is_exported("", ""));
         assert!(!is_exported(text, "/s  10.0.0.1(sync)\n"));
+    }
+
+    #[test]
+    fn folders_that_are_mounts_are_known() {
+        let info = "22 1 0:5 / / rw - ext4 a rw\n36 22 8:1 /volume /my\\040data rw - ext4 b rw\n";
+        let found = mounted_in(info);
+        assert!(found.contains("/my data") && found.contains("/") && found.len() == 2, "{found:?}");
+    }
+
+    #[tokio::test]
+    async fn where_nothing_is_exported_nothing_is_touched() {
+        let folder = std::env::temp_dir().join(format!("pcx-make-{}", std::process::id()));
+        let system = System { folder: folder.clone(), ..System::of("00ff", "10.0.0.1") };
+        system.make("", true).await.unwrap();
+        assert!(!folder.exists());
+        // Of a head that was ended before the system had read it.
+        assert_eq!(system.write("/s 10.0.0.1(rw)\n"), Ok(true));
+        assert_eq!(system.write(""), Ok(true));
+        assert_eq!((system.read().as_str(), system.write("")), (NOTHING, Ok(false)));
+        fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
