@@ -1,6 +1,7 @@
 //! Shared paths as this machine sees them, and the servers that some of them are on.
 use crate::{PATIENCE, plain, size, within};
 use pcluster_api::{Finding, Topic};
+use pcluster_exports::Trouble;
 use pcluster_model::config::{Config, ProviderKind, Share, ShareSource};
 use rustix::fs::{Access, StatVfsMountFlags, access, statvfs};
 use std::collections::BTreeMap;
@@ -47,24 +48,30 @@ fn exports(config: &Config) -> Option<Finding> {
     let paths: Vec<String> = pcluster_exports::paths(config).into_iter().collect();
     paths.first()?;
     let paths = paths.join(" and ");
-    let why = format!("nodes in EC2 mount {paths} from the head, and no machine is launched then");
-    if let Some(lack) = pcluster_exports::lacks() {
-        return Some(Finding::attention(TOPIC, lack.what).why(why).hint(lack.help));
-    }
+    let lack = pcluster_exports::lacks();
+    let answers = lack.is_none() && is_served(config);
+    Some(exported(&paths, lack, answers))
+}
+
+fn is_served(config: &Config) -> bool {
     let own = config.head.address.clone().unwrap_or_default();
     let own = own.rsplit_once(':').map_or(own.as_str(), |(host, _)| host).to_owned();
     let hosts = ["127.0.0.1".to_owned(), own.trim_matches(['[', ']']).to_owned()];
     let any = move || hosts.iter().any(|host| reach(host, NFS_PORT).is_ok());
-    Some(match within(any) {
-        Some(true) => {
+    within(any) == Some(true)
+}
+
+fn exported(paths: &str, lack: Option<Trouble>, answers: bool) -> Finding {
+    let why = format!("nodes in EC2 mount {paths} from the head, and no machine is launched then");
+    match lack {
+        Some(lack) => Finding::attention(TOPIC, lack.what).why(why).hint(lack.help),
+        None if answers => {
             Finding::ok(TOPIC, format!("an NFS server answers here: nodes in EC2 mount {paths}"))
         }
-        Some(false) | None => {
-            Finding::attention(TOPIC, format!("no NFS server answers at port {NFS_PORT} here"))
-                .why(why)
-                .hint("systemctl start nfs-server    and: journalctl -u nfs-server")
-        }
-    })
+        None => Finding::attention(TOPIC, format!("no NFS server answers at port {NFS_PORT} here"))
+            .why(why)
+            .hint("systemctl start nfs-server    and: journalctl -u nfs-server"),
+    }
 }
 
 /// What was seen of a path that is there.
@@ -234,10 +241,16 @@ mod tests {
         let text = "provider = \"ec2\"\nhead = { address = \"10.0.0.1\" }\n\
                     compute = { types = [\"c6i.large\"] }\nstorage = { shared = \"/shared\" }\n";
         let config = pcluster_config::samples::config;
+        // Whatever this machine serves.
         let found = exports(&config(text)).expect("something is mounted from here");
-        // No machine of tests serves anybody.
-        assert_eq!(found.level, Level::Attention, "{found:?}");
-        assert!(found.why.contains("/home and /shared") && !found.hints.is_empty(), "{found:?}");
+        let said = format!("{} {}", found.what, found.why);
+        assert!(said.contains("/home and /shared"), "{found:?}");
+        let silent = exported("/shared", None, false);
+        assert!(silent.level == Level::Attention && !silent.hints.is_empty(), "{silent:?}");
+        assert_eq!(exported("/shared", None, true).level, Level::Ok);
+        let lack = Trouble { what: "there is no server".into(), help: "make one".into() };
+        let lacks = exported("/shared", Some(lack), false);
+        assert!(lacks.level == Level::Attention && lacks.hints == ["make one"], "{lacks:?}");
         let mounted = text.replace("shared = \"/shared\"", "from = \"mounted\", home = \"local\"");
         assert_eq!(exports(&config(&mounted)), None);
     }

@@ -124,11 +124,18 @@ pub(super) fn classify(
     told(ErrorClass::Unknown, words)
 }
 
-/// Without the part that only EC2 can read.
+/// Of a message, in letters: some name all that there might have been instead.
+const MOST: usize = 400;
+
+/// Without the part that only EC2 can read, and without a tail that nobody reads.
 fn plain(message: &str) -> String {
     let (start, _) =
         message.split_once("Encoded authorization failure message").unwrap_or((message, ""));
-    start.trim().trim_end_matches('.').to_owned()
+    let start = start.trim().trim_end_matches('.');
+    match start.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{} …", &start[..end]),
+        None => start.to_owned(),
+    }
 }
 
 /// What helps somebody who may not.
@@ -184,6 +191,13 @@ mod tests {
     fn class(action: Action, status: u16, code: &str, message: &str) -> ErrorClass {
         let failure = Failure::Said { status, code: code.into(), message: message.into() };
         classify((action, Caller::Head), &failure, Timestamp(1_000_000), 2_000).class
+    }
+
+    #[test]
+    fn words_without_end_are_cut() {
+        assert_eq!(plain("No such type. "), "No such type");
+        let long = plain(&"é, ".repeat(1000));
+        assert!(long.ends_with('…') && long.chars().count() == MOST + 2, "{long}");
     }
 
     #[test]
