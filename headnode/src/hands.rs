@@ -5,6 +5,7 @@
 //! other choice (core says again what it still wants).
 pub mod cleaning;
 pub mod consoles;
+mod ends;
 pub mod orders;
 mod prices;
 pub mod providers;

@@ -171,6 +171,12 @@ pub const SPOT_PRICES_EVERY: Duration = Duration::from_mins(5);
 pub const STANDING_SECOND: Duration = Duration::from_secs(75);
 /// And from then on.
 pub const STANDING_EVERY: Duration = Duration::from_secs(300);
+/// Ends of machines are gathered for so long before the call that has them all.
+pub const ENDS_GATHER: Duration = Duration::from_millis(20);
+/// And so many go with one call.
+pub const ENDS_AT_ONCE: usize = 500;
+/// Machines that are remembered as not to be ended with others.
+pub const ENDS_ALONE: usize = 10_000;
 /// Calls of one provider at once.
 pub const PROVIDER_CALLS: usize = 8;
 /// How long open requests of users have at the end.

@@ -19,7 +19,7 @@ environment `scripts/clients path moto`. What moto itself lacks and this adds:
 The other side of it is HTTP below /_cloud/ on the same port, JSON in and out:
 
     GET  facts                      {"subnets": {ID: ZONE}, "images": {NAME: ID}}
-    GET  meter                      [{"instance", "type", "spot", "subnet", "launched", "ended" or null, "off"}]
+    GET  meter                      [{"instance", "type", "spot", "subnet", "launched", "ended" or null, "off", "token", "index"}]
     GET  volumes                    [{"volume", "gib", "zone", "created", "deleted" or null}]
     GET  calls                      {ACTION: COUNT}
     POST faults    [FAULT...]       in front of every call from now on; an empty list clears all
@@ -256,7 +256,8 @@ class Cloud(Volumes):
             one["PrivateIpAddress"] = machine.address
         card.public_ip = card.public_ip and machine.address
         self.meter[instance.id] = {"instance": instance.id, "type": instance.instance_type, "spot": spot,
-                                   "subnet": instance.subnet_id, "launched": now, "ended": None, "off": False}
+                                   "subnet": instance.subnet_id, "launched": now, "ended": None, "off": False,
+                                   "token": asked.get("ClientToken"), "index": instance.ami_launch_index}
         if BOOTS:
             machine.boot()
 

@@ -13,6 +13,7 @@ mod doctor;
 mod ec2;
 mod ec2_exports;
 mod ec2_head;
+mod ec2_many;
 mod ec2_matrix;
 mod ec2_standing;
 mod external;

@@ -9,6 +9,7 @@ pub mod bins;
 pub mod clients;
 pub mod cloud;
 pub mod cluster;
+pub mod crowd;
 pub mod dice;
 pub mod disk;
 pub mod golden;

@@ -5,11 +5,12 @@ use crate::event::LaunchErrorClass;
 use crate::input::{AgentSaid, Input, LaunchError, ListedInstance, ProviderSaid, Request};
 use crate::job::Job;
 use crate::limits::CALL_AGAIN;
-use crate::node::NodeState;
+use crate::node::{Node, NodeState};
 use crate::volatile::{Link, ListState, UnknownInstance, Volatile};
+use alloc::collections::BTreeSet;
 use alloc::string::{String, ToString};
 use pcluster_model::config::ProviderKind;
-use pcluster_model::{DurationMs, LaunchId, NodeId, RunId, Timestamp};
+use pcluster_model::{DurationMs, InstanceRef, LaunchId, NodeId, RunId, Timestamp};
 use pcluster_wire::{RunEnd, RunReport};
 
 impl Cluster {
@@ -238,8 +239,11 @@ impl Cluster {
         }
         let mut unknown = alloc::collections::BTreeMap::new();
         let earlier = core::mem::take(&mut self.list_state(provider).unknown);
+        let living = self.nodes.values().filter(|node| node.state.is_alive());
+        let bound: BTreeSet<InstanceRef> =
+            living.filter_map(|node| node.instance.clone()).collect();
         for listed in instances.iter().filter(|listed| listed.ended_at.is_none()) {
-            if self.is_known(listed) {
+            if bound.contains(&listed.instance) || self.is_unbound(listed) {
                 continue;
             }
             let first_seen = earlier.get(&listed.instance).map_or(now, |before| before.first_seen);
@@ -267,13 +271,18 @@ impl Cluster {
     }
 
     pub(crate) fn is_known(&self, listed: &ListedInstance) -> bool {
-        self.nodes.values().any(|node| {
-            node.state.is_alive()
-                && (node.instance.as_ref() == Some(&listed.instance)
-                    || (node.instance.is_none()
-                        && node.launch() == listed.launch
-                        && listed.index.is_none_or(|index| index == node.id.index)))
-        })
+        let is_its = |node: &Node| node.instance.as_ref() == Some(&listed.instance);
+        let mut living = self.nodes.values().filter(|node| node.state.is_alive());
+        self.is_unbound(listed) || living.any(is_its)
+    }
+
+    /// It can be the machine of a node that has none yet.
+    fn is_unbound(&self, listed: &ListedInstance) -> bool {
+        let id = |index| NodeId { launch: listed.launch, index };
+        let all = listed.index.map_or(0..=u32::MAX, |index| index..=index);
+        let nodes = self.nodes.range(id(*all.start())..=id(*all.end()));
+        let mut nodes = nodes.map(|(_, node)| node);
+        nodes.any(|node| node.state.is_alive() && node.instance.is_none())
     }
 
     /// Remembers that an effect has been handed out.

@@ -1,6 +1,7 @@
 //! Calls of providers, each in a task of its own, and the lists that say what really exists.
 use super::cleaning::Cleaned;
 use super::consoles;
+use super::ends::Ends;
 use super::orders::{Orders, tags_of};
 use crate::bundles::Keeping;
 use crate::clock::Clock;
@@ -27,6 +28,7 @@ pub struct ProviderHands {
 
 struct Source {
     provider: Arc<dyn Provider>,
+    ends: Ends,
     /// Milliseconds from one list to the next.
     pace: watch::Sender<u64>,
 }
@@ -54,7 +56,10 @@ impl ProviderHands {
         inbox: InboxHandle,
         keeping: Keeping,
     ) -> Self {
-        let source = |provider| Source { provider, pace: watch::Sender::new(0) };
+        let source = |provider: Arc<dyn Provider>| {
+            let ends = Ends::of(Arc::clone(&provider));
+            Source { provider, ends, pace: watch::Sender::new(0) }
+        };
         let shared = Shared {
             sources: providers.into_iter().map(source).collect(),
             orders,
@@ -150,29 +155,33 @@ impl Shared {
         self.in_hand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn provider(&self, kind: &ProviderKind) -> Result<&Arc<dyn Provider>, ProviderError> {
+    fn source(&self, kind: &ProviderKind) -> Result<&Source, ProviderError> {
         let found = self.sources.iter().find(|source| source.provider.kind() == *kind);
-        found.map(|source| &source.provider).ok_or_else(|| {
+        found.ok_or_else(|| {
             let words = format!("provider {} is not part of this version", kind.as_str());
             ProviderError::new(ErrorClass::BadConfig, words)
         })
     }
 
+    fn provider(&self, kind: &ProviderKind) -> Result<&Arc<dyn Provider>, ProviderError> {
+        Ok(&self.source(kind)?.provider)
+    }
+
     async fn carry_out(&self, effect: Effect) -> Option<ProviderSaid> {
-        let _place = self.calls.acquire().await.ok()?;
         match effect {
-            Effect::Launch(plan) => Some(self.launch(&plan).await),
+            Effect::Launch(plan) => {
+                let _place = self.calls.acquire().await.ok()?;
+                Some(self.launch(&plan).await)
+            }
             Effect::Terminate { node, provider, instance } => {
                 let error = self.terminate(node, &provider, instance).await.err();
                 Some(ProviderSaid::Terminated { node, error })
             }
             Effect::TerminateUnknown { instance, provider } => {
-                let target = Target::Instance(instance.clone());
-                let done = match self.provider(&provider) {
-                    Ok(provider) => provider.terminate(&[target]).await,
-                    Err(error) => Err(error),
+                let error = match self.source(&provider) {
+                    Ok(source) => source.ends.end(instance.clone()).await.err(),
+                    Err(error) => Some(error.message),
                 };
-                let error = done.err().map(|error| error.message);
                 Some(ProviderSaid::TerminatedUnknown { instance, error })
             }
             Effect::Tell { .. } => None,
@@ -221,11 +230,16 @@ impl Shared {
         instance: Option<InstanceRef>,
     ) -> Result<(), String> {
         let words = |error: ProviderError| error.message;
-        let provider = self.provider(kind).map_err(words)?;
+        let Source { provider, ends, .. } = self.source(kind).map_err(words)?;
+        let place = self.calls.acquire().await.map_err(|_| "the head ends")?;
         // Afterwards nobody could see the console any more.
         self.keep_what_failed(node, &**provider, instance.as_ref()).await;
         let targets = match instance {
-            Some(instance) => vec![Target::Instance(instance)],
+            Some(instance) => {
+                // Others go with the same call.
+                drop(place);
+                return ends.end(instance).await;
+            }
             None if self.lock().contains(&EffectKey::Launch(node.launch)) => {
                 // It may yet name the machine; the cluster asks again.
                 return Err("the launch has not been answered yet".into());
