@@ -71,7 +71,8 @@ fn many_instances_for_an_array_are_few_calls() {
     println!("calls: {calls}");
     let count = |action: &str| calls[action].as_u64().unwrap_or(0);
     let launches = (many as u64).div_ceil(AT_ONCE);
-    assert_eq!(count("RunInstances"), launches, "{calls}");
+    // A call that a busy cloud answers too late is made again, and makes nothing new.
+    assert!((launches..=launches + 4).contains(&count("RunInstances")), "{calls}");
     // Nodes become idle one after another: some calls more than the fewest.
     assert!(count("TerminateInstances") <= launches + 20, "{calls}");
     // By time and by what is new, not by machine.

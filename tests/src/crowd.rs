@@ -31,9 +31,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{
     CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime,
 };
-use tokio_rustls::rustls::{
-    ClientConfig, DigitallySignedStruct, Error, SignatureScheme, version,
-};
+use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme, version};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{self, Message};
 
@@ -116,7 +114,8 @@ impl Crowd {
             }
             let orders = span["token"].as_str().and_then(|token| self.launches.get(token));
             let index = span["index"].as_u64().and_then(|index| usize::try_from(index).ok());
-            let Some(order) = orders.zip(index).and_then(|(orders, index)| orders.get(index)) else {
+            let Some(order) = orders.zip(index).and_then(|(orders, index)| orders.get(index))
+            else {
                 continue;
             };
             let agent = live(order.clone(), InstanceRef::from(name), Arc::clone(&self.common));

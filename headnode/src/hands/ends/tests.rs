@@ -2,9 +2,7 @@
 use super::*;
 use async_trait::async_trait;
 use pcluster_model::config::ProviderKind;
-use pcluster_providers::{
-    ErrorClass, LaunchAnswer, LaunchOrder, Listed, Offering, ProviderError,
-};
+use pcluster_providers::{ErrorClass, LaunchAnswer, LaunchOrder, Listed, Offering, ProviderError};
 use std::sync::Mutex;
 
 #[derive(Default)]
