@@ -1,4 +1,5 @@
 //! What clients send.
+use pcluster_model::job::SpotAsk;
 use pcluster_model::{Dependency, JobSpec, SignalScope};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -75,6 +76,9 @@ pub struct UpdateRequest {
     /// Tasks of an array at once; 0 is no limit.
     pub throttle: Option<u32>,
     pub requeue: Option<bool>,
+    /// `as_pool`, `yes`, `no` or `only`: whether its nodes may be spot machines.
+    #[schema(value_type = Option<String>)]
+    pub spot: Option<SpotAsk>,
     pub comment: Option<String>,
     pub account: Option<String>,
     pub qos: Option<String>,

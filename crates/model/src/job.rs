@@ -132,6 +132,40 @@ pub enum MailEvent {
     Requeue,
 }
 
+/// Whether a job's nodes may be spot machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpotAsk {
+    /// As its pool has it.
+    #[default]
+    AsPool,
+    /// Spot first, also where the pool buys on demand and its provider has spot.
+    Yes,
+    /// Never.
+    No,
+    /// Nothing else.
+    Only,
+}
+
+impl SpotAsk {
+    /// Nothing was said.
+    #[must_use]
+    pub fn is_as_pool(&self) -> bool {
+        *self == Self::AsPool
+    }
+
+    /// The value of `--spot`; `None` where nothing was said.
+    #[must_use]
+    pub const fn word(self) -> Option<&'static str> {
+        match self {
+            Self::AsPool => None,
+            Self::Yes => Some("yes"),
+            Self::No => Some("no"),
+            Self::Only => Some("only"),
+        }
+    }
+}
+
 /// Everything a job asks for. Fields are only ever added, with defaults: events are for ever.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobSpec {
@@ -227,6 +261,8 @@ pub struct JobSpec {
     /// Image of the nodes; `None` is the pool's.
     #[serde(default)]
     pub image: Option<String>,
+    #[serde(default, skip_serializing_if = "SpotAsk::is_as_pool")]
+    pub spot: SpotAsk,
     #[serde(default)]
     pub mail: Vec<MailEvent>,
     #[serde(default)]
@@ -327,6 +363,7 @@ impl Default for JobSpec {
             account: String::new(),
             max_cost: None,
             image: None,
+            spot: SpotAsk::AsPool,
             mail: Vec::new(),
             kind: JobKind::default(),
             lease_ms: None,

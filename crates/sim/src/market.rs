@@ -5,11 +5,12 @@
 use crate::cloud::MachineId;
 use crate::faults::Kind;
 use crate::rng::Rng;
-use crate::scenario::Scenario;
+use crate::scenario::{Ask, Scenario};
 use crate::world::{What, World};
 use pcluster_core::agent::AgentInput;
 use pcluster_core::input::{ProviderSaid, SpotPrice};
 use pcluster_model::config::{Pool, SpotUse};
+use pcluster_model::job::SpotAsk;
 use pcluster_model::{DurationMs, Price, Timestamp};
 use pcluster_wire::NoticeKind;
 
@@ -26,13 +27,36 @@ struct Terms {
     always: bool,
 }
 
+/// What scenarios of an edition have of it.
+pub fn of(edition: u32, rng: &Rng, scenario: &mut Scenario) {
+    if edition >= 3 {
+        add(&mut rng.aside(5), scenario);
+    }
+    if edition >= 4 {
+        ask(&mut rng.aside(7), scenario);
+    }
+}
+
 /// Some pools of some worlds have spot machines, and some have places.
-pub fn add(rng: &mut Rng, scenario: &mut Scenario) {
+fn add(rng: &mut Rng, scenario: &mut Scenario) {
     let terms: Vec<Terms> = (0..2).map(|_| Terms::draw(rng)).collect();
     for config in scenario.configs_mut() {
         for pool in &mut config.pools {
             terms[usize::from(pool.name.as_str() != "main")].give(pool);
         }
+    }
+}
+
+/// Some jobs choose for themselves.
+fn ask(rng: &mut Rng, scenario: &mut Scenario) {
+    for (_, ask) in &mut scenario.asks {
+        let Ask::Submit { spec, .. } = ask else { continue };
+        spec.spot = match rng.below(10) {
+            0 => SpotAsk::Yes,
+            1 => SpotAsk::No,
+            2 => SpotAsk::Only,
+            _ => SpotAsk::AsPool,
+        };
     }
 }
 

@@ -266,9 +266,7 @@ impl World {
         if kept.edition >= 2 {
             extras::add(&mut rng.aside(4), &mut scenario);
         }
-        if kept.edition >= 3 {
-            market::add(&mut rng.aside(5), &mut scenario);
-        }
+        market::of(kept.edition, &rng, &mut scenario);
         let mut faults = match mode {
             Mode::Safety | Mode::Liveness | Mode::Abandoned => Faults::draw(&mut rng),
             Mode::Calm => Faults::none(),

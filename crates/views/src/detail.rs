@@ -145,6 +145,9 @@ pub fn asked(job: &Job, tasks: Option<&IndexRanges>) -> Vec<(String, String)> {
     if spec.priority != 0 {
         line("priority", spec.priority.to_string());
     }
+    if let Some(word) = spec.spot.word() {
+        line("spot", word.into());
+    }
     line("requeue", if spec.requeue { "yes".into() } else { "no".into() });
     if !spec.account.is_empty() {
         line("account", spec.account.clone());

@@ -4,6 +4,7 @@ use super::{Cx, why_launch};
 use pcluster_core::Job;
 use pcluster_core::event::OfferingKey;
 use pcluster_core::plan::Wait;
+use pcluster_model::job::SpotAsk;
 
 /// `c6i.4xlarge spot in subnet-0aaa`.
 pub(super) fn kind_words(offering: &OfferingKey) -> String {
@@ -40,6 +41,10 @@ pub(super) fn of(cx: &Cx<'_>, job: &Job, wait: &Wait, frame: Frame) -> Frame {
                     .fact("next try", format!("{next}, as spot"))
                     .fact("on demand", format!("from {} on", cx.clock(cx.wall(*at))))
                     .change(format!("a shorter spot_patience, or more types or subnets in [pools.{pool}] (admin)")),
+                None if job.spec.spot == SpotAsk::Only => frame
+                    .fact("next try", next)
+                    .fact("on demand", "never: the job says --spot=only".to_owned())
+                    .change(format!("pcluster update {} --spot yes", job.id)),
                 None => frame
                     .fact("next try", next)
                     .fact("on demand", format!("never: spot = \"only\" in [pools.{pool}]"))

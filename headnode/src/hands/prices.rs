@@ -1,4 +1,5 @@
-//! What spot machines cost, read again and again from the providers of pools that use them.
+//! What spot machines cost, read again and again from the providers of pools that use them, or have
+//! jobs that ask for them.
 //!
 //! Invariant: a provider that does not answer changes nothing; the last prices stay. Deliberately absent:
 //! choosing by price (the core).
@@ -7,7 +8,9 @@ use crate::limits;
 use crate::mirror::Mirror;
 use pcluster_core::input::SpotPrice;
 use pcluster_core::{Input, ProviderSaid};
-use pcluster_model::config::SpotUse;
+use pcluster_model::JobSpec;
+use pcluster_model::config::{Pool, SpotUse};
+use pcluster_model::job::SpotAsk;
 use pcluster_providers::{Offering, Provider};
 use std::sync::Arc;
 
@@ -15,11 +18,14 @@ use std::sync::Arc;
 pub(super) async fn keep_reading(provider: Arc<dyn Provider>, mirror: Mirror, inbox: InboxHandle) {
     let kind = provider.kind();
     let is_wanted = || {
-        let config = mirror.read().config().cloned()?;
-        let uses = |pool: &pcluster_model::config::Pool| {
-            pool.provider == kind && pool.spot != SpotUse::Never
+        let cluster = mirror.read();
+        let asked = |pool: &Pool| {
+            let wants = |spec: &JobSpec| matches!(spec.spot, SpotAsk::Yes | SpotAsk::Only);
+            cluster.queued_jobs().any(|job| job.pool == pool.name && wants(&job.spec))
         };
-        Some(config.pools.iter().any(uses))
+        let uses =
+            |pool: &&Pool| pool.provider == kind && (pool.spot != SpotUse::Never || asked(pool));
+        Some(cluster.config()?.pools.iter().find(uses).is_some())
     };
     loop {
         let wanted = is_wanted();

@@ -55,6 +55,7 @@ fn merged(old: &JobSpec, asked: UpdateRequest) -> Result<JobSpec, Problem> {
     put(&mut spec.name, asked.name.clone());
     put(&mut spec.priority, asked.priority);
     put(&mut spec.requeue, asked.requeue);
+    put(&mut spec.spot, asked.spot);
     put(&mut spec.comment, asked.comment.clone());
     put(&mut spec.account, asked.account.clone());
     put(&mut spec.qos, asked.qos.clone());

@@ -127,6 +127,9 @@ pub struct UpdateArgs {
     /// Never run a second time
     #[arg(long)]
     pub no_requeue: bool,
+    /// Spot machines: yes (first), no, only
+    #[arg(long, value_name = "yes|no|only")]
+    pub spot: Option<String>,
     #[arg(long, value_name = "TEXT")]
     pub comment: Option<String>,
 }
@@ -262,6 +265,7 @@ pub async fn update(global: &Global, args: &UpdateArgs) -> Outcome {
         dependencies: new_dependencies(args)?,
         throttle: args.throttle,
         requeue,
+        spot: args.spot.as_deref().map(words::spot).transpose()?,
         comment: args.comment.clone(),
         ..UpdateRequest::default()
     };

@@ -212,8 +212,8 @@ pub struct JobOptions {
         help_heading = "Money and messages"
     )]
     pub deadline: Option<String>,
-    /// Spot machines: the pool decides, so this is refused
-    #[arg(long, value_name = "yes|no", num_args = 0..=1, require_equals = true,
+    /// Spot machines: yes (first), no, only (default: as its pool has it)
+    #[arg(long, value_name = "yes|no|only", num_args = 0..=1, require_equals = true,
         default_missing_value = "yes", overrides_with = "spot", help_heading = "Money and messages")]
     pub spot: Option<String>,
     /// A note that `show` repeats

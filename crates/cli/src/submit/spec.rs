@@ -52,8 +52,6 @@ pub fn build(
     face: Face,
     now: &Zoned,
 ) -> Result<(JobSpec, Notes), Failure> {
-    // Money and promises: better no job than one that ignores them.
-    options.spot.as_deref().map_or(Ok(()), words::spot)?;
     let mut notes = Notes::new();
     if options.mail_user.is_some() || options.mail_type.is_some() {
         notes.push("--mail-type and --mail-user have no effect in this version".to_owned());
@@ -105,6 +103,7 @@ pub fn build(
         max_cost: max_cost(options)?,
         deadline: moment("--deadline", &options.deadline)?,
         image: options.image.clone(),
+        spot: options.spot.as_deref().map(words::spot).transpose()?.unwrap_or_default(),
         mail: options.mail_type.as_deref().map(words::mail).transpose()?.unwrap_or_default(),
         tasks_given: options.ntasks.is_some() || options.ntasks_per_node.is_some(),
         cpus_given: options.cpus_per_task.is_some(),

@@ -7,6 +7,7 @@ pub use super::moment::moment;
 
 use super::dependency::job_of;
 use crate::failure::Failure;
+use pcluster_model::job::SpotAsk;
 use pcluster_model::units::parse_money;
 use pcluster_model::{
     ArraySpec, Dependency, DependencyKind, DurationMs, IndexRanges, MailEvent, MicroUsd, Signal,
@@ -204,17 +205,16 @@ pub fn money(option: &str, text: &str) -> Result<MicroUsd, Failure> {
     }
 }
 
-/// Spot machines are the pool's choice: every word for one job is refused with that.
+/// Whether spot machines may run a job: `yes`, `no`, `only`; nothing after the option is `yes`.
 ///
 /// # Errors
-/// Always.
-pub fn spot(text: &str) -> Result<(), Failure> {
-    Err(match text.to_ascii_lowercase().as_str() {
-        "" | "yes" | "no" | "only" => {
-            Failure::refused("--spot cannot be chosen for one job: its pool decides")
-                .hint("spot = true in [pools.NAME] of cluster.toml, and --pool NAME")
-        }
-        _ => wrong("--spot", text, "yes, no"),
+/// Any other word.
+pub fn spot(text: &str) -> Result<SpotAsk, Failure> {
+    Ok(match text.to_ascii_lowercase().as_str() {
+        "" | "yes" => SpotAsk::Yes,
+        "no" => SpotAsk::No,
+        "only" => SpotAsk::Only,
+        _ => return Err(wrong("--spot", text, "yes, no, only")),
     })
 }
 
@@ -242,6 +242,13 @@ mod tests {
         for bad in ["NOPE", "USR1@x", "USR1@65536", "0", "X:USR1", ""] {
             assert!(warn_signal(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn spot_has_three_words() {
+        let said = ["", "YES", "no", "only"].map(|text| spot(text).unwrap());
+        assert_eq!(said, [SpotAsk::Yes, SpotAsk::Yes, SpotAsk::No, SpotAsk::Only]);
+        assert!(spot("always").is_err());
     }
 
     #[test]

@@ -4,13 +4,14 @@
 //! node it gets (`plan`).
 use super::control::refuse;
 use crate::Cluster;
-use crate::plan::cheapest_shape;
+use crate::plan::{cheapest_shape, has_spot};
 use crate::reply::Rejection;
 use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use pcluster_model::JobSpec;
-use pcluster_model::config::Pool;
+use pcluster_model::config::{Pool, SpotUse};
+use pcluster_model::job::SpotAsk;
 
 impl Cluster {
     /// Nodes that must all be by the same of several choices: which one is settled now, by the least
@@ -33,6 +34,24 @@ impl Cluster {
         if let Some((_, one)) = priced.min_by_key(|(price, _)| *price) {
             *spec = one;
         }
+    }
+}
+
+/// The pool has machines that are bought as the job allows.
+pub(super) fn check_spot(pool: &Pool, spec: &JobSpec) -> Result<(), Rejection> {
+    let (name, provider) = (&pool.name, pool.provider.as_str());
+    match spec.spot {
+        SpotAsk::No if pool.spot == SpotUse::Only => {
+            Err(refuse(format!("pool {name} has spot machines only, and --spot=no takes none"))
+                .word("spot_only")
+                .hint("another --pool, or --spot=yes"))
+        }
+        SpotAsk::Only if !has_spot(pool) => {
+            Err(refuse(format!("pool {name} has no spot machines: provider {provider} sells none"))
+                .word("no_spot")
+                .hint("another --pool, or --spot=yes, which takes what there is"))
+        }
+        SpotAsk::AsPool | SpotAsk::Yes | SpotAsk::No | SpotAsk::Only => Ok(()),
     }
 }
 

@@ -118,6 +118,7 @@ impl Cluster {
                 .fact("asked", format!("{} nodes", spec.nodes)));
         }
         super::features::check(pool, spec)?;
+        super::features::check_spot(pool, spec)?;
         self.check_names(pool, spec)?;
         check_cost(pool, spec)?;
         if cheapest_shape(pool, spec).is_none() {

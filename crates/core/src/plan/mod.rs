@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 use pcluster_model::{JobId, MicroUsd, NodeId, PoolName, Price, Resources, Timestamp};
 
 pub use place::may_hold;
-pub use suits::{buys_spot, fits};
+pub use suits::{buys_spot, fits, has_spot, spot_use};
 pub(crate) use suits::{cheapest_shape, most_cost, number_of, smallest_cpus};
 
 /// Why a job that could start did not start in the last pass.

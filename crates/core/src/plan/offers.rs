@@ -2,7 +2,7 @@
 //!
 //! Spot comes before on demand where the pool prefers it; then what a task costs, then the order of the
 //! lists. Deliberately absent: whether an offering rests or what the pool may still have (`scale`).
-use super::suits::{fits, takes_spot};
+use super::suits::{fits, spot_use};
 use crate::Cluster;
 use crate::event::OfferingKey;
 use alloc::vec::Vec;
@@ -36,13 +36,18 @@ impl Offer<'_> {
     }
 }
 
-/// Ways to buy for a job, the preferred first; without a job, for the pool's minimum.
-fn modes(pool: &Pool, spec: Option<&JobSpec>) -> &'static [bool] {
-    match pool.spot {
-        SpotUse::Never => &[false],
-        SpotUse::Only => &[true],
-        SpotUse::Prefer if spec.is_none_or(|spec| takes_spot(pool, spec)) => &[true, false],
-        SpotUse::Prefer => &[false],
+/// How machines for a job are bought; without a job, for the pool's minimum.
+pub(super) fn use_of(pool: &Pool, spec: Option<&JobSpec>) -> SpotUse {
+    spec.map_or(pool.spot, |spec| spot_use(pool, spec))
+}
+
+/// Ways to buy, the preferred first. A pool of spot machines only has none for a job that takes no spot.
+const fn modes(pool: SpotUse, wanted: SpotUse) -> &'static [bool] {
+    match (pool, wanted) {
+        (SpotUse::Only, SpotUse::Never) => &[],
+        (_, SpotUse::Never) => &[false],
+        (_, SpotUse::Only) | (SpotUse::Only, _) => &[true],
+        (_, SpotUse::Prefer) => &[true, false],
     }
 }
 
@@ -59,17 +64,18 @@ pub(super) fn offers<'a>(
     let subnets: Vec<&str> =
         if pool.subnets.is_empty() { everywhere.to_vec() } else { subnets.collect() };
     let mut found = Vec::new();
+    let wanted = use_of(pool, spec);
     for (at, shape) in pool.shapes.iter().enumerate() {
         if spec.is_some_and(|spec| !fits(pool, shape, spec)) {
             continue;
         }
         let tasks = packed(shape).max(1) as u128;
         for (place, subnet) in subnets.iter().copied().enumerate() {
-            for spot in modes(pool, spec).iter().copied() {
+            for spot in modes(pool.spot, wanted).iter().copied() {
                 let price =
                     if spot { cluster.spot_price(pool, shape, subnet) } else { shape.price };
                 let offer = Offer { shape, subnet, spot, price };
-                if is_for_nothing(pool, &offer) {
+                if is_for_nothing(wanted, &offer) {
                     continue;
                 }
                 let cost = price.map_or(u128::from(u64::MAX), |price| price.0.max(0) as u128);
@@ -82,9 +88,9 @@ pub(super) fn offers<'a>(
 }
 
 /// A spot machine that costs more than the same one on demand, which would come too.
-fn is_for_nothing(pool: &Pool, offer: &Offer<'_>) -> bool {
+fn is_for_nothing(wanted: SpotUse, offer: &Offer<'_>) -> bool {
     offer.spot
-        && pool.spot == SpotUse::Prefer
+        && wanted == SpotUse::Prefer
         && offer.price.zip(offer.shape.price).is_some_and(|(spot, demand)| spot > demand)
 }
 

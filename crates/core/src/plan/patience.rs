@@ -3,6 +3,7 @@
 //! Invariant: the patience counts from moments that are in the log (when the job could first start, when
 //! spot was first refused), so that every head decides the same. Deliberately absent: prices (`offers`).
 use super::Wait;
+use super::offers::use_of;
 use crate::Cluster;
 use crate::event::OfferingKey;
 use crate::job::Job;
@@ -67,7 +68,7 @@ impl Cluster {
         job: Option<(&Job, &JobSpec)>,
         refused: &Refused,
     ) -> Option<Timestamp> {
-        if pool.spot == SpotUse::Only {
+        if use_of(pool, job.map(|(_, spec)| spec)) == SpotUse::Only {
             return None;
         }
         let Some((job, spec)) = job else { return Some(refused.since + pool.spot_patience_ms) };

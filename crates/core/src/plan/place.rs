@@ -4,7 +4,7 @@
 //! of a pool that can neither start nor get a new machine is protected as in EASY backfill
 //! (Lifka 1995): later jobs may use the machines that it waits for only if they end before it can
 //! start.
-use super::suits::{Class, class_of, holds_name, image_of, suits, takes_spot};
+use super::suits::{Class, class_of, holds_name, image_of, suits, takes};
 use super::{PlanReport, Wait, smallest_cpus};
 use crate::Cluster;
 use crate::event::{Event, Part, Placement};
@@ -405,7 +405,7 @@ pub fn may_hold(pool: &Pool, spec: &JobSpec, node: &Node) -> bool {
     node.image == image_of(pool, spec)
         && suits(pool, spec, &node.shape)
         && holds_name(spec, &node.name)
-        && (!node.offering.spot || takes_spot(pool, spec))
+        && takes(pool, spec, node.offering.spot)
 }
 
 /// A protected machine is free for jobs that end before it is needed.

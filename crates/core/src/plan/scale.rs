@@ -1,9 +1,9 @@
 //! Scaling up: demand that has no room, packed onto shapes by price, with capacity that already
 //! boots counted first. Gangs launch all or nothing. Scaling down is a deadline (`timers`).
-use super::offers::{Offer, dear, offers};
+use super::offers::{Offer, dear, offers, use_of};
 use super::patience::Refused;
 use super::place::{class_counts, need_on};
-use super::suits::{Class, class_of, holds_name, image_of, number_of, suits, takes_spot};
+use super::suits::{Class, class_of, holds_name, image_of, number_of, suits, takes};
 use super::{PlanReport, Wait};
 use crate::Cluster;
 use crate::event::{Event, LaunchIntent, OfferingKey};
@@ -301,7 +301,7 @@ impl<'a> Pass<'a> {
     }
 
     fn may_take(&self, spec: &JobSpec, room: &Room<'_>) -> bool {
-        (!room.spot || takes_spot(self.pool, spec))
+        takes(self.pool, spec, room.spot)
             && suits(self.pool, spec, room.shape)
             && holds_name(spec, &room.name)
     }
@@ -387,7 +387,8 @@ impl<'a> Pass<'a> {
                 }
             }
         }
-        match refused.filter(|_| self.pool.spot == SpotUse::Only) {
+        let wanted = use_of(self.pool, job.map(|(_, spec)| spec));
+        match refused.filter(|_| wanted == SpotUse::Only) {
             Some(refused) => Err(refused.wait(None)),
             None => Err(trouble.unwrap_or_else(|| Box::new(Wait::NoShape))),
         }

@@ -4,8 +4,8 @@ use crate::apply::share;
 use crate::ledger::WHOLE;
 use alloc::string::String;
 use alloc::vec::Vec;
-use pcluster_model::config::{Pool, SpotUse};
-use pcluster_model::job::MemoryAsk;
+use pcluster_model::config::{Pool, ProviderKind, SpotUse};
+use pcluster_model::job::{MemoryAsk, SpotAsk};
 use pcluster_model::{JobSpec, MicroUsd, Resources, Shape};
 
 /// What a job needs, as far as placement can tell jobs apart: jobs of one class fit or fail alike.
@@ -22,6 +22,7 @@ pub(super) struct Class {
     /// It may not run again after a lost node.
     once: bool,
     image: Option<String>,
+    spot: SpotAsk,
     limit: u64,
     features: Vec<String>,
     feature_choices: Vec<Vec<String>>,
@@ -44,6 +45,7 @@ pub(super) fn class_of(spec: &JobSpec) -> Class {
         once: !spec.requeue,
         proportional: spec.memory == MemoryAsk::Proportional,
         image: spec.image.clone(),
+        spot: spec.spot,
         limit: spec.time_limit_ms.map_or(u64::MAX, |limit| limit.0),
         features: spec.features.clone(),
         feature_choices: spec.feature_choices.clone(),
@@ -87,16 +89,42 @@ pub(super) fn suits(pool: &Pool, spec: &JobSpec, shape: &Shape) -> bool {
     right_gpu && spec.wants_of(pool.features_of(shape)) && affordable(pool, spec, shape)
 }
 
-/// Its node may be a spot machine: one that is not to run again after a lost node gets none where the
-/// pool has others.
-pub(super) fn takes_spot(pool: &Pool, spec: &JobSpec) -> bool {
-    spec.requeue || pool.requeue_always || pool.spot == SpotUse::Only
+/// How machines for a job are bought in a pool. What the job says goes before what the pool says; one that
+/// is not to run again after a lost node, and says nothing, gets no spot machine where the pool has others.
+#[must_use]
+pub fn spot_use(pool: &Pool, spec: &JobSpec) -> SpotUse {
+    match (spec.spot, pool.spot) {
+        (SpotAsk::AsPool, SpotUse::Prefer) if !(spec.requeue || pool.requeue_always) => {
+            SpotUse::Never
+        }
+        (SpotAsk::AsPool, of_pool) => of_pool,
+        (SpotAsk::No, _) => SpotUse::Never,
+        (SpotAsk::Yes, SpotUse::Never) if !has_spot(pool) => SpotUse::Never,
+        (SpotAsk::Yes, SpotUse::Only) | (SpotAsk::Only, _) => SpotUse::Only,
+        (SpotAsk::Yes, SpotUse::Never | SpotUse::Prefer) => SpotUse::Prefer,
+    }
+}
+
+/// The pool can have spot machines, whether or not it buys them by itself.
+#[must_use]
+pub fn has_spot(pool: &Pool) -> bool {
+    pool.spot != SpotUse::Never || pool.provider == ProviderKind::Ec2
+}
+
+/// A machine that was bought like this may run the job.
+pub(super) fn takes(pool: &Pool, spec: &JobSpec, spot: bool) -> bool {
+    match spot_use(pool, spec) {
+        SpotUse::Never => !spot,
+        SpotUse::Prefer => true,
+        // Where nobody insists, machines of before the pool became one of spot are as good.
+        SpotUse::Only => spot || spec.spot == SpotAsk::AsPool,
+    }
 }
 
 /// The first machine that is asked for it is a spot machine.
 #[must_use]
 pub fn buys_spot(pool: &Pool, spec: &JobSpec) -> bool {
-    pool.spot != SpotUse::Never && takes_spot(pool, spec)
+    spot_use(pool, spec) != SpotUse::Never
 }
 
 /// The shape suits the job and holds one node of it.

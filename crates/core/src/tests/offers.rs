@@ -1,15 +1,18 @@
 //! Offerings: places and ways to buy, in the order of price; what has no capacity rests alone.
-use super::support::{Small, config, shape, spec};
+use super::support::{Small, config, shape, spec, user};
 use crate::effect::Effect;
 use crate::event::{LaunchErrorClass, OfferingKey};
-use crate::input::{Input, LaunchError, ProviderSaid, SpotPrice};
+use crate::input::{Input, LaunchError, ProviderSaid, Request, SpotPrice};
 use crate::plan::Wait;
+use crate::reply::Reply;
 use alloc::borrow::ToOwned as _;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use pcluster_model::config::{Config, ProviderKind, SpotUse};
+use pcluster_model::job::SpotAsk;
 use pcluster_model::{DurationMs, JobId, JobSpec, Price, Shape};
+use pcluster_wire::Exit;
 
 /// `s2`, `s2@a`, `s2@a spot`.
 pub(super) fn offer_words(key: &OfferingKey) -> String {
@@ -245,4 +248,94 @@ fn boots_fail_on_a_shape_however_it_is_bought() {
         broken.map(|(key, h)| (offer_words(key), h.boots["host"].failures)).collect();
     assert_eq!(broken, [("s2".to_owned(), 3)]);
     small.check_replay();
+}
+
+/// The same pool of a provider that has spot machines, whatever the pool buys by itself.
+fn of_ec2(spot: SpotUse) -> Config {
+    let mut config = spot_pool(spot);
+    config.pools[0].provider = ProviderKind::Ec2;
+    config
+}
+
+fn asking(name: &str, spot: SpotAsk) -> JobSpec {
+    JobSpec { spot, ..spec(name, 2) }
+}
+
+fn rejected(small: &mut Small, spec: JobSpec) -> alloc::string::String {
+    let request = Request::Submit { spec: alloc::boxed::Box::new(spec), key: None };
+    match small.ask(&user("ana", 1000), request) {
+        Reply::Rejected(rejection) => rejection.message,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_a_job_says_of_spot_goes_before_its_pool() {
+    for (of_pool, asked, bought) in [
+        (SpotUse::Prefer, SpotAsk::No, "s2"),
+        (SpotUse::Prefer, SpotAsk::Only, "s2 spot"),
+        (SpotUse::Never, SpotAsk::AsPool, "s2"),
+        (SpotUse::Never, SpotAsk::Yes, "s2 spot"),
+        (SpotUse::Never, SpotAsk::Only, "s2 spot"),
+        (SpotUse::Only, SpotAsk::Yes, "s2 spot"),
+    ] {
+        let mut small = Small::new(of_ec2(of_pool));
+        small.submit(asking("one", asked));
+        assert_eq!(answer(&mut small, |_| true), [bought], "{of_pool:?} {asked:?}");
+        small.check_replay();
+    }
+    // One that is not to run again has said so itself.
+    let mut small = Small::new(of_ec2(SpotUse::Prefer));
+    small.submit(JobSpec { requeue: false, ..asking("bold", SpotAsk::Yes) });
+    assert_eq!(answer(&mut small, |_| true), ["s2 spot"]);
+}
+
+#[test]
+fn no_job_runs_on_a_machine_that_it_did_not_ask_for() {
+    // A spot machine that was bought for one job in a pool on demand.
+    let mut small = Small::new(of_ec2(SpotUse::Never));
+    let only = small.submit(asking("only", SpotAsk::Only));
+    small.boot();
+    let (node, run) = small.started()[0];
+    assert!(small.cluster.nodes[&node].offering.spot);
+    assert_eq!(small.cluster.runs[&run].job, only);
+    small.end(node, run, Exit::Code(0));
+    small.submit(asking("plain", SpotAsk::AsPool));
+    assert!(small.started().is_empty(), "it waits for a machine on demand");
+    assert_eq!(answer(&mut small, |_| true), ["s2"]);
+    small.submit(asking("second", SpotAsk::Yes));
+    assert_eq!(small.started().len(), 1, "it takes the spot machine that is free");
+    // The other way round: a machine on demand is none for a job of spot only.
+    let mut small = Small::new(of_ec2(SpotUse::Prefer));
+    small.submit(asking("safe", SpotAsk::No));
+    small.boot();
+    let (node, run) = small.started()[0];
+    small.end(node, run, Exit::Code(0));
+    small.submit(asking("only", SpotAsk::Only));
+    assert!(small.started().is_empty());
+    assert_eq!(answer(&mut small, |_| true), ["s2 spot"]);
+}
+
+#[test]
+fn what_no_pool_can_give_is_refused() {
+    let mut small = Small::new(spot_pool(SpotUse::Only));
+    let words = rejected(&mut small, asking("safe", SpotAsk::No));
+    assert!(words.contains("spot machines only"), "{words}");
+    let mut small = Small::new(spot_pool(SpotUse::Never));
+    let words = rejected(&mut small, asking("only", SpotAsk::Only));
+    assert!(words.contains("has no spot machines"), "{words}");
+    // What is only allowed asks for nothing that is not there.
+    small.submit(asking("any", SpotAsk::Yes));
+    assert_eq!(answer(&mut small, |_| true), ["s2"]);
+}
+
+#[test]
+fn a_job_of_spot_only_waits_for_ever_and_one_that_prefers_it_for_the_patience() {
+    for (asked, ends) in [(SpotAsk::Only, false), (SpotAsk::Yes, true)] {
+        let mut small = Small::new(of_ec2(SpotUse::Never));
+        let job = small.submit(asking("one", asked));
+        assert_eq!(answer(&mut small, |offer| !offer.contains("spot")), ["s2 spot"]);
+        let Wait::Spot { on_demand_at, .. } = wait_of(&small, job) else { panic!("spot rests") };
+        assert_eq!(on_demand_at.is_some(), ends, "{asked:?}");
+    }
 }

@@ -16,9 +16,9 @@ pub struct Order;
 pub fn alike(a: &JobSpec, b: &JobSpec) -> bool {
     let size = |spec: &JobSpec| (spec.nodes, spec.least_per_node(), spec.memory, spec.exclusive);
     let limits = |spec: &JobSpec| (spec.time_limit_ms, spec.max_cost);
-    // What may not run again gets other machines.
+    // What may not run again, or chooses how its machines are bought, gets other ones.
     size(a) == size(b)
-        && a.requeue == b.requeue
+        && (a.requeue, a.spot) == (b.requeue, b.spot)
         && limits(a) == limits(b)
         && (&a.features, &a.only_nodes, &a.not_nodes, &a.image)
             == (&b.features, &b.only_nodes, &b.not_nodes, &b.image)

@@ -62,7 +62,7 @@ const OPTIONS: &[Opt] = &[
     o(N, "after-notok", '-', Value("ID,…"), Used, "start after these have failed"),
     o(N, "after-start", '-', Value("ID,…"), Used, "start after these have started"),
     o(N, "max-cost", '-', Value("$"), Used, "never cost more than this"),
-    o(N, "spot", '-', Maybe("yes|no"), Used, "spot machines"),
+    o(N, "spot", '-', Maybe("yes|no|only"), Used, "spot machines"),
     o(B, "array", 'a', Value("RANGES"), Used, "many tasks of one script: 0-15, 1,3,7, 1-96%8"),
     o(BRA, "dependency", 'd', Value("WORDS"), Used, "afterok:41:42, afterany:41_3, singleton"),
     o(BR, "begin", 'b', Value("TIME"), Used, "not before: 16:00, now+1hour, 2026-11-24T08:00"),

@@ -21,7 +21,7 @@ pub(super) fn apply(words: &Words, here: &Here<'_>, spec: &mut JobSpec) -> Resul
             Some(words::money("--max-cost", text).map_err(|f| refused("max-cost", &f))?);
     }
     if let Some(text) = words.value("spot") {
-        words::spot(text).map_err(|f| refused("spot", &f))?;
+        spec.spot = words::spot(text).map_err(|f| refused("spot", &f))?;
     }
     if let Some(name) = words.value("image") {
         spec.image = Some(name.to_owned());

@@ -105,12 +105,8 @@ fn native_lines_say_what_slurm_cannot() {
     memory {"per_node":1610612736}
     time_limit_ms 7200000
     "#);
-    insta::assert_snapshot!(told("#!/bin/sh\n#PCLUSTER --spot\n", ""), @r"
-    sbatch: error: #PCLUSTER --spot cannot be done
-    hint: --spot cannot be chosen for one job: its pool decides
-    hint: spot = true in [pools.NAME] of cluster.toml, and --pool NAME
-    exit 1
-    ");
+    insta::assert_snapshot!(told("#!/bin/sh\n#PCLUSTER --spot\n", ""), @r#"spot "yes""#);
+    insta::assert_snapshot!(told("#!/bin/sh\n#PCLUSTER --spot=only\n", ""), @r#"spot "only""#);
     insta::assert_snapshot!(told("#!/bin/sh\n#SBATCH --max-cost=5\n", ""), @r#"
     sbatch: unrecognized option '--max-cost=5'
     Try "sbatch --help" for more information
