@@ -29,6 +29,15 @@ impl Drop for Mounted {
     }
 }
 
+/// A folder of the test; it goes last.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
 /// The file of a cluster, which goes with the test whatever happens.
 struct File(PathBuf);
 
@@ -92,6 +101,7 @@ fn the_heads_folder_is_exported_to_instances_that_live_and_to_nobody_else() {
     }
     let folder = std::env::temp_dir().join(format!("pct-ec2-exports-{}", std::process::id()));
     let _ = fs::remove_dir_all(&folder);
+    let _folder = Folder(folder.clone());
     let Some(cloud) = Cloud::start(&folder, true) else { return };
     let Some(shared) = Mounted::new(folder.join("shared")) else {
         return not_run("exports to instances: nothing can be mounted here");
@@ -148,6 +158,5 @@ fn the_heads_folder_is_exported_to_instances_that_live_and_to_nobody_else() {
         all.ends_with("-r\n# Nothing is exported any more.\n.\n"),
         "the system knows that it is gone: {all}"
     );
-    drop((server, shared, cloud));
-    let _ = fs::remove_dir_all(folder);
+    drop(server);
 }
