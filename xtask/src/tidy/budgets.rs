@@ -102,7 +102,7 @@ mod tests {
     fn a_page_that_names_the_room_is_enough() {
         let page = |path: &str| File {
             path: path.into(),
-            text: "core headnode agent keeper program cli".into(),
+            text: "core headnode agent keeper program views cli".into(),
         };
         let files =
             [page("docs/design/0004-keeper-size.md"), page("docs/design/0005-room-sizes.md")];
