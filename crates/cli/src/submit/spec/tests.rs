@@ -89,7 +89,9 @@ fn dependencies_of_both_kinds_of_words_add_up() {
 
 #[test]
 fn money_and_promises_are_kept_or_refused() {
-    assert_eq!(built(&["--spot=no"]).unwrap_err().exit_code(), 3);
+    let spot = |word| built(&[word]).unwrap().spot.word();
+    assert_eq!(["--spot", "--spot=no", "--spot=only"].map(spot), ["yes", "no", "only"].map(Some));
+    assert_eq!(built(&["--spot=often"]).unwrap_err().exit_code(), 2);
     assert_eq!(built(&["--max-cost", "$2.50"]).unwrap().max_cost, Some(MicroUsd(2_500_000)));
     assert_eq!(built(&["--max-cost", "free"]).unwrap_err().exit_code(), 2);
     assert!(built(&["--deadline", "18:00"]).unwrap().deadline.is_some());
