@@ -77,8 +77,9 @@ fn what_is_on_a_heads_volume_outlives_its_machine() {
     let said = out(volume.machine(
         ACCOUNT,
         "useradd -m -u 7600 ben\necho mine >/home/ben/file\necho shared >\"$root/shared/file\"\n\
-         mkdir /var/lib/pcluster/lab\nput\nput\ngrep -c pcluster /etc/fstab",
+         mkdir /var/lib/pcluster/lab\nstat -c %a \"$root/shared\"\nput\nput\ngrep -c pcluster /etc/fstab",
     ));
+    assert_eq!(said.lines().next(), Some("1777"), "everybody's: {said}");
     assert_eq!(said.lines().last(), Some("3"), "each line once: {said}");
     // The next: another key, another number for the account, and nobody else.
     let account = ACCOUNT.replace("FIRST", "SECOND").replace("7500", "7501");

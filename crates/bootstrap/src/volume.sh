@@ -62,6 +62,8 @@ for folder in "$@"; do
       rm -rf "$from.new"
       mkdir -p "${from%/*}"
       cp -a "$folder" "$from.new"
+      # A new shared folder is everybody's, and what somebody puts there is theirs.
+      [ "$folder" = /home ] || chmod 1777 "$from.new"
       mv "$from.new" "$from"
     elif [ "$folder" = /home ] && [ -d "$from/$account" ] && [ -f "/home/$account/.ssh/authorized_keys" ]; then
       # The key of today, into the home of before.
