@@ -104,7 +104,7 @@ pub(crate) async fn assemble(prepared: Prepared) -> Result<Head, BootError> {
         state_dir: dir.clone(),
         programs: programs.clone(),
     };
-    let providers = providers(&file.config, &places, &id, &cluster);
+    let providers = providers(&file, &places, &id, &cluster);
     let consoles = Consoles::new(&providers);
     let keeping = Keeping::new(&mirror, &clock, &boot_logs, &bundles);
     let providers = ProviderHands::new(providers, orders, submit.clone(), keeping);
@@ -202,11 +202,12 @@ pub(crate) fn agent_beside() -> PathBuf {
 /// started with stay, and machines whose pool left the file while no head ran still have theirs;
 /// another `[external.NAME]` is known from the next start on, and without its table nobody can call it.
 pub(crate) fn providers(
-    config: &Config,
+    file: &ConfigFile,
     places: &Places,
     id: &ClusterId,
     cluster: &Cluster,
 ) -> Vec<Arc<dyn Provider>> {
+    let config = &file.config;
     let agent = agent_beside();
     let state_dir = &places.state_dir;
     let shapes_of = |kind: &ProviderKind| {
@@ -232,7 +233,7 @@ pub(crate) fn providers(
         config.pools.iter().any(|pool| pool.provider == *kind) || cluster.nodes.values().any(lives)
     };
     if needs(&ProviderKind::Ec2) {
-        providers.push(Arc::new(Ec2Provider::new(ec2(config, id))));
+        providers.push(Arc::new(Ec2Provider::new(ec2(file, id))));
     }
     if needs(&ProviderKind::Vm) {
         let shapes = shapes_of(&ProviderKind::Vm);
@@ -242,7 +243,8 @@ pub(crate) fn providers(
 }
 
 /// Pools whose image is not in this region are left out of trials and prices; a launch says why.
-fn ec2(config: &Config, cluster: &ClusterId) -> Ec2Settings {
+fn ec2(file: &ConfigFile, cluster: &ClusterId) -> Ec2Settings {
+    let config = &file.config;
     let pools = config.pools.iter().filter(|pool| pool.provider == ProviderKind::Ec2);
     let places = pools.filter_map(|pool| {
         let image = image(config, &ProviderKind::Ec2, &pool.image).ok()?;
@@ -259,6 +261,7 @@ fn ec2(config: &Config, cluster: &ClusterId) -> Ec2Settings {
             types: catalogue::type_prices(config),
             gp3: catalogue::storage_price_in(&config.ec2.region),
         },
+        placing: file.is_placed_elsewhere().then(|| config.ec2.instance_profile.clone()),
     }
 }
 

@@ -70,6 +70,12 @@ fn look(args: &CheckupArgs) -> Result<DoctorView, String> {
     let id = ClusterId::from(id.trim());
     let mut found = Vec::new();
     for topic in &args.topics {
+        let is_there = matches!(topic, Topic::Head | Topic::Network | Topic::Storage);
+        if is_there && file.is_placed_elsewhere() {
+            let what = "the head gets a machine of its own: this is looked at there, by `pcluster doctor` once it is up";
+            found.push(Finding::note(*topic, what));
+            continue;
+        }
         match topic {
             Topic::Head => found.extend(pcluster_checkup::state(state, running)),
             Topic::Machine => found.extend(machine(state)),
@@ -154,7 +160,7 @@ fn providers(
     let runtime = runtime.map_err(|error| error.to_string())?;
     let mut found = Vec::new();
     let nothing = Cluster::new(id.clone());
-    for provider in assemble::providers(&file.config, places, id, &nothing) {
+    for provider in assemble::providers(file, places, id, &nothing) {
         if file.config.pools.iter().any(|pool| pool.provider == provider.kind()) {
             found.extend(runtime.block_on(provider.checkup(&asked)));
         }

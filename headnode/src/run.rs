@@ -58,7 +58,7 @@ pub struct Prepared {
 /// In words for people.
 pub fn prepare(config: &Path) -> Result<Prepared, BootError> {
     let file = read_config(config)?;
-    if file.config.head.instance_type.is_some() && file.placed.is_none() {
+    if file.is_placed_elsewhere() {
         return Err(BootError::Refused(format!(
             "{} wants its head on a machine of its own\nhint: pcluster up    places it there; without head.type it runs on this machine",
             file.path.display()

@@ -23,6 +23,7 @@ struct Place {
     root: PathBuf,
     cloud: Cloud,
     options: Ec2Pool,
+    placing: Option<String>,
 }
 
 impl Place {
@@ -35,7 +36,7 @@ impl Place {
         let _ = std::fs::remove_dir_all(&root);
         std::fs::create_dir_all(&root).unwrap();
         let cloud = Cloud::start(&root, boots)?;
-        Some(Self { root, cloud, options: Ec2Pool::default() })
+        Some(Self { root, cloud, options: Ec2Pool::default(), placing: None })
     }
 
     fn ec2(&self) -> Ec2Provider {
@@ -56,6 +57,7 @@ impl Place {
                 options: self.options.clone(),
             }],
             standing: StandingPrices::default(),
+            placing: self.placing.clone(),
         })
     }
 
@@ -375,4 +377,32 @@ fn doctor_is_told_what_ec2_would_refuse() {
     assert_eq!(found.len(), 1, "{found:#?}");
     assert!(found[0].why.contains("EC2 does not know these credentials"), "{found:#?}");
     assert_eq!(place.cloud.see("meter"), json!([]));
+}
+
+#[test]
+fn doctor_tries_the_rights_of_whoever_places_a_head() {
+    let Some(mut place) = Place::new("placing", false) else { return };
+    place.placing = Some("pcluster-head".into());
+    let text = "provider = \"ec2\"\nhead = { type = \"t3.medium\" }\ncompute = { types = [\"c6i.large\"] }\n";
+    let config = pcluster_config::samples::config(text);
+    let asked = Asked { config: &config, thorough: false, progress: &|_| () };
+    let look = || waits(place.ec2().checkup(&asked));
+    let found = look();
+    let wrong: Vec<_> = found.iter().filter(|one| one.level == Level::Attention).collect();
+    assert!(
+        wrong.is_empty() && found.iter().any(|one| one.what.contains("rights tried")),
+        "{found:#?}"
+    );
+    // Another policy than a running head's.
+    assert_eq!((place.called("DescribeSpotPriceHistory"), place.called("CreateVolume")), (0, 1));
+    let refused = json!([{"action": "CreateVolume", "kind": "error", "code": "UnauthorizedOperation", "status": 403}]);
+    place.cloud.tell("faults", &refused);
+    let found = look();
+    let missing = found.iter().find(|one| one.level == Level::Attention).unwrap();
+    assert_eq!(missing.what, "who runs `pcluster up` here may not do ec2:CreateVolume");
+    assert!(missing.hints[0].contains("provider policy --place"), "{missing:#?}");
+    place.placing = Some("nobody".into());
+    let found = waits(place.ec2().checkup(&asked));
+    assert!(found.iter().any(|one| one.why.contains("nobody")), "{found:#?}");
+    assert_eq!((place.cloud.see("meter"), place.cloud.see("volumes")), (json!([]), json!([])));
 }

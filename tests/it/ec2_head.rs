@@ -79,6 +79,7 @@ impl Account {
             cluster_name: "lab".into(),
             pools: Vec::new(),
             standing: pcluster_providers::ec2::StandingPrices::default(),
+            placing: None,
         })
     }
 

@@ -82,6 +82,8 @@ pub struct Ec2Settings {
     /// Pools that use it.
     pub pools: Vec<PoolPlaces>,
     pub standing: StandingPrices,
+    /// The head is placed from here: what is looked at is whether that is allowed, with this instance profile.
+    pub placing: Option<String>,
 }
 
 /// The provider.
@@ -114,9 +116,13 @@ impl Ec2Provider {
         }
     }
 
-    /// Every right that a head needs, tried without doing anything.
+    /// Every right that a head needs, or whoever places it, tried without doing anything.
     pub async fn rights(&self) -> Vec<Right> {
-        let Some(order) = self.sample() else { return rights::trial(&self.api, None).await };
+        let placing = self.settings.placing.as_deref();
+        let settings = &self.settings;
+        let own = placing.map(|_| Api::of_place(&settings.region, settings.environment.clone()));
+        let api = own.as_ref().unwrap_or(&self.api);
+        let Some(order) = self.sample() else { return rights::trial(api, None, placing).await };
         let image = self.known.image(&self.api, &order.image, &order.shape).await;
         let place = image.map(|image| Place {
             image: image.id,
@@ -127,8 +133,8 @@ impl Ec2Provider {
             facts: None,
         });
         match place {
-            Ok(place) => rights::trial(&self.api, Some((&order, &place))).await,
-            Err(_) => rights::trial(&self.api, None).await,
+            Ok(place) => rights::trial(api, Some((&order, &place)), placing).await,
+            Err(_) => rights::trial(api, None, placing).await,
         }
     }
 

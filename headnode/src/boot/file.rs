@@ -19,6 +19,14 @@ pub struct ConfigFile {
     pub notes: Vec<String>,
 }
 
+impl ConfigFile {
+    /// True where `up` puts the head on a machine of its own, and this is not that one.
+    #[must_use]
+    pub fn is_placed_elsewhere(&self) -> bool {
+        self.config.head.instance_type.is_some() && self.placed.is_none()
+    }
+}
+
 /// Reads the file and refuses what a head must not start with.
 ///
 /// # Errors

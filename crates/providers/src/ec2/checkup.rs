@@ -11,7 +11,7 @@ const KIND: ProviderKind = ProviderKind::Ec2;
 
 impl Ec2Provider {
     pub(super) async fn look(&self, asked: &Asked<'_>) -> Vec<Finding> {
-        (asked.progress)("asking EC2 what this head may do");
+        (asked.progress)("asking EC2 what may be done");
         let region = self.api.region();
         // Who cannot even list has no use for the rest.
         if let Err(error) = self.described(&self.only()).await {
@@ -21,7 +21,9 @@ impl Ec2Provider {
                 &error,
             )];
         }
-        let mut found = rights(region, self.rights().await);
+        let is_placing = self.settings.placing.is_some();
+        let who = if is_placing { "who runs `pcluster up` here" } else { "this head" };
+        let mut found = rights(region, who, self.rights().await);
         for place in &self.settings.pools {
             for shape in &place.shapes {
                 let name = &place.image.name;
@@ -39,7 +41,10 @@ impl Ec2Provider {
         for pool in asked.pools(&KIND) {
             found.extend(self.subnets(pool).await);
         }
-        found.extend(self.places(asked).await);
+        // Whoever places a head need not be allowed to read prices.
+        if !is_placing {
+            found.extend(self.places(asked).await);
+        }
         found
     }
 
@@ -91,20 +96,20 @@ fn told(topic: Topic, what: &str, error: &ProviderError) -> Finding {
     attention(topic, &format!("{what}\n{error}"))
 }
 
-fn rights(region: &str, rights: Vec<Right>) -> Vec<Finding> {
+fn rights(region: &str, who: &str, rights: Vec<Right>) -> Vec<Finding> {
     let count = rights.len();
     let missing: Vec<Finding> = rights
         .into_iter()
         .filter(|right| !right.granted)
         .map(|right| {
-            let what = format!("this head may not do {}", right.permission);
+            let what = format!("{who} may not do {}", right.permission);
             let finding = Finding::attention(Topic::Provider, what).why(right.words);
             if right.hint.is_empty() { finding } else { finding.hint(right.hint) }
         })
         .collect();
     if missing.is_empty() {
         let what =
-            format!("EC2 in {region} lets this head do all that it needs ({count} rights tried)");
+            format!("EC2 in {region} lets {who} do all that it takes ({count} rights tried)");
         return vec![Finding::ok(Topic::Provider, what)];
     }
     missing

@@ -82,10 +82,18 @@ fn makes(action: Action) -> Option<&'static str> {
 }
 
 /// Asks EC2 for every right without doing anything. `sample` is a launch as the file would make it.
-pub(super) async fn trial(api: &Api, sample: Option<(&LaunchOrder, &Place)>) -> Vec<Right> {
+/// `profile`: of a head that is placed with these rights.
+pub(super) async fn trial(
+    api: &Api,
+    sample: Option<(&LaunchOrder, &Place)>,
+    profile: Option<&str>,
+) -> Vec<Right> {
     let mut found = Vec::new();
     for action in Action::ALL.into_iter().filter(|action| action.is_of(api.caller())) {
-        let Some(asked) = dry(action, sample) else { continue };
+        let Some(mut asked) = dry(action, sample, api.region()) else { continue };
+        if let (Action::RunInstances, Some(profile)) = (action, profile) {
+            asked.push("IamInstanceProfile.Name", profile);
+        }
         let said = api.ask(action, &asked.with("DryRun", "true")).await;
         found.push(right(api, action, said.err()));
     }
@@ -93,7 +101,7 @@ pub(super) async fn trial(api: &Api, sample: Option<(&LaunchOrder, &Place)>) -> 
 }
 
 /// Parameters that are whole enough for EC2 to look at who asks.
-fn dry(action: Action, sample: Option<(&LaunchOrder, &Place)>) -> Option<Params> {
+fn dry(action: Action, sample: Option<(&LaunchOrder, &Place)>, region: &str) -> Option<Params> {
     let group = sample.map_or("sg-00000000", |(_, place)| place.group.as_str());
     let some = Params::new;
     Some(match action {
@@ -108,13 +116,24 @@ fn dry(action: Action, sample: Option<(&LaunchOrder, &Place)>) -> Option<Params>
         Action::CreatePlacementGroup => {
             some().with("GroupName", "pcluster-trial").with("Strategy", "cluster")
         }
-        Action::AuthorizeSecurityGroupIngress | Action::AuthorizeSecurityGroupEgress => some()
+        Action::AuthorizeSecurityGroupIngress
+        | Action::AuthorizeSecurityGroupEgress
+        | Action::RevokeSecurityGroupIngress => some()
             .with("GroupId", group)
             .with("IpPermissions.1.IpProtocol", "-1")
             .with("IpPermissions.1.Groups.1.GroupId", group),
         Action::DeleteSecurityGroup => some().with("GroupId", group),
         Action::DeletePlacementGroup => some().with("GroupName", "pcluster-trial"),
         Action::GetConsoleOutput => some().with("InstanceId", "i-00000000000000000"),
+        Action::CreateVolume => some()
+            .with("AvailabilityZone", format!("{region}a"))
+            .with("VolumeType", "gp3")
+            .with("Size", "1"),
+        Action::AttachVolume => some()
+            .with("VolumeId", "vol-00000000000000000")
+            .with("InstanceId", "i-00000000000000000")
+            .with("Device", "/dev/sdf"),
+        Action::DeleteVolume => some().with("VolumeId", "vol-00000000000000000"),
         _ => some(),
     })
 }
@@ -138,7 +157,11 @@ fn right(api: &Api, action: Action, failure: Option<Failure>) -> Right {
     let told = api.told(action, &failure);
     let hint = match code {
         "UnauthorizedOperation" | "AccessDenied" => {
-            format!("add {permission} to the head's policy")
+            let whose = match api.caller() {
+                Caller::Head => "the head's policy",
+                Caller::Place => "your policy: pcluster provider policy --place",
+            };
+            format!("add {permission} to {whose}")
         }
         _ => String::new(),
     };
