@@ -399,7 +399,7 @@ fn doctor_tries_the_rights_of_whoever_places_a_head() {
     place.cloud.tell("faults", &refused);
     let found = look();
     let missing = found.iter().find(|one| one.level == Level::Attention).unwrap();
-    assert_eq!(missing.what, "who runs `pcluster up` here may not do ec2:CreateVolume");
+    assert_eq!(missing.what, "whoever runs `pcluster up` here may not do ec2:CreateVolume");
     assert!(missing.hints[0].contains("provider policy --place"), "{missing:#?}");
     place.placing = Some("nobody".into());
     let found = waits(place.ec2().checkup(&asked));

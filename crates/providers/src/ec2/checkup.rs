@@ -22,7 +22,7 @@ impl Ec2Provider {
             )];
         }
         let is_placing = self.settings.placing.is_some();
-        let who = if is_placing { "who runs `pcluster up` here" } else { "this head" };
+        let who = if is_placing { "whoever runs `pcluster up` here" } else { "this head" };
         let mut found = rights(region, who, self.rights().await);
         for place in &self.settings.pools {
             for shape in &place.shapes {
