@@ -5,8 +5,11 @@ use crate::look::{Look, elapsed};
 use crate::text::{Column, clean, counted, cut, label_line, money, size_short, table, thousands};
 use pcluster_api::{CostBuckets, CostView, HistoryList};
 
-/// Said once under every sum: what a list price does not hold.
-const NOT_COUNTED: &str = "not counted: data transfer, snapshots, tax, discounts\n";
+/// Said once under every sum: what a list price does not hold. Where something stands, nodes have volumes, too.
+fn not_counted(view: &CostView) -> String {
+    let volumes = if view.standing.is_empty() { "" } else { "volumes of nodes, " };
+    format!("not counted: {volumes}data transfer, snapshots, tax, discounts\n")
+}
 
 /// Share in whole percent, rounded; `-` of nothing.
 fn percent(part: i64, whole: i64) -> String {
@@ -150,7 +153,7 @@ pub fn cost(view: &CostView, heading: &'static str, waste: bool, look: &Look) ->
     } else if !view.standing.is_empty() {
         out.push_str(&a.line("total", total, "", "nodes, head and storage"));
     }
-    let mut talk = NOT_COUNTED.to_owned();
+    let mut talk = not_counted(view);
     if waste {
         out.push_str(&wasted(view, a));
     } else {
