@@ -37,6 +37,12 @@ pub enum BootError {
     Tls(#[from] crate::agents::tls::TlsError),
     #[error(transparent)]
     Blobs(#[from] pcluster_upkeep::blobs::BlobError),
+    /// The volume with the state of a placed head.
+    #[error(
+        "the volume with the head's state is not mounted at {}\nhint: pcluster up, where the head was placed from, mounts it",
+        volume.display()
+    )]
+    NotMounted { volume: PathBuf },
     /// The state directory contradicts itself.
     #[error("{0}")]
     Contradiction(String),
@@ -53,7 +59,12 @@ impl BootError {
             // What may mend itself is worth another start.
             Self::Store(error) if error.is_of_this_machine() => 1,
             Self::Refused(_) | Self::Running { .. } | Self::Store(_) | Self::Contradiction(_) => 3,
-            Self::Places(_) | Self::Rows(_) | Self::Tls(_) | Self::Blobs(_) | Self::Io { .. } => 1,
+            Self::NotMounted { .. }
+            | Self::Places(_)
+            | Self::Rows(_)
+            | Self::Tls(_)
+            | Self::Blobs(_)
+            | Self::Io { .. } => 1,
         }
     }
 

@@ -68,6 +68,9 @@ pub fn prepare(config: &Path) -> Result<Prepared, BootError> {
         let place = file.path.display();
         return Err(BootError::Refused(format!("{place}: {what}\nhint: {hint}")));
     }
+    if let Some(placed) = &file.placed {
+        placed.check_volume()?;
+    }
     let uid = rustix::process::geteuid().as_raw();
     let places = Surroundings::of_process(uid).places(&file.config.name)?;
     places.create()?;

@@ -93,6 +93,13 @@ fn what_is_on_a_heads_volume_outlives_its_machine() {
         "mine\nshared\nssh-ed25519 SECOND\nben 7600\nana 7501\nlab\nlost+found\nshared.d\nben\n"
     );
     // One that holds something else than a file system is left as it is.
+    let rubbish = format!(
+        "{ACCOUNT}dd if=/dev/zero of={0} bs=1M count=8 status=none\nprintf rubbish | dd of={0} bs=1 seek=9000 status=none",
+        volume.device
+    );
+    let refused = volume.machine(&rubbish, "");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("is no file system"), "{said}");
     let swap = format!("{ACCOUNT}mkswap -q {}", volume.device);
     let refused = volume.machine(&swap, "");
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
@@ -148,6 +155,7 @@ fn a_head_is_started_as_a_service_where_there_are_services() {
         fs::read_to_string(root.join("etc/systemd/system/pcluster-headnode.service")).unwrap();
     let line = "ExecStart=/opt/pcluster/bin/pcluster-headnode --config /etc/pcluster/lab/cluster.toml --foreground\n";
     assert!(unit.contains(line) && unit.contains("Restart=on-failure"), "{unit}");
+    assert!(unit.starts_with("[Unit]\nRequiresMountsFor=/var/lib/pcluster\n"), "{unit}");
     // One that does not come up says why.
     let failed = run("provider = \"nonsense\"\n");
     let said = String::from_utf8_lossy(&failed.stderr).into_owned();

@@ -123,7 +123,7 @@ pub async fn bootstrap(
     let folder = format!("/etc/pcluster/{}", wish.name);
     let placed = format!(
         "# Written by `pcluster up`: this machine was made for the head of the cluster.\n\
-         cluster = \"{}\"\naccount = \"{}\"\n",
+         cluster = \"{}\"\naccount = \"{}\"\nvolume = \"/var/lib/pcluster\"\n",
         wish.cluster, wish.account
     );
     for (to, text) in [

@@ -33,7 +33,9 @@ if [ ! -d /run/systemd/system ]; then
   pcluster up
   exit 0
 fi
-sed "s|^ExecStart=.*|ExecStart=$bin/pcluster-headnode --config $file --foreground|" "$bin/pcluster-headnode.service" \
+# Never without the volume: on the machine's own disk there is no state of this cluster.
+sed -e "s|^ExecStart=.*|ExecStart=$bin/pcluster-headnode --config $file --foreground|" \
+  -e "s|^\[Unit\]\$|[Unit]\nRequiresMountsFor=/var/lib/pcluster|" "$bin/pcluster-headnode.service" \
   >/etc/systemd/system/pcluster-headnode.service
 systemctl daemon-reload
 systemctl --quiet enable pcluster-headnode

@@ -38,14 +38,13 @@ if ! mountpoint -q "$root"; then
     [ "$turn" -le 90 ] || die "the disk of $volume does not appear on this machine"
     sleep 1
   done
-  # blkid: 0 there is something, 2 there is nothing, else nobody knows.
-  code=0
-  blkid -p "$device" >/dev/null 2>&1 || code=$?
-  case $code in
-  0) ;;
-  2) mkfs.ext4 -q -L pcluster "$device" >&2 || die "no file system can be made on $device" ;;
-  *) die "what is on $device cannot be read" ;;
-  esac
+  head -c 4194304 "$device" >/dev/null || die "$device ($volume) cannot be read"
+  # Only what has never been written to is given a file system: a new volume is all zeros.
+  if ! blkid -p "$device" >/dev/null 2>&1; then
+    written=$(head -c 4194304 "$device" | tr -d '\0' | wc -c)
+    [ "$written" -eq 0 ] || die "$device ($volume) holds something that is no file system, and stays as it is"
+    mkfs.ext4 -q -L pcluster "$device" >&2 || die "no file system can be made on $device"
+  fi
   mkdir -p "$root"
   mount "$device" "$root" || die "$device ($volume) cannot be mounted"
 fi

@@ -108,6 +108,16 @@ fn a_placed_head_has_the_id_and_the_admin_that_it_was_given() {
     assert_eq!(state.load(None).unwrap().id, given, "once");
     let Err(error) = state.load(Some(&"aabbccddeeff0011".into())) else { panic!("another's") };
     assert!(error.to_string().contains("00112233445566ff"), "{error}");
+    // Without its volume it would begin anew.
+    for (volume, is_there) in
+        [(scratch.path().display().to_string(), false), ("/proc".into(), true)]
+    {
+        let text = format!("{placed}volume = \"{volume}\"\n");
+        fs::write(scratch.path().join("placed.toml"), text).unwrap();
+        let checked = read_config(&file).unwrap().placed.unwrap().check_volume();
+        assert_eq!(checked.is_ok(), is_there, "{checked:?}");
+        assert!(checked.err().is_none_or(|error| error.exit_code() == 1), "it may come");
+    }
     fs::write(scratch.path().join("placed.toml"), "cluster = 7\n").unwrap();
     assert_eq!(read_config(&file).unwrap_err().exit_code(), 3);
 }
