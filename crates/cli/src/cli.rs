@@ -58,7 +58,7 @@ pub enum Command {
     Release(commands::act::ReleaseArgs),
     Requeue(commands::act::RequeueArgs),
     Rerun(commands::act::RerunArgs),
-    Update(commands::act::UpdateArgs),
+    Update(Box<commands::act::UpdateArgs>),
     Nodes(commands::nodes::NodesArgs),
     Node(commands::nodes::NodeArgs),
     History(commands::money::HistoryArgs),

@@ -1,5 +1,6 @@
 # Scratch of jobs on disks of their own, where the agent makes their private folders. $scratch is `store` (those
 # of the machine itself) or `volume` (the one of $gib GiB that came with it); $dir, say and end are given.
+# shellcheck disable=SC2154 # by the script that this becomes a part of
 
 # Whole disks of this kind with nothing on them, the largest first.
 blank() {
@@ -28,10 +29,12 @@ if ! grep -q " $dir/tmp " /proc/mounts; then
     [ "$turn" -lt "${wait_s:-60}" ] || end "the $scratch for scratch is not there"
     sleep 1
   done
+  # shellcheck disable=SC2046 # names of disks are words
   set -- $(blank)
   disk=/dev/$1
   if [ "$scratch" = store ] && [ $# -gt 1 ] && command -v mdadm >/dev/null; then
     # Striped where the image can; the first alone is as large as was asked for.
+    # shellcheck disable=SC2046
     mdadm --create /dev/md/pcluster --run --level=0 --raid-devices=$# $(printf '/dev/%s ' "$@") && disk=/dev/md/pcluster
   fi
   # It goes with the machine: no journal, and nothing kept for root.
