@@ -204,6 +204,7 @@ class Cloud(Volumes):
             return status, answer
         if token and asked.get("DryRun") != "true":
             self.remember("RunInstances", asked, (status, answer))
+        # This one answer has moto's address of each machine, which is nobody's: files exported to it go nowhere.
         for item in ET.fromstring(answer).iter(f"{{{NAMESPACE}}}instanceId"):
             self.started(self.backend.get_instance(item.text), asked)
         return status, answer

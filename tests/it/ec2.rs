@@ -193,7 +193,11 @@ fn an_answer_that_was_lost_is_the_same_machines() {
     // Another version of the head writes other orders: what its token made before is found by its tags.
     let mut other = order.clone();
     other.joins.iter_mut().for_each(|join| *join = join.replace("127.0.0.1:1", "127.0.0.1:2"));
-    assert_eq!(waits(place.ec2().launch(&other)).unwrap(), launched);
+    let ids = |answers: &[LaunchAnswer]| -> Vec<(u32, InstanceRef)> {
+        let known = answers.iter().filter_map(|one| one.as_ref().ok());
+        known.map(|one| (one.index, one.instance.clone())).collect()
+    };
+    assert_eq!(ids(&waits(place.ec2().launch(&other)).unwrap()), ids(&launched));
     assert_eq!(waits(place.ec2().list()).unwrap().len(), 3);
 }
 
