@@ -205,6 +205,8 @@ fn reach(host: &str, port: u16) -> Result<(), String> {
 mod tests {
     use super::*;
     use pcluster_api::Level;
+    use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
+    use std::net::SocketAddr;
 
     fn share(path: &str, source: ShareSource) -> Share {
         Share { path: path.into(), source, size_bytes: None }
@@ -260,7 +262,10 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         assert_eq!(reach("127.0.0.1", port), Ok(()));
-        drop(listener);
+        // Held, so that nobody else listens there meanwhile, and not listened to.
+        let held = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&held, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let port = SocketAddr::try_from(getsockname(&held).unwrap()).unwrap().port();
         assert!(reach("127.0.0.1", port).unwrap_err().contains("does not take connections"));
         assert!(reach("no.such.host.invalid", 1).unwrap_err().contains("has no address"));
     }
