@@ -321,7 +321,10 @@ fn prices_and_rights_are_asked_for_and_nothing_is_done() {
     let rights = waits(place.ec2().rights());
     let missing: Vec<_> = rights.iter().filter(|right| !right.granted).collect();
     assert_eq!(missing.len(), 1, "{missing:?}");
-    assert_eq!(missing[0].hint, "add ec2:TerminateInstances to the head's policy");
+    assert_eq!(
+        missing[0].hint,
+        "add ec2:TerminateInstances to the head's policy: pcluster provider policy"
+    );
     assert_eq!(place.cloud.see("meter"), json!([]));
 }
 

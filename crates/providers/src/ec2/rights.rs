@@ -158,7 +158,7 @@ fn right(api: &Api, action: Action, failure: Option<Failure>) -> Right {
     let hint = match code {
         "UnauthorizedOperation" | "AccessDenied" => {
             let whose = match api.caller() {
-                Caller::Head => "the head's policy",
+                Caller::Head => "the head's policy: pcluster provider policy",
                 Caller::Place => "your policy: pcluster provider policy --place",
             };
             format!("add {permission} to {whose}")
@@ -229,7 +229,9 @@ mod tests {
         }
         let no = said("UnauthorizedOperation");
         assert!(
-            !no.granted && no.hint == "add ec2:TerminateInstances to the head's policy",
+            !no.granted
+                && no.hint
+                    == "add ec2:TerminateInstances to the head's policy: pcluster provider policy",
             "{no:?}"
         );
         assert!(!said("AuthFailure").granted);
