@@ -1,5 +1,6 @@
 //! Full disks: the head's, the node's, and the one that a job writes to. What was accepted is kept,
 //! ends are recorded, and when there is room again all goes on.
+use pcluster_tests::cluster::text;
 use pcluster_tests::disk::Disk;
 use pcluster_tests::{Cluster, Setup, procs, until};
 use rustix::process::Signal;
@@ -132,10 +133,14 @@ fn the_end_of_a_job_on_a_node_whose_disk_is_full_is_neither_lost_nor_doubled() {
     });
     disk.fill(0);
     let second = cluster.submit(&[], "echo second >>starts; exit 4");
+    let says = |text: &str| text.contains("No space left");
     until("the reason", || {
-        let nodes = cluster.json(&["nodes"]).to_string();
-        (nodes.contains("No space left")
-            || cluster.ok(&["why", &second]).out.contains("No space left"))
+        // A node that cannot even write down its agent says so on its console, and is tried for a while.
+        let names = cluster.live_nodes().into_iter().map(|node| text(&node["name"]));
+        let told = names.map(|name| cluster.run(&["node", "log", &name]).out);
+        (says(&cluster.json(&["nodes"]).to_string())
+            || says(&cluster.ok(&["why", &second]).out)
+            || told.into_iter().any(|log| says(&log)))
         .then_some(())
     });
     disk.clear();
