@@ -264,7 +264,7 @@ fn a_head_on_its_instance_has_nodes_by_its_role_alone() {
     let said = pcluster("doctor provider image --json");
     let found: Value = serde_json::from_slice(&said.out).unwrap_or_else(|_| panic!("{said:?}"));
     let text = found.to_string();
-    assert!(text.contains("lets this head do all that it needs"), "{found:#}");
+    assert!(text.contains("lets this head do all that it takes"), "{found:#}");
     for words in ["up", "run -- sh -c 'echo on $(hostname)'"] {
         let said = pcluster(words);
         assert_eq!(said.code, Some(0), "{words}: {} {}", text_of(&said.out), text_of(&said.err));
