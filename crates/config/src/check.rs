@@ -3,7 +3,7 @@
 //! Invariant: a price that nobody knows is counted as unknown, never as 0; "at most" takes the
 //! dearest type of each pool. Deliberately absent: what was spent (the ledger).
 use crate::{Level, Note, Origin, Parsed};
-use pcluster_model::config::{Config, Pool, ProviderKind, ShareSource};
+use pcluster_model::config::{Config, Pool, ProviderKind};
 use pcluster_model::{MicroUsd, Price, Shape};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -123,9 +123,8 @@ pub struct Refusal {
 pub fn head_volume(config: &Config) -> Option<u64> {
     config.head.instance_type.as_ref()?;
     let mut sizes: BTreeMap<&str, u64> = BTreeMap::new();
-    let pools = config.pools.iter().filter(|pool| pool.provider == ProviderKind::Ec2);
-    for share in pools.flat_map(|pool| &pool.shares) {
-        if let (ShareSource::Head, Some(bytes)) = (&share.source, share.size_bytes) {
+    for share in config.pools.iter().flat_map(Pool::shares_of_head) {
+        if let Some(bytes) = share.size_bytes {
             sizes.insert(&share.path, bytes);
         }
     }
@@ -192,8 +191,7 @@ pub fn unserved(parsed: &Parsed) -> Vec<Refusal> {
 #[must_use]
 pub fn exported(parsed: &Parsed) -> Option<Note> {
     let pools = parsed.config.iter().flat_map(|config| &config.pools);
-    let shares = pools.filter(|pool| pool.provider == ProviderKind::Ec2).flat_map(|p| &p.shares);
-    let own = shares.filter(|it| it.source == ShareSource::Head);
+    let own = pools.flat_map(Pool::shares_of_head);
     let paths: BTreeSet<&str> = own.map(|share| share.path.as_str()).collect();
     paths.first()?;
     let paths = paths.into_iter().collect::<Vec<_>>().join(" and ");

@@ -60,7 +60,7 @@ impl Exports {
     /// Why nodes of a pool could not mount the head's folders now.
     #[must_use]
     pub fn refusal(&self, pool: &Pool) -> Option<String> {
-        let paths: Vec<&str> = crate::of_pool(pool).collect();
+        let paths: Vec<&str> = pool.folders_of_head().collect();
         let Trouble { what, help } = lock(&self.0.trouble).clone().filter(|_| !paths.is_empty())?;
         Some(format!("nodes could not mount {} of the head: {what} ({help})", paths.join(" and ")))
     }

@@ -14,20 +14,13 @@ pub use keep::{Exports, Wanted, clear, keep};
 pub use server::{System, Trouble, lacks};
 
 use pcluster_core::{Cluster, Node};
-use pcluster_model::config::{Config, Pool, ProviderKind, ShareSource};
+use pcluster_model::config::{Config, Pool, ProviderKind};
 use std::collections::BTreeSet;
-
-/// The folders of the head that nodes of a pool mount from it.
-pub fn of_pool(pool: &Pool) -> impl Iterator<Item = &str> {
-    let shares = pool.shares.iter().filter(|_| pool.provider == ProviderKind::Ec2);
-    let own = shares.filter(|share| share.source == ShareSource::Head && share.path != "/");
-    own.map(|share| share.path.as_str())
-}
 
 /// The folders that any pool's nodes mount.
 #[must_use]
 pub fn paths(config: &Config) -> BTreeSet<String> {
-    config.pools.iter().flat_map(of_pool).map(str::to_owned).collect()
+    config.pools.iter().flat_map(Pool::folders_of_head).map(str::to_owned).collect()
 }
 
 /// Why a head must not start here with this file, and what helps: none of its nodes would ever be ready.

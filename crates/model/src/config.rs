@@ -219,6 +219,17 @@ impl Pool {
         let shape = [&shape.name, &shape.arch, &shape.gpu_type].into_iter().map(String::as_str);
         own.chain(shape).filter(|name| !name.is_empty())
     }
+
+    /// Shared paths that instances of EC2 have from the head's machine.
+    pub fn shares_of_head(&self) -> impl Iterator<Item = &Share> + Clone {
+        let is_ec2 = self.provider == ProviderKind::Ec2;
+        self.shares.iter().filter(move |share| is_ec2 && share.source == ShareSource::Head)
+    }
+
+    /// Their folders there. The whole of a machine is no folder that another one could mount.
+    pub fn folders_of_head(&self) -> impl Iterator<Item = &str> + Clone {
+        self.shares_of_head().map(|share| share.path.as_str()).filter(|path| *path != "/")
+    }
 }
 
 /// What an image is made from.

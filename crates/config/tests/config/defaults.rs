@@ -319,6 +319,13 @@ fn a_head_on_an_instance_has_one_volume_for_what_it_shares_or_for_its_state() {
     let efs = format!("{head}storage = {{ from = \"efs:fs-1\", home = \"local\" }}\n");
     assert_eq!(volume(&efs), said(Some(10), "t3.large, 10 GB gp3"));
     assert_eq!(volume("provider = \"process\"\n"), said(None, ""));
+    let folders = |text: &str| {
+        let config = read(text).config.unwrap();
+        config.pools[0].folders_of_head().map(str::to_owned).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!((folders(head), folders(&efs)), ("/shared /home".into(), String::new()));
+    // A whole machine is no folder of another one.
+    assert_eq!(folders(&format!("{head}storage = {{ shared = \"/\" }}\n")), "");
     let allow = |networks: &str| {
         let text = format!("{head}[ec2]\nallow = {networks}\n");
         read(&text).problems.iter().map(|it| it.message.clone()).collect::<Vec<_>>()
