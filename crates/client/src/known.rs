@@ -4,13 +4,13 @@
 //! key is never accepted by itself. Deliberately absent: secrets. Keys stay with the user's agent and files.
 use crate::cluster::surroundings;
 use crate::failure::Failure;
+use crate::private;
 use pcluster_api::client::{Client, Dial, Dialled};
 use pcluster_api::places::Surroundings;
 use pcluster_ssh::{Keys, Link, SshError, Target, Trust};
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -88,19 +88,9 @@ impl KnownHead {
         let home = || Failure::refused("there is no HOME to remember the head in");
         let folder = folder(here).ok_or_else(home)?;
         let file = folder.join(format!("{}.toml", self.name));
-        let write = || -> io::Result<()> {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-            let text = toml::to_string(self).map_err(io::Error::other)?;
-            let draft = file.with_extension("new");
-            let mut open = fs::OpenOptions::new();
-            let mut out = open.write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-            out.write_all(b"# Written by `pcluster connect`.\n")?;
-            out.write_all(text.as_bytes())?;
-            fs::rename(&draft, &file)
-        };
-        write().map_err(|error| {
-            Failure::refused(format!("cannot write {}: {error}", file.display()))
-        })?;
+        let bad = |error| Failure::refused(format!("cannot remember the head: {error}"));
+        let text = toml::to_string(self).map_err(bad)?;
+        private::write(&file, &format!("# Written by `pcluster connect`.\n{text}"))?;
         Ok(file)
     }
 
@@ -110,13 +100,7 @@ impl KnownHead {
     /// A disk that refuses.
     pub fn forget(here: &Surroundings, name: &str) -> Result<bool, Failure> {
         let Some(file) = file(here, name) else { return Ok(false) };
-        match fs::remove_file(&file) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => {
-                Err(Failure::refused(format!("cannot remove {}: {error}", file.display())))
-            }
-        }
+        private::remove(&file)
     }
 
     /// The account and machine.

@@ -9,6 +9,7 @@ pub mod failure;
 pub mod known;
 pub mod look;
 pub mod placed;
+pub mod private;
 pub mod say;
 pub mod submit;
 pub mod terminal;

@@ -5,13 +5,13 @@
 //! readable by its user only and is for that one machine. Deliberately absent: where the machine is now
 //! ([`crate::known`]), and the provider's credentials.
 use crate::failure::Failure;
+use crate::private::{self, hex, random, write_once};
 use pcluster_api::places::Surroundings;
 use pcluster_ssh::NewKey;
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 
 /// Letters of an account's name on the head's machine.
 const ACCOUNT_LETTERS: usize = 32;
@@ -51,28 +51,6 @@ fn account_of(user: &str) -> String {
     }
 }
 
-/// False where there is such a file already.
-fn write_once(file: &Path, text: &str) -> Result<bool, Failure> {
-    let write = || -> io::Result<()> {
-        if let Some(folder) = file.parent() {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        }
-        let draft = file.with_extension(format!("new-{}", std::process::id()));
-        let mut open = fs::OpenOptions::new();
-        let mut out = open.write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-        out.write_all(text.as_bytes())?;
-        out.sync_all()?;
-        let linked = fs::hard_link(&draft, file);
-        fs::remove_file(&draft)?;
-        linked
-    };
-    match write() {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(Failure::refused(format!("cannot write {}: {error}", file.display()))),
-    }
-}
-
 impl Placed {
     /// The head of that name that this user has placed, if there is one.
     ///
@@ -102,16 +80,12 @@ impl Placed {
         region: &str,
         user: &str,
     ) -> Result<Self, Failure> {
-        let mut bytes = [0u8; 40];
-        random(&mut bytes)?;
-        let (id, seed) = bytes.split_at(8);
-        let mut seeded = [0u8; 32];
-        seeded.copy_from_slice(seed);
-        let key = NewKey::of(&seeded, &format!("pcluster {name}"))
+        let (id, seed) = (random::<8>()?, random::<32>()?);
+        let key = NewKey::of(&seed, &format!("pcluster {name}"))
             .map_err(|why| Failure::refused(format!("no key can be made: {why}")))?;
         let placed = Self {
             name: name.to_owned(),
-            cluster: id.iter().map(|byte| format!("{byte:02x}")).collect(),
+            cluster: hex(&id),
             region: region.to_owned(),
             account: account_of(user),
             public_key: key.public,
@@ -123,7 +97,7 @@ impl Placed {
         if write_once(&folder(here)?.join(format!("{name}.toml")), &(head.to_owned() + &text))? {
             return Ok(placed);
         }
-        drop(fs::remove_file(placed.key_file(here)?));
+        private::remove(&placed.key_file(here)?)?;
         Self::find(here, name)?.ok_or_else(|| Failure::refused("another `up` has begun, and ended"))
     }
 
@@ -140,27 +114,10 @@ impl Placed {
     /// # Errors
     /// A disk that refuses.
     pub fn forget(&self, here: &Surroundings) -> Result<(), Failure> {
-        for file in [folder(here)?.join(format!("{}.toml", self.name)), self.key_file(here)?] {
-            match fs::remove_file(&file) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    let words = format!("cannot remove {}: {error}", file.display());
-                    return Err(Failure::refused(words));
-                }
-                Ok(()) | Err(_) => {}
-            }
-        }
+        private::remove(&folder(here)?.join(format!("{}.toml", self.name)))?;
+        private::remove(&self.key_file(here)?)?;
         Ok(())
     }
-}
-
-fn random(bytes: &mut [u8]) -> Result<(), Failure> {
-    use rustix::rand::{GetRandomFlags, getrandom};
-    let mut got = 0;
-    while got < bytes.len() {
-        got += getrandom(&mut bytes[got..], GetRandomFlags::empty())
-            .map_err(|error| Failure::refused(format!("no random numbers: {error}")))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

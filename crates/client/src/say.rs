@@ -5,7 +5,7 @@
 //! decides, `NO_COLOR` included). Deliberately absent: layout (`render`, `text`).
 use crate::failure::Failure;
 use serde::Serialize;
-use std::io::{Write, stdout};
+use std::io::{IsTerminal as _, Write, stdout};
 
 /// Writes a page of data.
 ///
@@ -61,6 +61,20 @@ pub fn talk(text: &str) {
 /// Says one line.
 pub fn line(text: impl AsRef<str>) {
     talk(&format!("{}\n", text.as_ref()));
+}
+
+/// Asks the person and waits for a line; nothing where nobody sees the question or can answer it.
+///
+/// # Errors
+/// When the answer cannot be read.
+pub fn ask(question: &str) -> Result<Option<String>, Failure> {
+    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+        return Ok(None);
+    }
+    talk(question);
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(Some(answer.trim().to_owned()))
 }
 
 /// The last guard: pages are cleaned cell by cell, this keeps whatever was forgotten off the

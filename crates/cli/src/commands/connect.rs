@@ -9,7 +9,6 @@ use clap::Args;
 use pcluster_client::known::{self, KnownHead};
 use pcluster_ssh::{Link, SshError, Target, Trust};
 use serde::Serialize;
-use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
 /// Use a head that runs on another machine: every later command goes there over SSH
@@ -148,15 +147,10 @@ fn opened(target: &Target, args: &ConnectArgs) -> Result<Link, Failure> {
 }
 
 fn is_accepted(target: &Target, fingerprint: &str) -> Result<bool, Failure> {
-    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
-        return Ok(false);
-    }
-    say::line(format!("the host key of {target} is not known here; it shows {fingerprint}"));
-    say::talk("is that its key? [yes/no] ");
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(answer.trim() == "yes")
+    let question = format!(
+        "the host key of {target} is not known here; it shows {fingerprint}\nis that its key? [yes/no] "
+    );
+    Ok(say::ask(&question)?.is_some_and(|answer| answer == "yes"))
 }
 
 struct Found {

@@ -113,15 +113,15 @@ fn deletes(args: &DownArgs, placed: Option<&Placed>) -> Result<bool, Failure> {
         return Err(Failure::refused("no storage of this cluster is down's to delete")
             .hint("head.type places a head with a volume of its own; other folders are yours"));
     };
-    let said = if said.is_empty() && std::io::stdin().is_terminal() {
-        placing::answered(&format!(
+    let said = if said.is_empty() {
+        say::ask(&format!(
             "queue, ledger and shared files of {} will be gone for ever; its name, to agree: ",
             placed.name
         ))?
     } else {
-        said.clone()
+        Some(said.clone())
     };
-    if said == placed.name {
+    if said.is_some_and(|said| said == placed.name) {
         return Ok(true);
     }
     Err(Failure::refused("the storage stays: its cluster's name was not said")

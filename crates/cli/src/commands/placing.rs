@@ -15,11 +15,10 @@ use pcluster_bootstrap::{BootstrapError, HeadPrograms, Wish, bootstrap, log_in};
 use pcluster_client::known::{self, KnownHead};
 use pcluster_client::placed::Placed;
 use pcluster_config::check_summary;
-use pcluster_model::config::{Config, ProviderKind, Share, ShareSource};
+use pcluster_model::config::{Config, Pool};
 use pcluster_ssh::Target;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
-use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -71,14 +70,17 @@ pub(super) async fn up(global: &Global, file: &Path, loaded: &Loaded, is_agreed:
     say::line(format!("{}: waiting for {target} to let us in", machine.instance));
     let keys = known::keys(head.identity.as_deref());
     let link = log_in(&target, &head.host_key, &keys).await.map_err(failed)?;
+    let exported: BTreeSet<&str> = config.pools.iter().flat_map(Pool::folders_of_head).collect();
+    // People's homes outlive the machine whether or not nodes see them.
+    let kept = exported.iter().copied().chain(["/home"]).collect::<BTreeSet<_>>();
     let wish = Wish {
         name: name.clone(),
         cluster: mine.cluster.clone(),
         account: mine.account.clone(),
         file: loaded.text.clone(),
         volume: machine.volume.clone(),
-        folders: folders_of_head(config),
-        exports: shares_of_head(config).next().is_some(),
+        folders: kept.into_iter().map(str::to_owned).collect(),
+        exports: !exported.is_empty(),
     };
     bootstrap(&link, &wish, &programs, &|line| say::line(line)).await.map_err(failed)?;
     drop(link);
@@ -177,22 +179,12 @@ fn agree(config: &Config, there: &HeadThereView, is_agreed: bool) -> Result<(), 
     if is_agreed {
         return Ok(());
     }
-    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
-        return Err(Failure::refused("nobody has agreed to that")
-            .hint("pcluster up --yes    agrees without a question"));
+    match say::ask("make them? [yes/no] ")? {
+        Some(answer) if answer == "yes" => Ok(()),
+        Some(_) => Err(Failure::refused("nothing was made")),
+        None => Err(Failure::refused("nobody has agreed to that")
+            .hint("pcluster up --yes    agrees without a question")),
     }
-    if answered("make them? [yes/no] ")? == "yes" {
-        return Ok(());
-    }
-    Err(Failure::refused("nothing was made"))
-}
-
-pub(super) fn answered(question: &str) -> Result<String, Failure> {
-    say::talk(question);
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(answer.trim().to_owned())
 }
 
 /// What `up` makes in the account, line by line.
@@ -230,20 +222,6 @@ fn folders() -> Result<Vec<PathBuf>, Failure> {
     let head = head.parent().map(Path::to_path_buf).into_iter();
     let own = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_path_buf()));
     Ok(head.chain(own).collect())
-}
-
-fn shares_of_head(config: &Config) -> impl Iterator<Item = &Share> {
-    let pools = config.pools.iter().filter(|pool| pool.provider == ProviderKind::Ec2);
-    pools.flat_map(|pool| &pool.shares).filter(|share| share.source == ShareSource::Head)
-}
-
-/// Folders that nodes get from the head.
-fn folders_of_head(config: &Config) -> Vec<String> {
-    let own = shares_of_head(config);
-    // People's homes outlive the machine whether or not nodes see them.
-    let paths: BTreeSet<String> =
-        own.map(|share| share.path.clone()).chain(["/home".to_owned()]).collect();
-    paths.into_iter().collect()
 }
 
 /// The machine as every later command reaches it.
