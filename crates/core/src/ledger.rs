@@ -67,8 +67,7 @@ impl Meter {
     pub fn advance(&mut self, at: Timestamp, zone_offset_ms: i64) {
         while self.at < at {
             let day = day_of(self.at, zone_offset_ms);
-            let midnight = Timestamp((i64::from(day) + 1) * DAY_MS - zone_offset_ms);
-            let until = midnight.min(at);
+            let until = midnight(i64::from(day) + 1, zone_offset_ms).min(at);
             self.count(day, until.since(self.at));
             self.at = until;
         }
@@ -143,6 +142,12 @@ impl Meter {
 #[must_use]
 pub fn day_of(at: Timestamp, zone_offset_ms: i64) -> i32 {
     i32::try_from((at.0 + zone_offset_ms).div_euclid(DAY_MS)).unwrap_or(i32::MAX)
+}
+
+/// Where a day of a zone begins, as [`day_of`] numbers it.
+#[must_use]
+pub fn midnight(day: impl Into<i64>, zone_offset_ms: i64) -> Timestamp {
+    Timestamp(day.into() * DAY_MS - zone_offset_ms)
 }
 
 /// Shares above a whole machine in sum are scaled down to it.
@@ -233,6 +238,13 @@ pub fn month_of(day: i32) -> (i32, i32) {
     let (year, month) = year_month(day);
     let next = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
     (days_from_civil(year, month), days_from_civil(next.0, next.1))
+}
+
+/// Begin and end of the calendar month that `wall` is in, in a zone.
+#[must_use]
+pub fn month_span(wall: Timestamp, zone_offset_ms: i64) -> (Timestamp, Timestamp) {
+    let (first, next) = month_of(day_of(wall, zone_offset_ms));
+    (midnight(first, zone_offset_ms), midnight(next, zone_offset_ms))
 }
 
 fn year_month(day: i32) -> (i32, i32) {

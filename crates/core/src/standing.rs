@@ -6,7 +6,7 @@
 use crate::Cluster;
 use crate::decide::Decision;
 use crate::event::Event;
-use crate::ledger::{DAY_MS, Ledger, day_of, month_of};
+use crate::ledger::{Ledger, month_span};
 use crate::rows::RowKey;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -95,14 +95,6 @@ impl Ledger {
     pub fn standing_between(&self, from: Timestamp, to: Timestamp) -> MicroUsd {
         self.standing.values().map(|piece| piece.between(from, to)).sum()
     }
-}
-
-/// Begin and end of the calendar month that `wall` is in, in a zone.
-#[must_use]
-pub fn month_span(wall: Timestamp, zone_offset_ms: i64) -> (Timestamp, Timestamp) {
-    let (first, next) = month_of(day_of(wall, zone_offset_ms));
-    let midnight = |day: i32| Timestamp(i64::from(day) * DAY_MS - zone_offset_ms);
-    (midnight(first), midnight(next))
 }
 
 impl Cluster {

@@ -6,7 +6,7 @@ use super::money::{has_open_bill, open_bill};
 use super::{Cx, schema, standing};
 use pcluster_api::{CostBuckets, CostBy, CostRow, CostView};
 use pcluster_core::Job;
-use pcluster_core::ledger::{Bucket, Charge, DAY_MS, Sums, day_of, month_of};
+use pcluster_core::ledger::{Bucket, Charge, Sums, day_of, midnight, month_span};
 use pcluster_model::{JobId, MicroUsd, PoolName, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,9 +27,7 @@ struct Row {
 /// Start of this month in the head's zone, wall clock.
 #[must_use]
 pub fn month_start_ms(cx: &Cx<'_>) -> i64 {
-    let zone = cx.zone_offset_ms();
-    let (first, _) = month_of(day_of(Timestamp(cx.wall_now()), zone));
-    i64::from(first) * DAY_MS - zone
+    month_span(Timestamp(cx.wall_now()), cx.zone_offset_ms()).0.0
 }
 
 /// What has been spent since a day of the head's zone: closed spans, open meters and what stood.
@@ -37,18 +35,14 @@ pub fn month_start_ms(cx: &Cx<'_>) -> i64 {
 pub fn spent_since(cx: &Cx<'_>, since_ms: i64) -> MicroUsd {
     let first_day = day_of(Timestamp(since_ms), cx.zone_offset_ms());
     let wall = Timestamp(cx.wall_now());
-    let mut sum = cx.cluster.ledger.standing_between(midnight(cx, first_day), wall);
+    let mut sum =
+        cx.cluster.ledger.standing_between(midnight(first_day, cx.zone_offset_ms()), wall);
     super::money::each_charge(cx.cluster, cx.now, Timestamp(i64::MIN), |charge| {
         if charge.0 >= first_day {
             sum += charge.2;
         }
     });
     sum
-}
-
-/// Where a day of the head's zone begins.
-fn midnight(cx: &Cx<'_>, day: i32) -> Timestamp {
-    Timestamp(i64::from(day) * DAY_MS - cx.zone_offset_ms())
 }
 
 /// What living nodes may still cost beyond what they have cost, and what stands until the month's end.
@@ -103,7 +97,7 @@ pub fn view(cx: &Cx<'_>, asked: &Asked<'_>) -> CostView {
     if asked.by == CostBy::Day {
         book.standing_days();
     }
-    let standing = standing::lines(cx, midnight(cx, book.first_day));
+    let standing = standing::lines(cx, midnight(book.first_day, cx.zone_offset_ms()));
     let of_kind = |kind: &str| -> i64 {
         standing.iter().filter(|line| line.kind == kind).map(|line| line.cost_micro_usd).sum()
     };

@@ -3,7 +3,7 @@
 //! Invariant: everybody sees it; its sums are the ledger's, up to now. Deliberately absent: nodes.
 use super::Cx;
 use pcluster_api::StandingCost;
-use pcluster_core::ledger::DAY_MS;
+use pcluster_core::ledger::{day_of, midnight};
 use pcluster_core::standing::{Standing, StandingKind};
 use pcluster_model::{MicroUsd, Timestamp};
 
@@ -55,11 +55,11 @@ pub fn labels(cx: &Cx<'_>) -> Vec<String> {
 #[must_use]
 pub fn by_day(cx: &Cx<'_>, first: i32) -> Vec<(i32, MicroUsd)> {
     let zone = cx.zone_offset_ms();
-    let midnight = |day: i32| Timestamp(i64::from(day) * DAY_MS - zone);
+    let midnight = |day| midnight(day, zone);
     let wall = Timestamp(cx.wall_now());
     let ledger = &cx.cluster.ledger;
     let begin = ledger.standing.values().map(|piece| piece.since).min();
-    let day_of = |at| pcluster_core::ledger::day_of(at, zone);
+    let day_of = |at| day_of(at, zone);
     let Some(first) = begin.map(|begin| day_of(begin).max(first)) else { return Vec::new() };
     let days = (first..=day_of(wall))
         .map(|day| (day, ledger.standing_between(midnight(day), midnight(day + 1).min(wall))));

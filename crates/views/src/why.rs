@@ -284,9 +284,8 @@ fn budget(
     frame.0.headline =
         format!("{} waits for money: the month's budget of this cluster", title(job));
     let zone = cx.cluster.config().map_or(0, |config| config.zone_offset_ms);
-    let day = pcluster_core::ledger::day_of(cx.cluster.wall(cx.now), zone);
-    let (_, next) = pcluster_core::ledger::month_of(day);
-    let resets = i64::from(next) * pcluster_core::ledger::DAY_MS - zone;
+    let (_, next) = pcluster_core::ledger::month_span(cx.cluster.wall(cx.now), zone);
+    let resets = next.0;
     let left = cap.saturating_sub(spent + reserved);
     let frame = frame
         .fact("spent", format!("{spent} of {cap}; living nodes may take {reserved} in all"))

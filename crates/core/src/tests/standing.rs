@@ -1,9 +1,9 @@
 //! What stands whether or not there is work: begins, ends, moves, and what the month has of it.
 use super::support::{Small, config, shape, spec};
 use crate::input::{Input, ProviderSaid};
-use crate::ledger::DAY_MS;
+use crate::ledger::{DAY_MS, month_span};
 use crate::plan::Wait;
-use crate::standing::{Standing, StandingKind, month_span};
+use crate::standing::{Standing, StandingKind};
 use alloc::vec;
 use alloc::vec::Vec;
 use pcluster_model::config::ProviderKind;
