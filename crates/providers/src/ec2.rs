@@ -374,10 +374,10 @@ impl Provider for Ec2Provider {
 
     async fn standing(&self) -> Result<Vec<Standing>, ProviderError> {
         let role = format!("tag:{ROLE_TAG}");
-        let params = self.only().filter(&role, [HEAD]).with("MaxResults", "500");
+        let params = self.only().filter(&role, [HEAD]);
         let prices = &self.settings.standing;
         let mut found = Vec::new();
-        for page in self.api.pages(Action::DescribeInstances, &params).await? {
+        for page in calls::instances(&self.api, &params).await? {
             found.extend(standing::heads(&page, prices));
         }
         self.head_ends.settle(&mut found, now());
