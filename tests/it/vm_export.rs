@@ -3,10 +3,10 @@
 //! root and to addresses that are not in the file. Server and node are one machine with several addresses: a
 //! server sees the one that was dialled.
 use pcluster_exports::file;
-use pcluster_images::{Image, KernelSource, Quiet, Recipe, Store, find_program};
+use pcluster_images::{KernelSource, Quiet, find_program};
 use pcluster_model::{InstanceRef, LaunchId, NodeId};
-use pcluster_tests::vms::{self, Machine};
-use pcluster_tests::{PATIENCE, bins, not_run, orders, within};
+use pcluster_tests::inner::Inner;
+use pcluster_tests::{PATIENCE, bins, not_run, orders, vms, within};
 use pcluster_wire::{JoinOrder, Mount, MountSource};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -82,111 +82,71 @@ echo "INNER: gone"
 end "done"
 "#;
 
-struct Inner {
-    folder: PathBuf,
-    store: Store,
-    image: Option<Image>,
+/// The machine, or what this one lacks for it.
+fn inner() -> Result<Inner, String> {
+    let mut inner = Inner::new("export");
+    fs::create_dir_all(inner.folder.join("disk/volume/open")).unwrap();
+    fs::create_dir_all(inner.folder.join("disk/volume/my data")).unwrap();
+    inner.put("disk/volume/from-the-head", "what the head wrote\n");
+    inner.put("disk/volume/my data/below", "a folder below\n");
+    let mut make = Command::new("mke2fs");
+    make.args(["-q", "-t", "ext4", "-E", "root_owner=0:0", "-d"]);
+    let made = make.arg(inner.folder.join("disk")).arg(inner.disk()).arg("64M").output();
+    let made = made.unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let open = "set_inode_field /volume/open mode 041777";
+    let mut change = Command::new("debugfs");
+    let changed = change.args(["-w", "-R", open]).arg(inner.disk()).output().unwrap();
+    assert!(changed.status.success(), "{changed:?}");
+    build(&mut inner)?;
+    Ok(inner)
 }
 
-impl Drop for Inner {
-    fn drop(&mut self) {
-        if let Some(image) = &self.image {
-            let _ = self.store.remove(image);
-        }
-        let _ = fs::remove_dir_all(&self.folder);
-    }
+/// What a head would write for one node.
+fn exports() -> String {
+    let nodes = BTreeMap::from([(InstanceRef::from("i-0a"), "10.9.0.1".parse().unwrap())]);
+    let shared = BTreeSet::from(["/shared".to_owned()]);
+    file::text("00ff", &shared, &shared, &nodes)
 }
 
-impl Inner {
-    fn new() -> Result<Self, String> {
-        let folder = std::env::temp_dir().join(format!("pct-export-{}", std::process::id()));
-        fs::create_dir_all(folder.join("disk/volume/open")).unwrap();
-        fs::create_dir_all(folder.join("disk/volume/my data")).unwrap();
-        let mut inner = Self { folder, store: Store::new(vms::images()), image: None };
-        inner.put("disk/volume/from-the-head", "what the head wrote\n");
-        inner.put("disk/volume/my data/below", "a folder below\n");
-        let mut make = Command::new("mke2fs");
-        make.args(["-q", "-t", "ext4", "-E", "root_owner=0:0", "-d"]);
-        let made = make.arg(inner.folder.join("disk")).arg(inner.disk()).arg("64M").output();
-        let made = made.unwrap();
-        assert!(made.status.success(), "{made:?}");
-        let open = "set_inode_field /volume/open mode 041777";
-        let mut change = Command::new("debugfs");
-        let changed = change.args(["-w", "-R", open]).arg(inner.disk()).output().unwrap();
-        assert!(changed.status.success(), "{changed:?}");
-        inner.image = Some(inner.build()?);
-        Ok(inner)
-    }
+/// What it would tell that node, and one that looks like another.
+fn order() -> String {
+    let mount = |path: &str, host: &str| Mount {
+        path: path.into(),
+        from: MountSource::Nfs { source: format!("{host}:/shared") },
+    };
+    let join = JoinOrder {
+        instance: InstanceRef::from("i-0a"),
+        mounts: vec![mount("/seen", "10.9.0.1"), mount("/refused", "10.9.0.3")],
+        ..orders::join("00ff", NodeId { launch: LaunchId(1), index: 0 })
+    };
+    serde_json::to_string(&join).unwrap()
+}
 
-    fn put(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.folder.join(name);
-        fs::write(&path, text).unwrap();
-        path
+fn build(inner: &mut Inner) -> Result<(), String> {
+    // The kernel that images have is there once one is made.
+    let minimal = pcluster_images::minimal(&inner.store, &KernelSource::Found, &Quiet).unwrap();
+    let mut files: Vec<(String, PathBuf)> = vec![
+        ("/opt/nfs/pcluster-00ff.exports".into(), inner.put("exports", &exports())),
+        ("/opt/nfs/order.json".into(), inner.put("order.json", &order())),
+    ];
+    for name in MODULES {
+        let found = module(inner.store.root(), &minimal.manifest.kernel, name);
+        let found = found.ok_or(format!("kernel {} has no {name}", minimal.manifest.kernel))?;
+        files.push((format!("/opt/nfs/{name}.ko"), found));
     }
-
-    fn disk(&self) -> PathBuf {
-        self.folder.join("disk.img")
+    let netconfig = PathBuf::from("/etc/netconfig");
+    files.extend(netconfig.exists().then(|| ("/etc/netconfig".into(), netconfig)));
+    let mut programs = vec![];
+    for name in ["pcluster-agent", "pcluster-keeper", "pcluster"] {
+        programs.push((format!("/opt/pcluster/bin/{name}"), bins::folder().join(name)));
     }
-
-    /// What a head would write for one node.
-    fn exports(&self) -> PathBuf {
-        let nodes = BTreeMap::from([(InstanceRef::from("i-0a"), "10.9.0.1".parse().unwrap())]);
-        let shared = BTreeSet::from(["/shared".to_owned()]);
-        self.put("exports", &file::text("00ff", &shared, &shared, &nodes))
+    for name in ["exportfs", "rpc.mountd", "rpc.nfsd", "setpriv"] {
+        let program = find_program(name).ok_or(format!("there is no {name}"))?;
+        programs.push((format!("/usr/local/bin/{name}"), program));
     }
-
-    /// What it would tell that node, and one that looks like another.
-    fn order(&self) -> PathBuf {
-        let mount = |path: &str, host: &str| Mount {
-            path: path.into(),
-            from: MountSource::Nfs { source: format!("{host}:/shared") },
-        };
-        let join = JoinOrder {
-            instance: InstanceRef::from("i-0a"),
-            mounts: vec![mount("/seen", "10.9.0.1"), mount("/refused", "10.9.0.3")],
-            ..orders::join("00ff", NodeId { launch: LaunchId(1), index: 0 })
-        };
-        self.put("order.json", &serde_json::to_string(&join).unwrap())
-    }
-
-    fn build(&self) -> Result<Image, String> {
-        // The kernel that images have is there once one is made.
-        let source = KernelSource::Found;
-        let minimal = pcluster_images::minimal(&self.store, &source, &Quiet).unwrap();
-        let mut files: Vec<(String, PathBuf)> = vec![
-            ("/opt/pcluster/boot/second".into(), self.put("second", SECOND)),
-            ("/opt/nfs/pcluster-00ff.exports".into(), self.exports()),
-            ("/opt/nfs/order.json".into(), self.order()),
-        ];
-        for name in MODULES {
-            let found = module(self.store.root(), &minimal.manifest.kernel, name);
-            let found = found.ok_or(format!("kernel {} has no {name}", minimal.manifest.kernel))?;
-            files.push((format!("/opt/nfs/{name}.ko"), found));
-        }
-        let mut programs = vec![];
-        for name in ["pcluster-agent", "pcluster-keeper", "pcluster"] {
-            programs.push((format!("/opt/pcluster/bin/{name}"), bins::folder().join(name)));
-        }
-        for name in ["exportfs", "rpc.mountd", "rpc.nfsd", "setpriv"] {
-            let program = find_program(name).ok_or(format!("there is no {name}"))?;
-            programs.push((format!("/usr/local/bin/{name}"), program));
-        }
-        let mut libraries = BTreeSet::new();
-        for (to, program) in programs {
-            libraries.extend(vms::libraries_of(&program));
-            let slim = self.folder.join(program.file_name().unwrap());
-            let stripped = Command::new("strip").arg("-o").arg(&slim).arg(&program).status();
-            let is_slim = stripped.is_ok_and(|done| done.success());
-            files.push((to, if is_slim { slim } else { program }));
-        }
-        files.extend(libraries.into_iter().map(|path| (path.display().to_string(), path)));
-        let netconfig = PathBuf::from("/etc/netconfig");
-        files.extend(netconfig.exists().then(|| ("/etc/netconfig".into(), netconfig)));
-        let recipe = Recipe { files, ..Recipe::of_base("minimal") };
-        let name = format!("inner-export-{}", std::process::id());
-        let built = pcluster_images::build(&self.store, &name, &recipe, &source, true, &Quiet);
-        Ok(built.unwrap().image)
-    }
+    inner.build(SECOND, files, programs);
+    Ok(())
 }
 
 /// A module of the kernel that images have, unpacked where it is not.
@@ -215,14 +175,11 @@ fn the_kernel_serves_a_folder_by_the_heads_file_and_an_agent_mounts_it() {
             return not_run(&format!("exports by the kernel: there is no {program}"));
         }
     }
-    let inner = match Inner::new() {
+    let inner = match inner() {
         Ok(inner) => inner,
         Err(lack) => return not_run(&format!("exports by the kernel: {lack}")),
     };
-    let image = inner.image.as_ref().unwrap();
-    let console = inner.folder.join("console.log");
-    let machine =
-        Machine::boot(&image.kernel(), &image.archive(), &inner.disk(), MEMORY_MB, &console);
+    let machine = inner.boot(MEMORY_MB, "console.log");
     within(PATIENCE * 8, || machine.has_ended().then_some(()))
         .unwrap_or_else(|| panic!("{}", machine.console()));
     let console = machine.console();

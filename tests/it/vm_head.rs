@@ -1,9 +1,9 @@
 //! The power cut of a head's machine: a head in a virtual machine, on a disk of its own, is cut off while
 //! submissions are acknowledged. What it said is known when it comes back, nothing runs twice at once,
 //! everything ends, and the bill is the provider's own.
-use pcluster_images::{Image, KernelSource, Quiet, Recipe, Root, Store};
-use pcluster_tests::vms::{self, Machine};
-use pcluster_tests::{PATIENCE, bins, meter, not_run, within};
+use pcluster_images::Root;
+use pcluster_tests::inner::Inner;
+use pcluster_tests::{PATIENCE, bins, meter, not_run, vms, within};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -75,81 +75,30 @@ const CLUSTER: &str = "name = \"inner\"\nprovider = \"process\"\n\
     compute = { cpus = 1, memory = \"200 MB\", max = 2, idle_timeout = \"5 s\", price = \"$3.6/h\" }\n\
     [head]\nsettle = \"1 s\"\nsweep = \"5 s\"\nhosts_file = \"none\"\n[limits]\nroot_jobs = true\n";
 
-/// Everything of the test in a folder; the image goes with it.
-struct Inner {
-    folder: PathBuf,
-    store: Store,
-    image: Option<Image>,
+/// An image with the programs of this version, and a disk with an empty state.
+fn inner() -> Inner {
+    let mut inner = Inner::new("head");
+    fs::create_dir_all(inner.folder.join("disk/jobs")).unwrap();
+    let program = |name| (format!("/opt/pcluster/bin/{name}"), bins::folder().join(name));
+    let image = inner.build(SECOND, Vec::new(), bins::NAMES.map(program).into());
+    assert_eq!(image.manifest.root, Root::Memory);
+    inner.put("disk/jobs/cluster.toml", CLUSTER);
+    inner.put("disk/jobs/job.sh", JOB);
+    let mut make = Command::new("mke2fs");
+    make.args(["-q", "-t", "ext4", "-d"]).arg(inner.folder.join("disk"));
+    let made = make.arg(inner.disk()).arg("600M").output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    inner
 }
 
-impl Drop for Inner {
-    fn drop(&mut self) {
-        if let Some(image) = &self.image {
-            let _ = self.store.remove(image);
-        }
-        let _ = fs::remove_dir_all(&self.folder);
-    }
-}
+/// The machine's disk, while no machine has it.
+struct Disk<'a>(&'a Inner);
 
-impl Inner {
-    /// An image with the programs of this version, and a disk with an empty state.
-    fn new() -> Self {
-        let folder = std::env::temp_dir().join(format!("pct-head-{}", std::process::id()));
-        fs::create_dir_all(folder.join("disk/jobs")).unwrap();
-        let mut inner = Self { folder, store: Store::new(vms::images()), image: None };
-        inner.image = Some(inner.build());
-        inner.put("disk/jobs/cluster.toml", CLUSTER);
-        inner.put("disk/jobs/job.sh", JOB);
-        let mut make = Command::new("mke2fs");
-        make.args(["-q", "-t", "ext4", "-d"]).arg(inner.folder.join("disk"));
-        let made = make.arg(inner.disk()).arg("600M").output().unwrap();
-        assert!(made.status.success(), "{made:?}");
-        inner
-    }
-
-    fn put(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.folder.join(name);
-        fs::write(&path, text).unwrap();
-        path
-    }
-
-    fn disk(&self) -> PathBuf {
-        self.folder.join("disk.img")
-    }
-
-    fn build(&self) -> Image {
-        let mut files = vec![("/opt/pcluster/boot/second".into(), self.put("second", SECOND))];
-        let mut libraries = BTreeSet::new();
-        for name in bins::NAMES {
-            let program = bins::folder().join(name);
-            libraries.extend(vms::libraries_of(&program));
-            // It lies in memory, and nobody debugs it there.
-            let slim = self.folder.join(name);
-            let mut strip = Command::new("strip");
-            let done = strip.arg("-o").arg(&slim).arg(&program).status();
-            let slim = if done.is_ok_and(|done| done.success()) { slim } else { program };
-            files.push((format!("/opt/pcluster/bin/{name}"), slim));
-        }
-        files.extend(libraries.into_iter().map(|path| (path.display().to_string(), path)));
-        let recipe = Recipe { files, ..Recipe::of_base("minimal") };
-        let name = format!("inner-head-{}", std::process::id());
-        let source = KernelSource::Found;
-        let built = pcluster_images::build(&self.store, &name, &recipe, &source, true, &Quiet);
-        let image = built.unwrap().image;
-        assert_eq!(image.manifest.root, Root::Memory);
-        image
-    }
-
-    fn boot(&self, console: &str) -> Machine {
-        let image = self.image.as_ref().expect("it is built");
-        let console = self.folder.join(console);
-        Machine::boot(&image.kernel(), &image.archive(), &self.disk(), MEMORY_MB, &console)
-    }
-
-    /// What is in a file of the machine's disk, while no machine has it.
+impl Disk<'_> {
+    /// What is in a file of it.
     fn read(&self, path: &str) -> String {
         let mut cat = Command::new("debugfs");
-        let said = cat.arg("-R").arg(format!("cat {path}")).arg(self.disk()).output().unwrap();
+        let said = cat.arg("-R").arg(format!("cat {path}")).arg(self.0.disk()).output().unwrap();
         String::from_utf8_lossy(&said.stdout).into_owned()
     }
 
@@ -160,10 +109,11 @@ impl Inner {
 
     /// Folders of the machines that the inner provider has had.
     fn instances(&self) -> Vec<PathBuf> {
-        let copy = self.folder.join("copy");
+        let copy = self.0.folder.join("copy");
         fs::create_dir_all(&copy).unwrap();
         let words = format!("rdump /state/inner/nodes {}", copy.display());
-        let said = Command::new("debugfs").arg("-R").arg(words).arg(self.disk()).output().unwrap();
+        let said =
+            Command::new("debugfs").arg("-R").arg(words).arg(self.0.disk()).output().unwrap();
         assert!(said.status.success(), "{said:?}");
         let all = fs::read_dir(copy.join("nodes")).unwrap().flatten().map(|entry| entry.path());
         all.filter(|path| path.join("launch.json").exists()).collect()
@@ -183,8 +133,8 @@ fn a_power_cut_of_the_heads_machine_loses_nothing_that_it_has_acknowledged() {
             return not_run(&format!("a power cut of a head: there is no {program}"));
         }
     }
-    let inner = Inner::new();
-    let machine = inner.boot("first.log");
+    let inner = inner();
+    let machine = inner.boot(MEMORY_MB, "first.log");
     let enough = within(PATIENCE * 6, || {
         let said = acknowledged(&machine.console());
         (said.len() >= ACKNOWLEDGED || machine.has_ended()).then_some(())
@@ -195,14 +145,15 @@ fn a_power_cut_of_the_heads_machine_loses_nothing_that_it_has_acknowledged() {
     let told = acknowledged(&fs::read_to_string(inner.folder.join("first.log")).unwrap());
     assert!(told.len() >= ACKNOWLEDGED, "{told:?}");
 
-    let machine = inner.boot("second.log");
+    let machine = inner.boot(MEMORY_MB, "second.log");
     within(PATIENCE * 10, || machine.has_ended().then_some(()))
         .unwrap_or_else(|| panic!("{}", machine.console()));
     let console = machine.console();
     assert!(console.contains("INNER: done"), "{console}");
     drop(machine);
 
-    let jobs = inner.json("/jobs.json");
+    let disk = Disk(&inner);
+    let jobs = disk.json("/jobs.json");
     let jobs = jobs["jobs"].as_array().unwrap();
     let ids: BTreeSet<u64> = jobs.iter().filter_map(|job| job["job"].as_u64()).collect();
     let lost: Vec<&u64> = told.iter().filter(|id| !ids.contains(id)).collect();
@@ -210,18 +161,18 @@ fn a_power_cut_of_the_heads_machine_loses_nothing_that_it_has_acknowledged() {
     for job in jobs {
         assert_eq!(job["outcome"]["word"], "completed", "{job}");
     }
-    let starts = inner.read("/jobs/starts");
+    let starts = disk.read("/jobs/starts");
     assert!(!starts.contains("twice"), "{starts}");
     for id in &ids {
         // The power may have taken the lines of an attempt; never those of one that is over.
         assert!(starts.lines().any(|line| line.starts_with(&format!("end {id} "))), "{starts}");
     }
-    assert_eq!(inner.json("/verify.json")["wrong"], serde_json::json!([]));
-    assert_eq!(inner.json("/doctor.json")["attention"], 0, "{}", inner.read("/doctor.json"));
-    assert!(inner.read("/down.txt").contains("nodes      0 left"), "{}", inner.read("/down.txt"));
-    let bill = inner.json("/cost.json");
+    assert_eq!(disk.json("/verify.json")["wrong"], serde_json::json!([]));
+    assert_eq!(disk.json("/doctor.json")["attention"], 0, "{}", disk.read("/doctor.json"));
+    assert!(disk.read("/down.txt").contains("nodes      0 left"), "{}", disk.read("/down.txt"));
+    let bill = disk.json("/cost.json");
     let parts = bill["buckets"].as_object().unwrap();
     let sum: i64 = parts.values().filter_map(Value::as_i64).sum();
-    let metered = meter::of_records(&inner.instances());
+    let metered = meter::of_records(&disk.instances());
     assert_eq!((Some(sum), Some(metered)), (bill["nodes_micro_usd"].as_i64(), Some(sum)), "{bill}");
 }

@@ -1,10 +1,8 @@
 //! Scratch of an instance on a disk of its own: the script of the user data in a virtual machine with a blank disk.
-use pcluster_images::{Image, KernelSource, Quiet, Recipe, Store, find_program};
-use pcluster_tests::vms::{self, Machine};
-use pcluster_tests::{PATIENCE, not_run, within};
-use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::path::PathBuf;
+use pcluster_images::find_program;
+use pcluster_tests::inner::Inner;
+use pcluster_tests::{PATIENCE, not_run, vms, within};
+use std::fs::File;
 
 const SCRIPT: &str = include_str!("../../crates/providers/src/ec2/scratch.sh");
 const GIB: u64 = 1 << 30;
@@ -52,54 +50,13 @@ run 'scratch=volume gib=2'
 off "done"
 "#;
 
-struct Inner {
-    folder: PathBuf,
-    store: Store,
-    image: Option<Image>,
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        if let Some(image) = &self.image {
-            let _ = self.store.remove(image);
-        }
-        let _ = fs::remove_dir_all(&self.folder);
-    }
-}
-
-impl Inner {
-    fn new() -> Self {
-        let folder = std::env::temp_dir().join(format!("pct-scratch-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let mut inner = Self { folder, store: Store::new(vms::images()), image: None };
-        File::create(inner.disk()).unwrap().set_len(2 * GIB).unwrap();
-        let mut files = vec![
-            ("/opt/pcluster/boot/second".into(), inner.put("second", SECOND)),
-            ("/opt/scratch.sh".into(), inner.put("scratch.sh", SCRIPT)),
-        ];
-        let mut libraries = BTreeSet::new();
-        for name in ["mkfs.ext4", "blkid"] {
-            let program = find_program(name).unwrap();
-            libraries.extend(vms::libraries_of(&program));
-            files.push((format!("/usr/local/bin/{name}"), program));
-        }
-        files.extend(libraries.into_iter().map(|path| (path.display().to_string(), path)));
-        let recipe = Recipe { files, ..Recipe::of_base("minimal") };
-        let (name, kernel) = (format!("inner-scratch-{}", std::process::id()), KernelSource::Found);
-        let built = pcluster_images::build(&inner.store, &name, &recipe, &kernel, true, &Quiet);
-        inner.image = Some(built.unwrap().image);
-        inner
-    }
-
-    fn put(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.folder.join(name);
-        fs::write(&path, text).unwrap();
-        path
-    }
-
-    fn disk(&self) -> PathBuf {
-        self.folder.join("disk.img")
-    }
+fn inner() -> Inner {
+    let mut inner = Inner::new("scratch");
+    File::create(inner.disk()).unwrap().set_len(2 * GIB).unwrap();
+    let files = vec![("/opt/scratch.sh".into(), inner.put("scratch.sh", SCRIPT))];
+    let program = |name: &str| (format!("/usr/local/bin/{name}"), find_program(name).unwrap());
+    inner.build(SECOND, files, vec![program("mkfs.ext4"), program("blkid")]);
+    inner
 }
 
 #[test]
@@ -110,10 +67,8 @@ fn a_blank_disk_of_the_right_kind_becomes_scratch_and_no_other() {
             return not_run(&format!("scratch on a disk: there is no {program}"));
         }
     }
-    let inner = Inner::new();
-    let image = inner.image.as_ref().unwrap();
-    let console = inner.folder.join("console.log");
-    let machine = Machine::boot(&image.kernel(), &image.archive(), &inner.disk(), 512, &console);
+    let inner = inner();
+    let machine = inner.boot(512, "console.log");
     within(PATIENCE * 6, || machine.has_ended().then_some(()))
         .unwrap_or_else(|| panic!("{}", machine.console()));
     let console = machine.console();

@@ -13,6 +13,7 @@ pub mod crowd;
 pub mod dice;
 pub mod disk;
 pub mod golden;
+pub mod inner;
 pub mod knife;
 pub mod memory;
 pub mod meter;
