@@ -26,9 +26,10 @@ exec "$@"' sh "$room" "$plan" "$@"
 "#;
 
 struct Lab {
+    /// Before the cluster, which cannot remove its folder while this is mounted there.
+    disk: Arc<Disk>,
     cluster: Cluster,
     shared: PathBuf,
-    disk: Arc<Disk>,
 }
 
 impl Lab {
@@ -55,7 +56,7 @@ impl Lab {
         );
         std::fs::write(&file, text + &more).unwrap();
         cluster.up();
-        Some(Self { cluster, shared, disk })
+        Some(Self { disk, cluster, shared })
     }
 
     /// Waits until the list of nodes says this of a node.
